@@ -1,0 +1,1 @@
+"""HOW models move and are judged: intake, scan, bundles, suites, promotion."""

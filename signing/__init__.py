@@ -1,0 +1,1 @@
+"""WHO vouches for these bytes: keys, signatures, trust. Knows no models."""

@@ -1,0 +1,125 @@
+"""One value, one byte string: what every digest and signature in this product covers.
+
+Apart from the rest so that there is exactly one encoder to audit. What RFC 8785 makes hard (floats, huge
+integers, keys beyond ASCII) is refused, not rendered. Decoding untrusted bytes happens here too, with
+limits, so that no other module calls `json.loads` on bytes that somebody else wrote.
+"""
+
+import json
+from typing import Any, ClassVar
+
+from signing.errors import OperatorError
+
+MAX_DEPTH = 64
+MAX_INTEGER = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond this, readers disagree
+
+
+class NotCanonical(OperatorError):
+    """A value or document that has no single byte form, or bytes that are not in it."""
+
+    exit_code: ClassVar[int] = 10
+    next_step: ClassVar[str] = "Ask whoever wrote the document for a new one; do not edit it by hand."
+
+    def __init__(self, problem: str, *, at: str) -> None:
+        super().__init__(f"{at}: {problem}")
+        self.problem, self.at = problem, at
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """Return UTF-8 JSON with sorted keys and no spaces.
+
+    Raises:
+        NotCanonical: naming the place, `$.files[3].size`, for anything but None, bool, int, str, list, dict.
+
+    Source: RFC 8785, restricted to what every reader agrees on.
+    """
+    _check(value, at="$", depth=0)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def pretty_bytes(value: Any) -> bytes:
+    """Return the same value as indented JSON with a final newline, for documents that people read."""
+    _check(value, at="$", depth=0)
+    return (json.dumps(value, ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
+
+
+def parse(data: bytes, *, max_bytes: int, at: str = "document") -> Any:
+    """Return the value of untrusted JSON bytes: no duplicate keys, no floats beyond finite, bounded depth.
+
+    Args:
+        data: at most `max_bytes` bytes are looked at; more is a refusal, not a slice.
+        at: what to call the document in a refusal.
+
+    Raises:
+        NotCanonical: too large, not UTF-8, not JSON, nested deeper than 64, a key twice, NaN or Infinity.
+    """
+    if len(data) > max_bytes:
+        raise NotCanonical(f"{len(data)} bytes; at most {max_bytes} are read", at=at)
+    try:
+        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except NotCanonical as exc:
+        raise NotCanonical(exc.problem, at=at) from exc
+    except (ValueError, RecursionError) as exc:
+        raise NotCanonical(f"not readable as JSON ({exc})", at=at) from exc
+    if _depth(value) > MAX_DEPTH:
+        raise NotCanonical(f"nested deeper than {MAX_DEPTH}", at=at)
+    return value
+
+
+def parse_canonical(data: bytes, *, max_bytes: int, at: str = "document") -> Any:
+    """Return the value of bytes that must be exactly `canonical_bytes` of it. Raises `NotCanonical`."""
+    value = parse(data, max_bytes=max_bytes, at=at)
+    try:
+        again = canonical_bytes(value)
+    except NotCanonical as exc:
+        raise NotCanonical(exc.problem, at=f"{at}{exc.at[1:]}") from exc
+    if again != data:
+        raise NotCanonical("not in canonical form (sorted keys, no spaces, one spelling per value)", at=at)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise NotCanonical(f"the key {key!r} stands twice", at="$")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise NotCanonical(f"{name} is not JSON", at="$")
+
+
+def _depth(value: Any) -> int:
+    """Depth without recursion, so that a hostile document costs no stack."""
+    deepest, todo = 0, [(value, 1)]
+    while todo:
+        node, depth = todo.pop()
+        deepest = max(deepest, depth)
+        children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        todo.extend((child, depth + 1) for child in children)
+    return deepest
+
+
+def _check(value: Any, *, at: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise NotCanonical(f"nested deeper than {MAX_DEPTH}", at=at)
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise NotCanonical("an integer beyond 2^53-1", at=at)
+    elif isinstance(value, str):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise NotCanonical("half of a surrogate pair", at=at)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check(item, at=f"{at}[{number}]", depth=depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str) or not key.isascii():
+                raise NotCanonical(f"the key {key!r} is not ASCII text", at=at)
+            _check(item, at=f"{at}.{key}", depth=depth + 1)
+    else:
+        raise NotCanonical(f"a {type(value).__name__} has no canonical form", at=at)

@@ -1,0 +1,1 @@
+"""The doors of Tidegate: the command line, settings and wiring. Everything else is below."""
