@@ -1,0 +1,97 @@
+"""What the registry refuses: exit codes 40-49 and 80-89."""
+
+from typing import ClassVar
+
+from signing.errors import OperatorError
+
+
+class RegistryRefusal(OperatorError):
+    """The registry's state or a name given to it does not allow what was asked."""
+
+
+class NameUnusable(RegistryRefusal):
+    exit_code: ClassVar[int] = 40
+    next_step: ClassVar[str] = (
+        "Choose a name of lower-case letters, digits, '-', '_' and '.', as shown in the message."
+    )
+
+    def __init__(self, what: str, name: str, rule: str) -> None:
+        super().__init__(f"{name!r} cannot be a {what}: {rule}")
+        self.what, self.name, self.rule = what, name, rule
+
+
+class NotFound(RegistryRefusal):
+    exit_code: ClassVar[int] = 41
+    next_step: ClassVar[str] = (
+        "List what is there (`tidegate models list`, `contracts list`, `suites list`, `pins`) and name one of those."
+    )
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"no {what} {name!r} in this home")
+        self.what, self.name = what, name
+
+
+class VersionConflict(RegistryRefusal):
+    """The same ordinal, other bytes: somebody numbered two different sets alike."""
+
+    exit_code: ClassVar[int] = 48
+    next_step: ClassVar[str] = (
+        "Import nothing more from that origin; ask its transfer officer which set of files the number belongs to."
+    )
+
+    def __init__(self, model: str, ordinal: int, *, held: str, offered: str) -> None:
+        super().__init__(f"{model}@{ordinal} is {held[:12]} here and {offered[:12]} there")
+        self.model, self.ordinal, self.held, self.offered = model, ordinal, held, offered
+
+
+class BlobDamaged(RegistryRefusal):
+    exit_code: ClassVar[int] = 49
+    next_step: ClassVar[str] = (
+        "Stop serving that file. Import the bundle that brought it again; then look at the disk's health."
+    )
+
+    def __init__(self, path: str, *, expected: str, actual: str) -> None:
+        super().__init__(f"{path}: named {expected[:12]}, holds {actual[:12]}")
+        self.path, self.expected, self.actual = path, expected, actual
+
+
+class HomeUnusable(RegistryRefusal):
+    exit_code: ClassVar[int] = 81
+    next_step: ClassVar[str] = (
+        "Run `tidegate doctor`; it names what is wrong with the home and how to mend it."
+    )
+
+    def __init__(self, home: str, problem: str) -> None:
+        super().__init__(f"{home}: {problem}")
+        self.home, self.problem = home, problem
+
+
+class StoreUnusable(RegistryRefusal):
+    exit_code: ClassVar[int] = 82
+    next_step: ClassVar[str] = (
+        "Check that the database is up and that its address in tidegate.toml is right; then run `tidegate doctor`."
+    )
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.where, self.problem = where, problem
+
+
+class DocumentRefused(RegistryRefusal):
+    exit_code: ClassVar[int] = 84
+    next_step: ClassVar[str] = "Correct the document at the place named; the reference pages show each field."
+
+    def __init__(self, problem: str, *, at: str) -> None:
+        super().__init__(f"{at}: {problem}")
+        self.problem, self.at = problem, at
+
+
+class SpaceShort(RegistryRefusal):
+    exit_code: ClassVar[int] = 85
+    next_step: ClassVar[str] = (
+        "Free at least the missing bytes on that file system, then run the same command again."
+    )
+
+    def __init__(self, where: str, *, needed: int, free: int) -> None:
+        super().__init__(f"{where}: {needed:,} bytes needed, {free:,} free, {needed - free:,} short")
+        self.where, self.needed, self.free = where, needed, free
