@@ -167,7 +167,7 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace a small file so that, after a crash, it is the old one or the new one and never half."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())

@@ -1,0 +1,128 @@
+"""The audit log's vocabulary and its replay: what was recorded against what the tables say.
+
+Pure: rows and leaves in, differences out. The log itself is written by `registry.store` in the transaction
+of the change that it records. Leaf bytes are canonical JSON; the tree is RFC 6962 (`signing.merkle`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from signing.canonical import canonical_bytes, parse_canonical
+
+LEAF_FORMAT = "tidegate-event/1"
+MAX_LEAF_BYTES = 1 << 20
+
+
+class EventKind(StrEnum):
+    """Everything that can be recorded. A test finds what emits each one."""
+
+    HOME_MADE = "home made"
+    ENROLLED = "enrolled"
+    SITE_ADDED = "site added"
+    TIER_SET = "tier policy set"
+    PERSON_SET = "person set"
+    VERSION_ADDED = "version added"
+    CONTRACT_ADDED = "contract added"
+    CONTRACT_BOUND = "contract bound"
+    ROUTER_SET = "router set"
+    SUITE_ADDED = "suite added"
+    SUITE_RUN = "suite run"
+    BUNDLE_MADE = "bundle made"
+    BUNDLE_IMPORTED = "bundle imported"
+    RECEIPT_TAKEN = "receipt taken"
+    APPROVED = "approved"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled back"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event as it was recorded."""
+
+    position: int
+    kind: str
+    subject: str  # a digest, a model, a tier: what it was about
+    at: str  # RFC 3339, UTC
+    actor: str
+    rows: tuple[tuple[str, Mapping[str, Any]], ...]  # (table's label, the row's content)
+    note: Mapping[str, Any]
+
+
+def leaf_bytes(entry: Entry) -> bytes:
+    """Return the bytes that the tree hashes for this entry."""
+    return canonical_bytes(
+        {
+            "format": LEAF_FORMAT,
+            "position": entry.position,
+            "kind": entry.kind,
+            "subject": entry.subject,
+            "at": entry.at,
+            "actor": entry.actor,
+            "rows": [{"table": label, "row": dict(row)} for label, row in entry.rows],
+            "note": dict(entry.note),
+        }
+    )
+
+
+def read_leaf(data: bytes) -> Entry:
+    """Read a leaf again. Raises `NotCanonical` for bytes that are not a leaf in canonical form."""
+    raw = parse_canonical(data, max_bytes=MAX_LEAF_BYTES, at="event")
+    return Entry(
+        position=raw["position"],
+        kind=raw["kind"],
+        subject=raw["subject"],
+        at=raw["at"],
+        actor=raw["actor"],
+        rows=tuple((item["table"], item["row"]) for item in raw["rows"]),
+        note=raw["note"],
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something the tables say that the log does not, or the other way round."""
+
+    table: str
+    problem: str  # "not in the log", "missing from the table"
+    row: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{key}={str(value)[:24]}" for key, value in self.row.items() if value is not None)
+        return f"{self.table}: a row is {self.problem}: {shown}"
+
+
+def compare(entries: Iterable[Entry], tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Difference]:
+    """Replay the log and compare it with the tables, both ways.
+
+    Args:
+        tables: for each recorded table's label, the content of all its rows.
+
+    Returns: one `Difference` per row that was edited, added or removed behind the log's back.
+    """
+    recorded: dict[str, Counter[bytes]] = {label: Counter() for label in tables}
+    for entry in entries:
+        for label, row in entry.rows:
+            recorded.setdefault(label, Counter())[canonical_bytes(dict(row))] += 1
+    found: list[Difference] = []
+    for label, expected in recorded.items():
+        actual = Counter(canonical_bytes(dict(row)) for row in tables.get(label, ()))
+        found.extend(_differences(label, actual - expected, "not in the log"))
+        found.extend(_differences(label, expected - actual, "missing from the table"))
+    return found
+
+
+def _differences(label: str, rows: Counter[bytes], problem: str) -> Iterator[Difference]:
+    for data in sorted(rows.elements()):
+        yield Difference(label, problem, parse_canonical(data, max_bytes=MAX_LEAF_BYTES))
+
+
+def misplaced(leaves: Sequence[tuple[int, bytes]]) -> int | None:
+    """Return the first position where the log has a gap, or a leaf that says another position than its own."""
+    for expected, (position, data) in enumerate(leaves):
+        if position != expected or read_leaf(data).position != expected:
+            return expected
+    return None

@@ -1,0 +1,333 @@
+"""The tables. Every one of them is append-only: what changes is said by a new row, never by an update.
+
+Each row but `Event` and `Checkpoint` is recorded by an event that carries the row's content, so that the
+whole database can be replayed from the log and compared (`audit verify`). SQLModel tables do not validate in
+their constructor; the constraints stand in the database. Moments are text, RFC 3339 in UTC with whole
+seconds: the same on SQLite and PostgreSQL, and their order is the order of time.
+"""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, CheckConstraint, MetaData, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+# Names for constraints, so that Alembic can speak of them on both databases.
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "pk": "pk_%(table_name)s",
+}
+SQLModel.metadata = MetaData(naming_convention=NAMING)
+
+
+def digest_check(column: str) -> CheckConstraint:
+    """A column that holds 64 hex digits."""
+    return CheckConstraint(f"length({column}) = 64", name=f"{column}_is_sha256")
+
+
+class Row(SQLModel):
+    """A recorded row. `id` is the database's own and no part of what was recorded."""
+
+    label: ClassVar[str]  # what the log calls this table
+
+    def content(self) -> dict[str, Any]:
+        """What the log carries of this row: long texts by their SHA-256, the id not at all."""
+        return {name: _brief(value) for name, value in self.model_dump().items() if name != "id"}
+
+
+def _brief(value: Any) -> Any:
+    from signing.digests import sha256_hex  # noqa: PLC0415 - keeps the entities free of anything but columns
+
+    if isinstance(value, str) and len(value) > 1024:
+        return f"sha256:{sha256_hex(value.encode())}"
+    return value
+
+
+class Version(Row, table=True):
+    """One immutable set of files of a model."""
+
+    label: ClassVar[str] = "version"
+    __table_args__ = (
+        UniqueConstraint("model", "ordinal", name="uq_version_model_ordinal"),
+        UniqueConstraint("model", "digest", name="uq_version_model_digest"),
+        CheckConstraint("ordinal >= 1", name="ordinal_from_one"),
+        digest_check("digest"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    model: str
+    ordinal: int
+    digest: str = Field(index=True)  # of the manifest
+    revision: str  # 40 hex, for Hugging Face clients
+    manifest: str = Field(sa_type=Text)  # canonical JSON
+    modelpack: str  # sha256 of the ModelPack manifest's blob
+    size: int = Field(sa_type=BigInteger)  # bytes of all files
+    brought_by: str  # "fetch", "add" or the bundle's id
+    added_at: str
+    added_by: str
+
+
+class Document(Row, table=True):
+    """A content-addressed document: tool contract, engine profile, router contract, suite, policy."""
+
+    label: ClassVar[str] = "document"
+    __table_args__ = (digest_check("digest"),)
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)
+    kind: str = Field(index=True)
+    name: str
+    body: str = Field(sa_type=Text)  # canonical JSON
+    added_at: str
+    added_by: str
+
+
+class Binding(Row, table=True):
+    """From `since` on, this version keeps to this tool contract."""
+
+    label: ClassVar[str] = "binding"
+    __table_args__ = (UniqueConstraint("version", "position", name="uq_binding_version_position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    version: str
+    position: int
+    contract: str
+    since: str
+    actor: str
+
+
+class Report(Row, table=True):
+    """What a scan or a suite found here. Only these satisfy a gate of this home."""
+
+    label: ClassVar[str] = "report"
+    __table_args__ = (digest_check("digest"), digest_check("version"))
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)  # of the body
+    kind: str  # scan, validation
+    version: str = Field(index=True)
+    outcome: str  # PASSED, WARNED, FAILED, INCONCLUSIVE
+    suite: str | None  # digests of what it was measured with; None for a scan
+    contract: str | None
+    profile: str | None
+    statement: str | None  # sha256 of the signed statement's payload
+    body: str = Field(sa_type=Text)  # canonical JSON
+    made_at: str
+    made_by: str
+
+
+class Claim(Row, table=True):
+    """Evidence that came with a bundle. Shown beside ours; never enough for a gate (DESIGN section 8, promise 9)."""
+
+    label: ClassVar[str] = "claim"
+    __table_args__ = (UniqueConstraint("bundle", "statement", name="uq_claim_bundle_statement"),)
+    id: int | None = Field(default=None, primary_key=True)
+    bundle: str
+    version: str = Field(index=True)
+    statement: str
+
+
+class Statement(Row, table=True):
+    """A signed in-toto statement: readable JSON with its detached signature beside it."""
+
+    label: ClassVar[str] = "statement"
+    __table_args__ = (digest_check("digest"),)
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)  # of the payload
+    predicate: str
+    subject: str = Field(index=True)  # sha256 of the first subject
+    payload: str = Field(sa_type=Text)
+    signature: str = Field(sa_type=Text)  # DSSE without the payload
+    made_at: str
+
+
+class RouterSetting(Row, table=True):
+    """From `since` on, this tier's router speaks this contract and its engines run this profile."""
+
+    label: ClassVar[str] = "router setting"
+    __table_args__ = (UniqueConstraint("tier", "position", name="uq_router_tier_position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    tier: str
+    position: int
+    router: str
+    profile: str
+    since: str
+    actor: str
+
+
+class TierPolicy(Row, table=True):
+    """From `since` on, this is what a tier demands. `rank` orders tiers, lowest first."""
+
+    label: ClassVar[str] = "tier policy"
+    __table_args__ = (UniqueConstraint("tier", "position", name="uq_policy_tier_position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    tier: str
+    position: int
+    rank: int
+    body: str = Field(sa_type=Text)
+    since: str
+    actor: str
+
+
+class Person(Row, table=True):
+    """A person and the key they sign with, from `since` on; `active` false when they have left."""
+
+    label: ClassVar[str] = "person"
+    __table_args__ = (UniqueConstraint("name", "position", name="uq_person_name_position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    position: int
+    public_key: str = Field(sa_type=Text)  # one OpenSSH public key line
+    roles: str  # comma-separated
+    active: bool
+    since: str
+    actor: str
+
+
+class Approval(Row, table=True):
+    """One person's signed decision; the payload is the exact bytes they signed."""
+
+    label: ClassVar[str] = "approval"
+    __table_args__ = (digest_check("digest"), digest_check("version"))
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)  # of the payload
+    version: str = Field(index=True)
+    tier: str
+    person: str
+    payload: str = Field(sa_type=Text)
+    signature: str = Field(sa_type=Text)  # armored SSHSIG
+    made_at: str
+
+
+class Pin(Row, table=True):
+    """One line of a tier's history: the set that it served of a model from `since` on."""
+
+    label: ClassVar[str] = "pin"
+    __table_args__ = (
+        UniqueConstraint("tier", "model", "position", name="uq_pin_tier_model_position"),
+        CheckConstraint("position >= 1", name="position_from_one"),
+        CheckConstraint("kind in ('promote', 'rollback')", name="kind_known"),
+        digest_check("version"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    tier: str
+    model: str
+    position: int
+    kind: str
+    version: str  # digest
+    ordinal: int
+    contract: str | None
+    profile: str | None
+    router: str | None
+    evidence: str = Field(sa_type=Text)  # canonical JSON list of digests
+    reason: str
+    since: str
+    actor: str
+
+
+class Withdrawal(Row, table=True):
+    """This version may not be promoted or rolled back to again."""
+
+    label: ClassVar[str] = "withdrawal"
+    __table_args__ = (digest_check("version"),)
+    id: int | None = Field(default=None, primary_key=True)
+    version: str = Field(unique=True)
+    reason: str
+    since: str
+    actor: str
+
+
+class Site(Row, table=True):
+    """A site that this origin ships to, and the key that signs its receipts."""
+
+    label: ClassVar[str] = "site"
+    __table_args__ = (UniqueConstraint("name", "position", name="uq_site_name_position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    position: int
+    identity: str = Field(sa_type=Text)  # public key, JSON
+    since: str
+    actor: str
+
+
+class Export(Row, table=True):
+    """A bundle that was made here for a site."""
+
+    label: ClassVar[str] = "export"
+    __table_args__ = (
+        UniqueConstraint("site", "sequence", name="uq_export_site_sequence"),
+        digest_check("digest"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    site: str
+    sequence: int
+    bundle: str
+    digest: str  # of the export document
+    body: str = Field(sa_type=Text)
+    made_at: str
+    actor: str
+
+
+class Receipt(Row, table=True):
+    """What a site said back."""
+
+    label: ClassVar[str] = "receipt"
+    __table_args__ = (digest_check("digest"),)
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)
+    site: str = Field(index=True)
+    sequence: int
+    body: str = Field(sa_type=Text)
+    taken_at: str
+    actor: str
+
+
+class Enrolment(Row, table=True):
+    """The root this site trusts, compared by two people when it was installed."""
+
+    label: ClassVar[str] = "enrolment"
+    __table_args__ = (digest_check("fingerprint"),)
+    id: int | None = Field(default=None, primary_key=True)
+    fingerprint: str
+    root: str = Field(sa_type=Text)
+    since: str
+    actor: str
+
+
+class Import(Row, table=True):
+    """A bundle that was taken in here: raises the sequence's high-water mark and the clock's floor."""
+
+    label: ClassVar[str] = "import"
+    __table_args__ = (UniqueConstraint("sequence", name="uq_import_sequence"), digest_check("digest"))
+    id: int | None = Field(default=None, primary_key=True)
+    sequence: int
+    bundle: str
+    digest: str  # of the export document
+    body: str = Field(sa_type=Text)  # the export document
+    metadata_body: str = Field(sa_type=Text)  # the trust metadata as last verified, JSON of name to text
+    signed_time: str
+    imported_at: str
+    actor: str
+
+
+class Event(SQLModel, table=True):
+    """One line of the audit log: a leaf of the RFC 6962 tree."""
+
+    position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})  # 0 is the first leaf
+    kind: str = Field(index=True)
+    subject: str = Field(index=True)
+    at: str
+    actor: str
+    leaf: str = Field(sa_type=Text)  # canonical JSON: exactly the bytes that the tree hashes
+
+
+class Checkpoint(SQLModel, table=True):
+    """The tree's head after a change, signed by this home's log key (C2SP tlog-checkpoint)."""
+
+    size: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    root: str
+    frontier: str = Field(sa_type=Text)
+    note: str = Field(sa_type=Text)
+
+
+RECORDED: tuple[type[Row], ...] = (
+    Version, Document, Binding, Report, Claim, Statement, RouterSetting, TierPolicy, Person, Approval, Pin,
+    Withdrawal, Site, Export, Receipt, Enrolment, Import,
+)  # fmt: skip

@@ -1,0 +1,50 @@
+"""Brings a home's database to the shape that this release reads (Alembic), and says which shape it has."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+from registry.errors import StoreUnusable
+from registry.store import CHAIN_LOCK, Store
+
+_STEPS = Path(__file__).parent / "migrations"
+
+
+def upgrade(store: Store) -> None:
+    """Run every step that the database lacks. Two at once wait for each other; none runs twice."""
+    from alembic import command  # noqa: PLC0415 - 0.2 s that only `init` and upgrades pay
+
+    with store.engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
+        command.upgrade(_config(connection), "head")
+
+
+def demand_current(store: Store) -> None:
+    """Raise `StoreUnusable` unless the database has exactly the shape that this release reads."""
+    found, wanted = shape(store), newest()
+    if found != wanted:
+        where = store.engine.url.render_as_string(hide_password=True)
+        raise StoreUnusable(where, f"has shape {found or 'none'}, this release reads {wanted}")
+
+
+def shape(store: Store) -> str | None:
+    """The step that the database stands at, or None for an empty one."""
+    with store.engine.connect() as connection:
+        if not connection.dialect.has_table(connection, "alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def newest() -> str:
+    """The newest step that this release knows."""
+    return max(path.stem.split("_")[0] for path in (_STEPS / "versions").glob("[0-9]*.py"))
+
+
+def _config(connection: Connection):  # type: ignore[no-untyped-def]  # noqa: ANN202 - alembic is imported late
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_STEPS))
+    config.attributes["connection"] = connection
+    return config

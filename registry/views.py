@@ -1,0 +1,292 @@
+"""What can be asked of the registry's state: one method per question. Half of `registry.store`, reading only."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from registry.audit import Entry, read_leaf
+from registry.entities import (
+    RECORDED,
+    Approval,
+    Binding,
+    Checkpoint,
+    Claim,
+    Document,
+    Enrolment,
+    Event,
+    Export,
+    Import,
+    Person,
+    Pin,
+    Receipt,
+    Report,
+    RouterSetting,
+    Site,
+    Statement,
+    TierPolicy,
+    Version,
+    Withdrawal,
+)
+from registry.errors import NotFound
+from registry.names import Ref
+
+
+class View:
+    """Questions, answered from one consistent snapshot. Rows come back detached: plain values to look at."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    # -- versions ---------------------------------------------------------------------------------------
+
+    def version(self, ref: Ref) -> Version:
+        """The one version that `ref` means; without a selector, the newest. Raises `NotFound`."""
+        query = select(Version).where(Version.model == ref.model)
+        if ref.ordinal:
+            query = query.where(Version.ordinal == ref.ordinal)
+        elif ref.digest_prefix:
+            query = query.where(col(Version.digest).startswith(ref.digest_prefix))
+        elif ref.tier:
+            pin = self.pin(ref.tier, ref.model)
+            if pin is None:
+                raise NotFound("version pinned as", str(ref))
+            query = query.where(Version.digest == pin.version)
+        found = self.session.exec(query.order_by(col(Version.ordinal).desc()).limit(2)).all()
+        if not found or (ref.digest_prefix and len(found) > 1):
+            raise NotFound("version", str(ref))
+        return found[0]
+
+    def version_by_digest(self, digest: str) -> Version | None:
+        """The version with this manifest digest."""
+        return self.session.exec(select(Version).where(Version.digest == digest)).first()
+
+    def versions(self, model: str | None = None) -> list[Version]:
+        """All versions, or one model's, by model and ordinal."""
+        query = select(Version).order_by(col(Version.model), col(Version.ordinal))
+        return list(self.session.exec(query.where(Version.model == model) if model else query))
+
+    def next_ordinal(self, model: str) -> int:
+        """The number that the model's next version gets."""
+        last = self.session.exec(select(func.max(Version.ordinal)).where(Version.model == model)).one()
+        return (last or 0) + 1
+
+    def withdrawal(self, digest: str) -> Withdrawal | None:
+        """Why a version may not serve, if so."""
+        return self.session.exec(select(Withdrawal).where(Withdrawal.version == digest)).first()
+
+    def withdrawals(self) -> list[Withdrawal]:
+        """All withdrawals, oldest first."""
+        return list(self.session.exec(select(Withdrawal).order_by(col(Withdrawal.id))))
+
+    # -- documents --------------------------------------------------------------------------------------
+
+    def document(self, kind: str, name: str) -> Document:
+        """The newest document of a kind by name, or by digest (prefix of 8 or more). Raises `NotFound`."""
+        query = select(Document).where(Document.kind == kind).order_by(col(Document.id).desc())
+        by_name = self.session.exec(query.where(Document.name == name).limit(1)).first()
+        if by_name is not None:
+            return by_name
+        prefix = name.removeprefix("sha256:")
+        found = self.session.exec(query.where(col(Document.digest).startswith(prefix)).limit(2)).all()
+        if len(prefix) < 8 or len(found) != 1:
+            raise NotFound(kind, name)
+        return found[0]
+
+    def document_by_digest(self, digest: str) -> Document | None:
+        """The document with this digest."""
+        return self.session.exec(select(Document).where(Document.digest == digest)).first()
+
+    def documents(self, *kinds: str) -> list[Document]:
+        """Documents of these kinds, oldest first."""
+        return list(
+            self.session.exec(
+                select(Document).where(col(Document.kind).in_(kinds)).order_by(col(Document.id))
+            )
+        )
+
+    def binding(self, digest: str) -> Binding | None:
+        """The tool contract that a version keeps to now."""
+        query = select(Binding).where(Binding.version == digest).order_by(col(Binding.position).desc())
+        return self.session.exec(query.limit(1)).first()
+
+    # -- tiers ------------------------------------------------------------------------------------------
+
+    def tiers(self) -> list[TierPolicy]:
+        """Each tier's policy of now, lowest tier first."""
+        newest: dict[str, TierPolicy] = {}
+        for row in self.session.exec(select(TierPolicy).order_by(col(TierPolicy.position))):
+            newest[row.tier] = row
+        return sorted(newest.values(), key=lambda row: (row.rank, row.tier))
+
+    def tier(self, name: str) -> TierPolicy:
+        """A tier's policy of now. Raises `NotFound`."""
+        query = select(TierPolicy).where(TierPolicy.tier == name).order_by(col(TierPolicy.position).desc())
+        found = self.session.exec(query.limit(1)).first()
+        if found is None:
+            raise NotFound("tier", name)
+        return found
+
+    def router(self, tier: str) -> RouterSetting | None:
+        """What the tier's router speaks now."""
+        query = (
+            select(RouterSetting)
+            .where(RouterSetting.tier == tier)
+            .order_by(col(RouterSetting.position).desc())
+        )
+        return self.session.exec(query.limit(1)).first()
+
+    def pin(self, tier: str, model: str, *, at: str | None = None) -> Pin | None:
+        """What the tier serves of a model, now or at a moment (RFC 3339 text)."""
+        query = select(Pin).where(Pin.tier == tier, Pin.model == model)
+        if at is not None:
+            query = query.where(Pin.since <= at)
+        return self.session.exec(query.order_by(col(Pin.position).desc()).limit(1)).first()
+
+    def pins(self, *, at: str | None = None) -> list[Pin]:
+        """What every tier serves of every model, now or at a moment."""
+        query = select(Pin).order_by(col(Pin.position))
+        newest: dict[tuple[str, str], Pin] = {}
+        for row in self.session.exec(query.where(Pin.since <= at) if at else query):
+            newest[row.tier, row.model] = row
+        return [newest[key] for key in sorted(newest)]
+
+    def pin_history(
+        self, tier: str | None = None, model: str | None = None, version: str | None = None
+    ) -> list[Pin]:
+        """Every pin, oldest first, narrowed as asked."""
+        query = select(Pin).order_by(col(Pin.id))
+        if tier:
+            query = query.where(Pin.tier == tier)
+        if model:
+            query = query.where(Pin.model == model)
+        if version:
+            query = query.where(Pin.version == version)
+        return list(self.session.exec(query))
+
+    # -- evidence ---------------------------------------------------------------------------------------
+
+    def reports(self, version: str, kind: str | None = None) -> list[Report]:
+        """This home's own findings about a version, oldest first."""
+        query = select(Report).where(Report.version == version).order_by(col(Report.id))
+        return list(self.session.exec(query.where(Report.kind == kind) if kind else query))
+
+    def claims(self, version: str) -> list[Claim]:
+        """Evidence from outside about a version."""
+        return list(self.session.exec(select(Claim).where(Claim.version == version).order_by(col(Claim.id))))
+
+    def statement(self, digest: str) -> Statement | None:
+        """A statement by its payload's digest."""
+        return self.session.exec(select(Statement).where(Statement.digest == digest)).first()
+
+    def statements(self, subject: str) -> list[Statement]:
+        """Statements about a subject, oldest first."""
+        return list(
+            self.session.exec(
+                select(Statement).where(Statement.subject == subject).order_by(col(Statement.id))
+            )
+        )
+
+    def approvals(self, version: str, tier: str | None = None) -> list[Approval]:
+        """Approvals of a version, oldest first."""
+        query = select(Approval).where(Approval.version == version).order_by(col(Approval.id))
+        return list(self.session.exec(query.where(Approval.tier == tier) if tier else query))
+
+    def people(self) -> list[Person]:
+        """Each person as they stand now, by name."""
+        newest: dict[str, Person] = {}
+        for row in self.session.exec(select(Person).order_by(col(Person.position))):
+            newest[row.name] = row
+        return [newest[name] for name in sorted(newest)]
+
+    def person_history(self, name: str) -> list[Person]:
+        """One person's rows, oldest first."""
+        return list(
+            self.session.exec(select(Person).where(Person.name == name).order_by(col(Person.position)))
+        )
+
+    # -- transfers --------------------------------------------------------------------------------------
+
+    def sites(self) -> list[Site]:
+        """The sites that this origin ships to, as they stand now."""
+        newest: dict[str, Site] = {}
+        for row in self.session.exec(select(Site).order_by(col(Site.position))):
+            newest[row.name] = row
+        return [newest[name] for name in sorted(newest)]
+
+    def site(self, name: str) -> Site:
+        """Raises `NotFound`."""
+        for row in self.sites():
+            if row.name == name:
+                return row
+        raise NotFound("site", name)
+
+    def exports(self, site: str | None = None) -> list[Export]:
+        """Bundles made here, by site and sequence."""
+        query = select(Export).order_by(col(Export.site), col(Export.sequence))
+        return list(self.session.exec(query.where(Export.site == site) if site else query))
+
+    def receipts(self, site: str) -> list[Receipt]:
+        """What a site said back, by sequence."""
+        query = select(Receipt).where(Receipt.site == site)
+        return list(self.session.exec(query.order_by(col(Receipt.sequence), col(Receipt.id))))
+
+    def enrolment(self) -> Enrolment | None:
+        """The root that this site trusts."""
+        return self.session.exec(select(Enrolment).order_by(col(Enrolment.id).desc()).limit(1)).first()
+
+    def imports(self) -> list[Import]:
+        """Bundles taken in here, by sequence."""
+        return list(self.session.exec(select(Import).order_by(col(Import.sequence))))
+
+    # -- the log ----------------------------------------------------------------------------------------
+
+    def events(
+        self, *, subject: str | None = None, kind: str | None = None, last: int | None = None
+    ) -> list[Entry]:
+        """Events in order, narrowed as asked; `last` keeps only the newest so many."""
+        query = select(Event)
+        if subject:
+            query = query.where(Event.subject == subject)
+        if kind:
+            query = query.where(Event.kind == kind)
+        if last is not None:
+            rows = list(self.session.exec(query.order_by(col(Event.position).desc()).limit(last)))
+            return [read_leaf(row.leaf.encode()) for row in reversed(rows)]
+        return [
+            read_leaf(row.leaf.encode()) for row in self.session.exec(query.order_by(col(Event.position)))
+        ]
+
+    def leaves(self) -> list[tuple[int, bytes]]:
+        """Every leaf by position, as the bytes that the tree hashes."""
+        return [
+            (row.position, row.leaf.encode())
+            for row in self.session.exec(select(Event).order_by(col(Event.position)))
+        ]
+
+    def event_columns(self) -> list[tuple[int, str, str, str, str]]:
+        """(position, kind, subject, at, actor) as the event table's columns say: to compare with the leaves."""
+        query = select(Event).order_by(col(Event.position))
+        return [(row.position, row.kind, row.subject, row.at, row.actor) for row in self.session.exec(query)]
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Every signed head, smallest tree first."""
+        return list(self.session.exec(select(Checkpoint).order_by(col(Checkpoint.size))))
+
+    def head(self) -> Checkpoint | None:
+        """The newest signed head."""
+        return self.session.exec(select(Checkpoint).order_by(col(Checkpoint.size).desc()).limit(1)).first()
+
+    def recorded(self) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+        """Yield (label, content of all rows) for each recorded table."""
+        for table in RECORDED:
+            yield table.label, [row.content() for row in self.session.exec(select(table))]
+
+    def newest_moment(self) -> str | None:
+        """The latest moment this home has recorded or been told by a verified signature: the clock's floor."""
+        moments = [
+            self.session.exec(select(func.max(Event.at))).one(),
+            self.session.exec(select(func.max(Import.signed_time))).one(),
+        ]
+        return max((moment for moment in moments if moment), default=None)
