@@ -1,0 +1,214 @@
+"""What trust refuses, each refusal with its exit code and the next thing a person does.
+
+Apart from `trust.py` so that the rules there can be read without scrolling past the words. Two families:
+`BundleUntrusted` is about what came on the medium, `SiteNotReady` about the site that looks at it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from signing.errors import OperatorError
+from signing.times import rfc3339
+
+
+class BundleUntrusted(OperatorError):
+    """Family: what lies on the medium may not be believed. Nothing of it has been taken in."""
+
+
+class SiteNotReady(OperatorError):
+    """Family: this site cannot judge any bundle yet."""
+
+
+class MetadataTampered(BundleUntrusted):
+    """A trust file or signed document is not, byte for byte, what was signed."""
+
+    exit_code: ClassVar[int] = 11
+    next_step: ClassVar[str] = (
+        "Import nothing. Copy the bundle again from the connected side; if it fails again, keep the medium "
+        "apart and tell the origin which file was named here."
+    )
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name, self.problem = name, problem
+
+
+class WrongKey(BundleUntrusted):
+    """No key that may sign this document has signed it."""
+
+    exit_code: ClassVar[int] = 12
+    next_step: ClassVar[str] = (
+        "Import nothing. Ask the origin, over another channel, which keys sign for it now. A bundle made "
+        "before a change of keys has to be made again; a bundle that nobody there knows is an attack."
+    )
+
+    def __init__(self, name: str, role: str, *, problem: str = "") -> None:
+        super().__init__(f"{name}: {problem or f'signed by no key that may sign as {role}'}")
+        self.name, self.role = name, role
+
+
+class TooFewSignatures(BundleUntrusted):
+    """Some of the right people signed, but not enough of them."""
+
+    exit_code: ClassVar[int] = 13
+    next_step: ClassVar[str] = (
+        "Import nothing. Send the bundle back: the origin collects the missing signatures and packs it again."
+    )
+
+    def __init__(self, name: str, role: str, *, have: int, need: int) -> None:
+        super().__init__(f"{name}: {have} of {need} signatures that {role} needs")
+        self.name, self.role, self.have, self.need = name, role, have, need
+
+
+class OlderBundle(BundleUntrusted):
+    """Something older than what this site has accepted already."""
+
+    exit_code: ClassVar[int] = 14
+    next_step: ClassVar[str] = (
+        "Put the medium aside: this site already has something newer. If the newest bundle is meant, check "
+        "the label; if an older version is wanted back, use `tidegate rollback`, not an old bundle."
+    )
+
+    def __init__(self, what: str, *, found: int | None = None, remembered: int | None = None) -> None:
+        numbers = "" if found is None else f" {found}, but {remembered} was accepted here before"
+        super().__init__(f"{what}{numbers}")
+        self.what, self.found, self.remembered = what, found, remembered
+
+
+class ForkedBundle(BundleUntrusted):
+    """Two different histories under one number: one of them is not ours."""
+
+    exit_code: ClassVar[int] = 15
+    next_step: ClassVar[str] = (
+        "Import nothing and tell the origin's security officer at once: either the origin was restored from "
+        "an old backup and reused a number, or two origins sign with the same keys."
+    )
+
+    def __init__(self, what: str, *, found: str, remembered: str) -> None:
+        super().__init__(f"{what}: here {found[:12]}, accepted before {remembered[:12]}")
+        self.what, self.found, self.remembered = what, found, remembered
+
+
+class ForeignBundle(BundleUntrusted):
+    """A bundle that was packed for another site."""
+
+    exit_code: ClassVar[int] = 16
+    next_step: ClassVar[str] = (
+        "Check the label and carry the medium to the site it was packed for; ask the origin for this site's own."
+    )
+
+    def __init__(self, audience: str, *, found: str) -> None:
+        super().__init__(f"packed for {found}, and this site is {audience}")
+        self.audience, self.found = audience, found
+
+
+class ExpiredBundle(BundleUntrusted):
+    """A signature whose time is over; what is served here keeps being served."""
+
+    exit_code: ClassVar[int] = 17
+    next_step: ClassVar[str] = (
+        "Ask the origin for a fresh bundle, or for a new timestamp.json to put beside this one "
+        "(`tidegate trust restamp` there). Serving is not affected."
+    )
+
+    def __init__(self, role: str, *, expired: datetime) -> None:
+        super().__init__(f"{role} was valid until {rfc3339(expired)}")
+        self.role, self.expired = role, expired
+
+
+class ClockBehind(SiteNotReady):
+    """This computer's clock is behind a time that was signed already."""
+
+    exit_code: ClassVar[int] = 18
+    next_step: ClassVar[str] = (
+        "Set this computer's clock (UTC), with a second person looking on, and try again."
+    )
+
+    def __init__(self, *, now: datetime, signed: datetime, by: str) -> None:
+        super().__init__(f"the clock says {rfc3339(now)}, but {by} is of {rfc3339(signed)}")
+        self.now, self.signed, self.by = now, signed, by
+
+
+class BadRoot(BundleUntrusted):
+    """Key metadata that is signed, and must not be trusted all the same."""
+
+    exit_code: ClassVar[int] = 19
+    next_step: ClassVar[str] = (
+        "Do not install it. Tell the origin's security officers every line above; they correct it and sign a new one."
+    )
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        super().__init__(f"{name}: " + "; ".join(problems))
+        self.name, self.problems = name, tuple(problems)
+
+
+class NotInCatalogue(BundleUntrusted):
+    """A document that the role responsible for it did not sign for."""
+
+    exit_code: ClassVar[int] = 50
+    next_step: ClassVar[str] = (
+        "Import nothing. The release managers and the export officers at the origin do not agree on what this "
+        "bundle holds: let both look at the document named here."
+    )
+
+    def __init__(
+        self, path: str, role: str, *, problem: str = "is not among the documents that it signs for"
+    ) -> None:
+        super().__init__(f"{path}: {role}: {problem}")
+        self.path, self.role, self.problem = path, role, problem
+
+
+class NotEnrolled(SiteNotReady):
+    """This site has no root to trust, so it can trust nothing."""
+
+    exit_code: ClassVar[int] = 51
+    next_step: ClassVar[str] = (
+        "Enrol first: `tidegate trust enrol ROOT.json --fingerprint …`, with the fingerprint that two people "
+        "received over another channel than the file."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("this site has not been enrolled with any origin")
+
+
+class RootFingerprintWrong(SiteNotReady):
+    """The root file is not the one whose fingerprint was read out."""
+
+    exit_code: ClassVar[int] = 52
+    next_step: ClassVar[str] = (
+        "Do not enrol. Compare the fingerprint with the origin again, by voice, letter group by letter group; "
+        "if it still differs, the file was exchanged on the way."
+    )
+
+    def __init__(self, *, expected: str, actual: str) -> None:
+        super().__init__(f"the file's fingerprint is {actual[:16]}…, the one given is {expected[:16]}…")
+        self.expected, self.actual = expected, actual
+
+
+class TrustFileMissing(BundleUntrusted):
+    """A file that the trust walk needs is not in the bundle, or is not an ordinary readable file."""
+
+    exit_code: ClassVar[int] = 53
+    next_step: ClassVar[str] = (
+        "Check that the whole bundle folder was copied, with its trust, exports and releases folders; "
+        "copy it again from the connected side."
+    )
+
+    def __init__(self, path: str, problem: str = "missing") -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path, self.problem = path, problem
+
+
+class ExportMalformed(BundleUntrusted):
+    """The export document is signed, and does not say what an export document says."""
+
+    exit_code: ClassVar[int] = 97
+    next_step: ClassVar[str] = (
+        "Import nothing. If this site's Tidegate is older than the origin's, update it; otherwise the origin "
+        "has to correct its exporter and pack again."
+    )
+
+    def __init__(self, at: str, problem: str) -> None:
+        super().__init__(f"{at}: {problem}")
+        self.at, self.problem = at, problem
