@@ -1,0 +1,45 @@
+"""Homes for tests, made exactly as `tidegate init` makes them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from pipelines.workplace import Workplace
+from registry.home import Home
+from registry.store import Store
+from tidegate import founding, keyring
+
+PASSPHRASE = b"correct horse"
+
+
+def new_home(
+    path: Path,
+    *,
+    name: str,
+    now: datetime,
+    roles: tuple[str, ...] = ("site",),
+    profile: str = "solo",
+    database: str | None = None,
+) -> Home:
+    """A home with its keys, database and, at an origin, its trust."""
+    return founding.found(
+        path,
+        name=name,
+        roles=roles,
+        profile=profile,
+        database=database,
+        passphrase=lambda _key: PASSPHRASE,
+        actor="root",
+        now=now,
+    )
+
+
+@contextmanager
+def at_work(home: Home, *, actor: str, now: datetime) -> Iterator[Workplace]:
+    """One person at work in a home."""
+    store = Store(home.database, sign_head=keyring.head_signer(home))
+    try:
+        yield Workplace(home, store, home.blobs, keyring.station_signer(home), actor, now)
+    finally:
+        store.close()

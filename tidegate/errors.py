@@ -1,0 +1,99 @@
+"""What the doors refuse themselves: exit codes 100-109."""
+
+from typing import ClassVar
+
+from signing.errors import OperatorError
+
+
+class DoorRefusal(OperatorError):
+    """Something a command found or lacks before or after the work below it."""
+
+
+class DoctorFoundProblems(DoorRefusal):
+    exit_code: ClassVar[int] = 100
+    next_step: ClassVar[str] = "Do what stands under each problem, then run `tidegate doctor` again."
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} found")
+        self.count = count
+
+
+class AuditBroken(DoorRefusal):
+    exit_code: ClassVar[int] = 101
+    next_step: ClassVar[str] = (
+        "Trust no pin of this home. Keep the database as it is, tell the security officer, and restore from a copy that verifies."
+    )
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(
+            "the audit log and the tables do not agree:" + "".join(f"\n  {problem}" for problem in problems)
+        )
+        self.problems = problems
+
+
+class SuiteNotPassed(DoorRefusal):
+    exit_code: ClassVar[int] = 102
+    next_step: ClassVar[str] = (
+        "Read the failed cases above; the run is kept and the gate stays closed for this version."
+    )
+
+    def __init__(self, suite: str, ref: str, outcome: str) -> None:
+        super().__init__(f"{suite} on {ref}: {outcome}")
+        self.suite, self.ref, self.outcome = suite, ref, outcome
+
+
+class NotCompatible(DoorRefusal):
+    exit_code: ClassVar[int] = 103
+    next_step: ClassVar[str] = (
+        "Change what each finding names (router contract, engine profile, or the version), then compare again."
+    )
+
+    def __init__(self, verdict: str) -> None:
+        super().__init__(f"the verdict is {verdict}")
+        self.verdict = verdict
+
+
+class PassphraseMissing(DoorRefusal):
+    exit_code: ClassVar[int] = 104
+    next_step: ClassVar[str] = (
+        "Run the command in a terminal to be asked, or name a file that holds the passphrase: --passphrase-file or TIDEGATE_PASSPHRASE_FILE."
+    )
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the passphrase of {key} is needed and nobody can be asked")
+        self.key = key
+
+
+class NotHere(DoorRefusal):
+    """A command for the other kind of home."""
+
+    exit_code: ClassVar[int] = 105
+    next_step: ClassVar[str] = (
+        "Choose the right home with --home or TIDEGATE_HOME; `tidegate doctor` says what a home is."
+    )
+
+    def __init__(self, home: str, role: str) -> None:
+        super().__init__(f"{home} is not {'an origin' if role == 'origin' else 'a site'}")
+        self.home, self.role = home, role
+
+
+class DatabaseAddressRefused(DoorRefusal):
+    exit_code: ClassVar[int] = 106
+    next_step: ClassVar[str] = (
+        "Give postgresql+psycopg://USER@HOST/NAME without a password; keep the password in ~/.pgpass or PGPASSFILE."
+    )
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"this database address cannot be used: {problem}")
+        self.problem = problem
+
+
+class FileUnreadable(DoorRefusal):
+    exit_code: ClassVar[int] = 107
+    next_step: ClassVar[str] = (
+        "Check the path and its permissions, then run the same command again; nothing was changed."
+    )
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path, self.problem = path, problem

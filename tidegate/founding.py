@@ -1,0 +1,134 @@
+"""Makes a home: folders, keys, database, first policies, and at an origin the trust it publishes.
+
+The settings file comes last: a home that was interrupted half-way is not a home, and `tidegate init` says so.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from securesystemslib.signer import Key, Signer
+
+from registry import home as homes
+from registry import policy, store_schema
+from registry.audit import EventKind
+from registry.blobs import write_durably
+from registry.entities import TierPolicy
+from registry.home import Home
+from registry.store import Store
+from signing import ceremony, keys
+from signing.repository import TrustRepository
+from signing.roots import CATALOG, Profile, site_role
+from signing.times import rfc3339
+from tidegate.keyring import head_signer, station_signer
+
+_OFFICES = ("root", "targets", CATALOG)
+SITE_OFFICE = "site"  # the export and the releasing officer: one office for all sites
+
+
+def found(
+    path: Path,
+    *,
+    name: str,
+    roles: tuple[str, ...],
+    profile: str,
+    database: str | None,
+    passphrase: Callable[[str], bytes],
+    actor: str,
+    now: datetime,
+) -> Home:
+    """Make a home and return it.
+
+    Args:
+        passphrase: asked once per officer's key, at an origin only.
+
+    Raises:
+        HomeUnusable: there is something at `path` already.
+        NameUnusable, StoreUnusable: as named.
+    """
+    home = homes.make(path, name=name, roles=roles, profile=profile, database=database)
+    keys.create_key(home.station_key, passphrase=None)
+    if home.is_origin:
+        _found_trust(home, Profile(profile), passphrase=passphrase, now=now)
+    store = Store(home.database, sign_head=head_signer(home))
+    try:
+        store_schema.upgrade(store)
+        with store.change(actor=actor, now=now) as change:
+            change.record(EventKind.HOME_MADE, name, note={"roles": list(roles), "profile": profile})
+            for tier in policy.DEFAULTS if home.is_site else ():
+                row = tier_row(tier, position=1, actor=actor, now=now)
+                change.record(EventKind.TIER_SET, tier.tier, row)
+    finally:
+        store.close()
+    homes.write_settings(home)
+    return home
+
+
+def tier_row(tier: policy.Policy, *, position: int, actor: str, now: datetime) -> TierPolicy:
+    """Return the row that sets a tier's policy."""
+    return TierPolicy(
+        tier=tier.tier,
+        position=position,
+        rank=tier.rank,
+        body=policy.encode(tier).decode(),
+        since=rfc3339(now),
+        actor=actor,
+    )
+
+
+def officer_keys(home: Home, office: str, count: int) -> list[Path]:
+    """Where the keys of an office are: one file for everything in the solo profile, else one per person."""
+    if home.profile == Profile.SOLO:
+        return [home.keys / "officer.pem"]
+    return [home.keys / f"officer-{office}-{number}.pem" for number in range(1, count + 1)]
+
+
+def public_half(file: Path) -> Path:
+    """Where the public half of a key file is, for those who do not hold the key."""
+    return file.with_suffix(".pub.json")
+
+
+def _found_trust(home: Home, profile: Profile, *, passphrase: Callable[[str], bytes], now: datetime) -> None:
+    station = station_signer(home)
+    made: dict[str, list[Key]] = {"snapshot": [station.public_key], "timestamp": [station.public_key]}
+    opened: dict[Path, Signer] = {}
+    for office in (*_OFFICES, SITE_OFFICE):
+        made[office] = []
+        for file in officer_keys(home, office, profile.quorum(_role(office)).of):
+            if file not in opened:
+                opened[file] = _make_officer_key(file, passphrase)
+            made[office].append(opened[file].public_key)
+    del made[SITE_OFFICE]  # no site yet: `add_site` delegates to these keys
+    state = ceremony.establish(profile, made, [station, *opened.values()], now=now)
+    TrustRepository(home.trust).save(state)
+
+
+def _role(office: str) -> str:
+    return site_role("any") if office == SITE_OFFICE else office
+
+
+def _make_officer_key(file: Path, passphrase: Callable[[str], bytes]) -> Signer:
+    """Make one person's sealed key and open it."""
+    secret = passphrase(file.name)
+    info = keys.create_key(file, passphrase=secret)
+    write_durably(public_half(file), info.public_json)
+    return keys.load_signer(info.uri, passphrase=lambda _uri: secret)
+
+
+def add_site(home: Home, site: str, *, signers: Sequence[Signer], now: datetime) -> None:
+    """Let the site office's keys sign what is shipped to `site`, and publish that.
+
+    Args:
+        signers: the officers in the room; they hold the targets role.
+
+    Raises:
+        SiteNameRefused, TooFewSigners, BadRoot: see `signing.ceremony.add_site`.
+        KeyMissing: the public half of a site office's key is not in the home.
+    """
+    repository = TrustRepository(home.trust)
+    office = [
+        keys.public_key_from_json(public_half(file).read_bytes(), at=public_half(file).name)
+        for file in officer_keys(home, SITE_OFFICE, Profile(home.profile).quorum(site_role(site)).of)
+    ]
+    everyone = [station_signer(home), *signers]
+    repository.save(ceremony.add_site(repository.load(), site, office, everyone, now=now))

@@ -1,0 +1,116 @@
+"""What a command prints: text for people, one JSON document for programs, progress on stderr."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from signing.errors import OperatorError
+
+SHORT = 12  # hex digits of a digest shown to people
+
+
+class Bar:
+    """Bytes done, rate and time left, on stderr; shown only once the work has taken a second.
+
+    Called from several threads with the bytes just done. On something that is no terminal it says one line
+    every ten seconds, so that a log shows that the work goes on.
+    """
+
+    def __init__(self, label: str, total: int | None) -> None:
+        self.label, self.total, self.done = label, total, 0
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._next = self._began + 1
+        self._shown = False
+
+    def __call__(self, count: int) -> None:
+        with self._lock:
+            self.done += count
+            now = time.monotonic()
+            if now >= self._next:
+                self._next = now + (0.2 if self._terminal else 10)
+                self._show(now)
+
+    def finish(self) -> None:
+        """Leave the line."""
+        if self._shown and self._terminal:
+            click.echo("", err=True)
+
+    def _show(self, now: float) -> None:
+        self._shown = True
+        rate = self.done / (now - self._began)
+        text = f"{self.label}: {size(self.done)}"
+        if self.total:
+            left = max(0, self.total - self.done) / rate if rate else 0
+            text += f" of {size(self.total)}, {size(int(rate))}/s, {duration(left)} left"
+        else:
+            text += f", {size(int(rate))}/s"
+        click.echo(f"\r{text:<72}" if self._terminal else text, err=True, nl=not self._terminal)
+
+
+@contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[Bar]:
+    """A bar for the time of a block."""
+    bar = Bar(label, total)
+    try:
+        yield bar
+    finally:
+        bar.finish()
+
+
+def size(count: int) -> str:
+    """1,234 bytes as people say it: decimal units, as media are sold."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    return (
+        f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+    )
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> str:
+    """Columns as wide as they need to be; `empty` says what to do when there is nothing."""
+    lines = [[str(cell) for cell in row] for row in rows]
+    if not lines:
+        return empty
+    widths = [max(len(line[column]) for line in [list(headings), *lines]) for column in range(len(headings))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [[heading.upper() for heading in headings], *lines]
+    )
+
+
+def show(document: Any, text: str, *, as_json: bool) -> None:
+    """Print the one or the other."""
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) if as_json else text)
+
+
+def show_refusal(refusal: OperatorError, *, as_json: bool) -> None:
+    """Say what was refused and what to do next, on stderr."""
+    if as_json:
+        document = {
+            "refused": type(refusal).__name__,
+            "message": str(refusal),
+            "next_step": refusal.next_step,
+            "exit_code": refusal.exit_code,
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2), err=True)
+    else:
+        click.echo(f"Refused: {refusal}\nNext:    {refusal.next_step}", err=True)

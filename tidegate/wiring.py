@@ -1,0 +1,104 @@
+"""Builds what a command works with: home, store, blobs, station key, clock. The one place that reads the clock."""
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from registry import home as homes
+from registry.blobs import BlobStore
+from registry.home import Home
+from tidegate.errors import FileUnreadable, NotHere, PassphraseMissing
+from tidegate.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.workplace import Workplace
+    from registry.store import Store
+
+
+class App:
+    """One command's world, built piece by piece as it is asked for."""
+
+    def __init__(
+        self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.settings = settings
+        self.now = clock()  # the moment the command began; every record of it says this one
+
+    @cached_property
+    def home(self) -> Home:
+        """The home, read from its settings file."""
+        return homes.load(self.settings.home)
+
+    @cached_property
+    def store(self) -> "Store":
+        """The database, in the shape that this release reads."""
+        from registry import store_schema  # noqa: PLC0415 - only commands with a database pay for SQLAlchemy
+        from registry.store import Store  # noqa: PLC0415
+        from tidegate.keyring import head_signer  # noqa: PLC0415
+
+        store = Store(self.home.database, sign_head=head_signer(self.home))
+        store_schema.demand_current(store)
+        return store
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blob store."""
+        return self.home.blobs
+
+    @cached_property
+    def work(self) -> "Workplace":
+        """What pipelines work with."""
+        from pipelines.workplace import Workplace  # noqa: PLC0415 - brings the signing libraries
+        from tidegate.keyring import station_signer  # noqa: PLC0415
+
+        return Workplace(
+            home=self.home,
+            store=self.store,
+            blobs=self.blobs,
+            station=station_signer(self.home),
+            actor=self.settings.actor,
+            now=self.now,
+        )
+
+    def demand(self, role: str) -> None:
+        """Raise `NotHere` unless the home is an origin or a site, as asked."""
+        if role not in self.home.roles:
+            raise NotHere(str(self.home.path), role)
+
+    def passphrase(self, key: str, *, confirm: bool = False) -> bytes:
+        """Return a key's passphrase: from the file that was named, else asked for. Raises `PassphraseMissing`."""
+        file = self.settings.passphrase_file
+        if file is not None:
+            try:
+                return file.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+            except OSError as exc:
+                raise FileUnreadable(str(file), exc.strerror or "cannot be read") from exc
+        if not sys.stdin.isatty():
+            raise PassphraseMissing(key)
+        answer: str = click.prompt(
+            f"Passphrase of {key}", hide_input=True, confirmation_prompt=confirm, err=True
+        )
+        return answer.encode()
+
+    def close(self) -> None:
+        """Give connections back."""
+        store = self.__dict__.get("store")  # only if it was asked for
+        if store is not None:
+            store.close()
+
+
+def read_file(path: Path, *, max_bytes: int) -> bytes:
+    """Return a file that the person named. Raises `FileUnreadable`."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(max_bytes + 1)
+    except OSError as exc:
+        raise FileUnreadable(str(path), exc.strerror or "cannot be read") from exc
+    if len(data) > max_bytes:
+        raise FileUnreadable(str(path), f"is larger than {max_bytes:,} bytes")
+    return data
