@@ -80,8 +80,8 @@ class Envelope:
             raise NotCanonical("exactly one signature is expected", at=f"{at}.signatures")
         _fields(signatures[0], {"keyid", "sig"}, at=f"{at}.signatures[0]")
         texts = (value["payloadType"], signatures[0]["keyid"], signatures[0]["sig"])
-        if not all(isinstance(text, str) and text for text in texts):
-            raise NotCanonical("payloadType, keyid and sig are texts that are not empty", at=at)
+        if not all(isinstance(text, str) and text and text.isascii() for text in texts):
+            raise NotCanonical("payloadType, keyid and sig are ASCII texts that are not empty", at=at)
         return cls(texts[0], texts[1], _unbase64(texts[2], at=f"{at}.signatures[0].sig"))
 
 

@@ -1,0 +1,110 @@
+"""The stream of exports to one site: what an export document says, and whether it is its turn.
+
+TUF numbers its own metadata and forgets when a key is rotated or a cache is wiped. This number is the
+site's own: kept outside TUF, never lowered, one digest per number.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from signing.canonical import NotCanonical, parse
+from signing.digests import is_sha256
+from signing.refusals import ExportMalformed, ForkedBundle, OlderBundle
+from signing.times import TimeUnreadable, from_rfc3339
+
+FORMAT = "tidegate-export/1"
+MAX_DOCUMENT = 16 << 20  # bytes of one export or release document
+EXPORT_PATH = re.compile(r"exports/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/([1-9][0-9]{0,14})\.json")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+RELEASE_PATH = re.compile(rf"releases/{_NAME}/{_NAME}/[1-9][0-9]{{0,14}}\.json")
+
+
+@dataclass(frozen=True)
+class Export:
+    """The part of an export document that trust looks at; the rest is the bundle's business."""
+
+    audience: str
+    sequence: int  # 1, 2, 3 … per site
+    previous: str | None  # SHA-256 of the export before it, 64 hex; None for the first
+    issued_at: datetime  # UTC
+    releases: Mapping[str, str]  # target path to SHA-256
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an export stands in the stream that this site has seen."""
+
+    already: bool
+    gap: range  # numbers that never arrived here
+
+
+def read_export(data: bytes, *, at: str) -> Export:
+    """Return what an authenticated export document says. Unknown fields are left to others.
+
+    Raises:
+        ExportMalformed: naming the field, `exports/a/3.json.releases[1].sha256`.
+    """
+    try:
+        value = parse(data, max_bytes=MAX_DOCUMENT, at=at)
+    except NotCanonical as exc:
+        raise ExportMalformed(at, exc.problem) from exc
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise ExportMalformed(f"{at}.format", f"not {FORMAT}")
+    sequence, previous = value.get("sequence"), value.get("previous")
+    if type(sequence) is not int or sequence < 1:
+        raise ExportMalformed(f"{at}.sequence", "not a whole number from 1")
+    if (previous is not None) != (sequence > 1) or (previous is not None and not is_sha256(previous)):
+        raise ExportMalformed(f"{at}.previous", "null for the first export, 64 hex digits for all others")
+    if not isinstance(value.get("audience"), str):
+        raise ExportMalformed(f"{at}.audience", "not a text")
+    try:
+        issued_at = from_rfc3339(value.get("issued_at", ""))
+    except TimeUnreadable as exc:
+        raise ExportMalformed(f"{at}.issued_at", str(exc)) from exc
+    return Export(value["audience"], sequence, previous, issued_at, _releases(value.get("releases"), at=at))
+
+
+def judge_sequence(
+    export: Export, digest: str, *, highest: int | None, accepted: Mapping[int, str]
+) -> Standing:
+    """Return where this export stands.
+
+    Args:
+        digest: SHA-256 of the export's bytes.
+        highest: the highest number accepted here, None before the first.
+        accepted: number to digest of exports accepted here, as far as they are remembered.
+
+    Raises:
+        ForkedBundle: another export was accepted under this number, or another one precedes it.
+        OlderBundle: a number below the highest, and not an export accepted before.
+    """
+    known, before = accepted.get(export.sequence), accepted.get(export.sequence - 1)
+    if known == digest:
+        return Standing(already=True, gap=range(0))
+    if known is not None:
+        raise ForkedBundle(f"export {export.sequence}", found=digest, remembered=known)
+    if highest is not None and export.sequence <= highest:
+        raise OlderBundle("export", found=export.sequence, remembered=highest)
+    if before is not None and before != export.previous:
+        raise ForkedBundle(
+            f"the export before number {export.sequence}", found=str(export.previous), remembered=before
+        )
+    return Standing(already=False, gap=range((highest or 0) + 1, export.sequence))
+
+
+def _releases(value: Any, *, at: str) -> dict[str, str]:
+    if not isinstance(value, list):
+        raise ExportMalformed(f"{at}.releases", "not a list")
+    found: dict[str, str] = {}
+    for number, item in enumerate(value):
+        place = f"{at}.releases[{number}]"
+        path = item.get("path") if isinstance(item, dict) else None
+        if not isinstance(path, str) or RELEASE_PATH.fullmatch(path) is None or path in found:
+            raise ExportMalformed(f"{place}.path", "not the path of a release, or there twice")
+        if not is_sha256(item.get("sha256")):
+            raise ExportMalformed(f"{place}.sha256", "not 64 hex digits")
+        found[path] = item["sha256"]
+    return found
