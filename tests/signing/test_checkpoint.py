@@ -65,14 +65,14 @@ def test_a_witness_adds_a_line_and_the_log_still_verifies() -> None:
 
 @pytest.mark.parametrize(
     "forged",
-    (
+    [
         NOTE.replace("\n42\n", "\n43\n"),
         NOTE.replace(base64.b64encode(ROOT).decode(), base64.b64encode(EMPTY_ROOT).decode()),
         sign_checkpoint(ORIGIN, 42, ROOT, OTHER),
         sign_checkpoint("tidegate.example/elsewhere", 42, ROOT, LOG),
         NOTE.replace("\n\n", "\nextension\n\n"),
         PUBLISHED_NOTE,
-    ),
+    ],
 )
 def test_a_changed_or_foreign_checkpoint_is_refused(forged: str) -> None:
     with pytest.raises(CheckpointSignatureWrong):
@@ -106,7 +106,7 @@ def signed(text: str) -> str:
 
 @pytest.mark.parametrize(
     "text",
-    (
+    [
         f"{ORIGIN}\n42\n",
         f"{ORIGIN}\n042\n{base64.b64encode(ROOT).decode()}\n",
         f"{ORIGIN}\n-1\n{base64.b64encode(ROOT).decode()}\n",
@@ -115,7 +115,7 @@ def signed(text: str) -> str:
         f"{ORIGIN}\n42\n{base64.b64encode(ROOT[:31]).decode()}\n",
         f"{ORIGIN}\n42\n{base64.b64encode(ROOT).decode()[:-1]}\n",
         f"{ORIGIN}\n42\n{base64.b64encode(ROOT).decode()}\n\nafter\n",
-    ),
+    ],
 )
 def test_a_signed_text_that_is_no_checkpoint_is_unreadable(text: str) -> None:
     with pytest.raises(CheckpointUnreadable, match="checkpoint"):
@@ -124,7 +124,7 @@ def test_a_signed_text_that_is_no_checkpoint_is_unreadable(text: str) -> None:
 
 @pytest.mark.parametrize(
     "note",
-    (
+    [
         "",
         "\n\n",
         NOTE.rstrip("\n"),
@@ -140,7 +140,7 @@ def test_a_signed_text_that_is_no_checkpoint_is_unreadable(text: str) -> None:
         f"text\n\n{DASH} name !!!\n",
         f"text\n\n{DASH} name AAAAAB==\n",
         "x" * (1 << 20) + NOTE,
-    ),
+    ],
 )
 def test_what_is_no_note_is_unreadable(note: str) -> None:
     with pytest.raises(CheckpointUnreadable, match="note"):
@@ -149,7 +149,7 @@ def test_what_is_no_note_is_unreadable(note: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    (
+    [
         "",
         "name",
         "name+00000000",
@@ -158,14 +158,14 @@ def test_what_is_no_note_is_unreadable(note: str) -> None:
         "+" + KEY.partition("+")[2],
         KEY[:-4],
         KEY + "\n",
-    ),
+    ],
 )
 def test_a_damaged_verifier_key_is_unreadable(key: str) -> None:
     with pytest.raises(CheckpointUnreadable, match="verifier key"):
         verify(NOTE, key)
 
 
-@pytest.mark.parametrize("origin", ("", "two words", "a+b", "a\nb", "a\u2028b", "a\x00b", "a\ud800"))
+@pytest.mark.parametrize("origin", ["", "two words", "a+b", "a\nb", "a\u2028b", "a\x00b", "a\ud800"])
 def test_an_origin_that_would_frame_another_checkpoint_is_never_signed(origin: str) -> None:
     with pytest.raises(CheckpointUnreadable, match="origin"):
         sign_checkpoint(origin, 1, ROOT, LOG)

@@ -146,13 +146,13 @@ def test_sizes_that_cannot_be_are_answered_with_no() -> None:
     assert not verify_consistency(old_size=2, new_size=1, old_root=ROOTS[2], new_root=ROOTS[1], proof=())
 
 
-@pytest.mark.parametrize("index", (-1, 3, 4))
+@pytest.mark.parametrize("index", [-1, 3, 4])
 def test_a_leaf_that_is_not_there_has_no_proof(index: int) -> None:
     with pytest.raises(IndexError, match="tree of 3"):
         inclusion_proof(LEAVES[:3], index)
 
 
-@pytest.mark.parametrize("old", (-1, 4))
+@pytest.mark.parametrize("old", [-1, 4])
 def test_a_tree_proves_no_larger_one(old: int) -> None:
     with pytest.raises(IndexError, match="tree of 3"):
         consistency_proof(LEAVES[:3], old)
@@ -163,7 +163,7 @@ PEAK = "ab" * 32
 
 @pytest.mark.parametrize(
     "text",
-    (
+    [
         "",
         "0",
         ":",
@@ -181,7 +181,7 @@ PEAK = "ab" * 32
         f"\u0661:{PEAK}",
         f"{2**63}:{PEAK}",
         "1:" + PEAK * 64,
-    ),
+    ],
 )
 def test_a_damaged_frontier_is_refused(text: str) -> None:
     with pytest.raises(NotCanonical, match="frontier"):
