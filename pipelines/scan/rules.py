@@ -38,6 +38,8 @@ class Rule:
 
 RULES: dict[str, Rule] = {
     "folder.empty": Rule("blocker", "Name a folder that holds a model's files."),
+    "folder.no-weights": Rule("review", "Check that the weights were fetched too; a version without any serves nothing."),
+    "folder.too-many-tensors": Rule("blocker", "Report it: no published model has that many tensors."),
     "folder.too-many-files": Rule("blocker", "Leave out what is not part of the model."),
     "path.unsafe": Rule("blocker", _RENAME),
     "path.collision": Rule("blocker", _RENAME),
@@ -55,7 +57,7 @@ RULES: dict[str, Rule] = {
     "code.python-reference": Rule("blocker", _NO_CODE, waivable=True),
     "safetensors.malformed": Rule("blocker", _REFETCH),
     "gguf.malformed": Rule("blocker", _REFETCH),
-    "gguf.shard-missing": Rule("blocker", _SHARDS),
+    "shard.missing": Rule("blocker", _SHARDS),
     "document.malformed": Rule("blocker", _REFETCH),
     "document.claim": Rule("review", "Compare the value with the publisher's model card before approving."),
     "index.malformed": Rule("blocker", _SHARDS),

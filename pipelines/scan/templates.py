@@ -35,7 +35,7 @@ _MARKS = {
     "gemma4": ("<|tool_call>",),
     "functiongemma": ("<start_function_call>",),
     "granite": ("<|tool_call|>",),
-    "deepseek": ("<｜tool▁calls▁begin｜>", "<｜DSML｜"),  # noqa: RUF001 - the marks are written with these letters
+    "deepseek": ("<｜tool▁calls▁begin｜>", "｜DSML｜"),  # noqa: RUF001 - the marks are written with these letters
     "minimax": ("<minimax:tool_call>",),
 }
 _SHARED_WITH_HERMES = ("xml-function", "glm")
@@ -209,11 +209,18 @@ def _look_at_comparison(node: nodes.Compare, content: frozenset[int]) -> Iterato
     sides = [node.expr, *(operand.expr for operand in node.ops)]
     if any(_calls_clock(side) for side in sides):
         yield TemplateNote("template.clock-branch", node.lineno, "compares the date")
-    if any(id(side) in content for side in sides):
+    if any(id(side) in content and not _asks_for_kind(side) for side in sides):
         for word in (text for side in sides for text in _constants(side)):
             yield TemplateNote(
                 "template.content-branch", node.lineno, f"acts on messages that contain {quoted(word)}"
             )
+
+
+def _asks_for_kind(node: nodes.Node) -> bool:
+    """`part.type` of a message made of parts: a kind that the client sets, not words that a person wrote."""
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        return node.arg.value in ("type", "role")
+    return isinstance(node, nodes.Getattr) and node.attr in ("type", "role")
 
 
 def _look_at_method(

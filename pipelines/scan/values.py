@@ -160,6 +160,11 @@ class FindingList:
         return in_order([*self._found, *floods])
 
 
+def shown_path(path: str) -> str:
+    """Return a path as findings and facts show it: unchanged unless it holds what cannot be shown."""
+    return quoted(path, limit=1024, quotes=False)
+
+
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return findings in the order of a report, the same on every machine."""
     return tuple(
@@ -171,7 +176,7 @@ def _made(rule: str, path: str, at: str, message: str) -> Finding:
     return Finding(
         rule=rule,
         severity=RULES[rule].severity,
-        path=quoted(path, limit=1024, quotes=False),
+        path=shown_path(path),
         at=quoted(at, limit=1024, quotes=False),
         message=message,
         next_step=RULES[rule].next_step,
