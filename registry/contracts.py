@@ -9,7 +9,7 @@ Whether the three fit together is `registry.compatibility`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -221,7 +221,7 @@ def tools_from(data: bytes) -> tuple[Tool, ...]:
 def _document(value: Any) -> Document:
     if not isinstance(value, dict):
         raise MalformedContract("not an object", at="document")
-    readers = {
+    readers: dict[str, Callable[[_Fields], Document]] = {
         ToolContract.format: _tool_contract,
         EngineProfile.format: _engine_profile,
         RouterContract.format: _router_contract,
@@ -405,7 +405,7 @@ def _foreign_tool(item: Any, at: str) -> dict[str, Any]:
     """Return a tool of ours from one of theirs; what the three formats add besides is left behind."""
     if not isinstance(item, dict):
         raise UnreadableToolList("not an object", at=at)
-    inside = item
+    inside: Any = item
     if "function" in item:  # Chat Completions nests it
         inside, at = item["function"], f"{at}.function"
     elif item.get("type", "function") != "function":
