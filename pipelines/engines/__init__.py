@@ -1,0 +1,1 @@
+"""Serving engines, asked over HTTP: which files they serve, and whether they answer at all."""

@@ -1,0 +1,68 @@
+"""What suites refuse before a run: exit codes 34, 35 and 77-79. An engine's troubles stand in `engines.endpoint`."""
+
+from typing import ClassVar
+
+from pipelines.errors import JudgingRefused
+
+
+class SuiteMalformed(JudgingRefused):
+    exit_code: ClassVar[int] = 34
+    next_step: ClassVar[str] = (
+        "Correct the suite at the place named, or ask its author to; then add the folder again."
+    )
+
+    def __init__(self, problem: str, *, at: str) -> None:
+        super().__init__(f"{at}: {problem}")
+        self.problem, self.at = problem, at
+
+
+class DocumentAltered(JudgingRefused):
+    """A document whose bytes are not the ones that its digest names: the database was edited."""
+
+    exit_code: ClassVar[int] = 35
+    next_step: ClassVar[str] = (
+        "Run nothing with it. Run `tidegate audit verify`, which names every row that was changed, "
+        "and add the document again from its source."
+    )
+
+    def __init__(self, kind: str, name: str, *, expected: str, actual: str) -> None:
+        super().__init__(f"{kind} {name}: recorded as {expected[:12]}, holds {actual[:12]}")
+        self.kind, self.name, self.expected, self.actual = kind, name, expected, actual
+
+
+class SuiteNotVouched(JudgingRefused):
+    exit_code: ClassVar[int] = 77
+    next_step: ClassVar[str] = (
+        "Review the suite and add its folder here with `tidegate suites add`; that signs it with this home's key."
+    )
+
+    def __init__(self, name: str, digest: str, problem: str) -> None:
+        super().__init__(f"suite {name} ({digest[:12]}): {problem}")
+        self.name, self.digest, self.problem = name, digest, problem
+
+
+class SuiteUnfit(JudgingRefused):
+    """The suite takes its tools from the contract, and the contract does not have them."""
+
+    exit_code: ClassVar[int] = 78
+    next_step: ClassVar[str] = (
+        "Run a suite that was made for this contract, or correct the contract if it should have the tool."
+    )
+
+    def __init__(self, suite: str, contract: str, problem: str) -> None:
+        super().__init__(f"suite {suite} with contract {contract}: {problem}")
+        self.suite, self.contract, self.problem = suite, contract, problem
+
+
+class RunnerBroken(JudgingRefused):
+    """Our own runner did not start: nothing was asked, nothing is recorded."""
+
+    exit_code: ClassVar[int] = 79
+    next_step: ClassVar[str] = (
+        "Run `tidegate doctor`: pytest must be importable in Tidegate's own environment and the folder for "
+        "temporary files must be writable."
+    )
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the suite's child process did not start: {problem}")
+        self.problem = problem
