@@ -1,0 +1,354 @@
+"""The two-person rule against people who would like to get around it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.approvals import (
+    LIFE,
+    NAMESPACE,
+    ApprovalJudgement,
+    ApprovalRequest,
+    ApprovalUnreadable,
+    Person,
+    Refusal,
+    SignedApproval,
+    decode,
+    judge,
+    payload,
+)
+from signing import sshsig
+from signing.canonical import canonical_bytes, parse
+from signing.digests import sha256_hex
+
+NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+VERSION, OTHER_VERSION = sha256_hex(b"version 2"), sha256_hex(b"version 3")
+SCAN, RUN, LATER_RUN = sha256_hex(b"scan"), sha256_hex(b"run"), sha256_hex(b"later run")
+KEYS = {
+    name: Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
+    for number, name in enumerate(("anna", "bo", "carla", "dan", "mallory"), start=1)
+}
+LINES = {name: sshsig.public_key_line(key) for name, key in KEYS.items()}
+PEOPLE = [
+    Person("anna", LINES["anna"], {"steward"}, NOW - 30 * 24 * HOUR),
+    Person("bo", LINES["bo"], {"steward", "validator"}, NOW - 30 * 24 * HOUR),
+    Person("carla", LINES["carla"], {"steward"}, NOW - 30 * 24 * HOUR),
+    Person("dan", LINES["dan"], {"importer"}, NOW - 30 * 24 * HOUR),
+]
+REQUEST = ApprovalRequest(
+    digest=VERSION,
+    model="acme/coder",
+    ordinal=2,
+    tier="org",
+    site="harbour",
+    evidence=(SCAN, RUN),
+    reason="passed everything, and the team asked for it",
+    issued_at=NOW - HOUR,
+    expires_at=NOW + 24 * HOUR,
+    nonce="00" * 16,
+)
+
+
+def by(
+    person: str, request: ApprovalRequest = REQUEST, *, key: str | None = None, named: str | None = None
+) -> SignedApproval:
+    """An approval by `person`; signed with the key of `key`, made out to `named`. Each has a nonce of its own."""
+    nonce = request.nonce if request.nonce != REQUEST.nonce else sha256_hex(person.encode())[:32]
+    data = payload(replace(request, nonce=nonce), named or person)
+    return SignedApproval(data, signature_of(data, key or person), person)
+
+
+def signature_of(data: bytes, person: str, namespace: str = NAMESPACE) -> str:
+    return sshsig.sign(data, namespace=namespace, private_key=KEYS[person])
+
+
+def judged(*approvals: SignedApproval, **changed: Any) -> ApprovalJudgement:
+    facts: dict[str, Any] = {
+        "people": PEOPLE,
+        "digest": VERSION,
+        "tier": "org",
+        "site": "harbour",
+        "evidence": {SCAN, RUN},
+        "last_evidence_at": NOW - 2 * HOUR,
+        "needed": 2,
+        "now": NOW,
+        "excluded": {"dan"},
+        "require_hardware": False,
+    }
+    return judge(approvals, **(facts | changed))
+
+
+def reasons(judgement: ApprovalJudgement) -> list[Refusal]:
+    return [refused.reason for refused in judgement.refused]
+
+
+def test_two_stewards_who_looked_at_everything_are_enough() -> None:
+    judgement = judged(by("anna"), by("bo"))
+    assert judgement.enough
+    assert 0 == judgement.missing
+    assert {"anna", "bo"} == {counted.person for counted in judgement.counted}
+    assert {"passed everything, and the team asked for it"} == {
+        one.request.reason for one in judgement.counted
+    }
+    assert () == judgement.refused
+
+
+def test_one_is_not_two() -> None:
+    judgement = judged(by("anna"))
+    assert not judgement.enough
+    assert 1 == judgement.missing
+
+
+def test_a_home_of_one_person_uses_the_same_rule() -> None:
+    assert judged(by("anna"), needed=1).enough
+    assert judged(needed=0).enough
+
+
+def test_more_evidence_than_asked_for_does_no_harm() -> None:
+    assert judged(by("anna"), by("bo"), evidence={SCAN}).enough
+    assert judged(by("anna"), by("bo"), evidence=set(), last_evidence_at=None).enough
+
+
+def two_keys_one_name() -> ApprovalJudgement:
+    people = [*PEOPLE, replace(PEOPLE[0], public_key_line=LINES["mallory"])]
+    return judged(by("anna"), by("anna", replace(REQUEST, nonce="11" * 16), key="mallory"), people=people)
+
+
+def one_key_two_names() -> ApprovalJudgement:
+    people = [*PEOPLE, Person("mallory", LINES["anna"], {"steward"}, NOW - 24 * HOUR)]
+    return judged(by("anna"), by("mallory", key="anna"), people=people)
+
+
+def names_that_look_alike() -> ApprovalJudgement:
+    people = [*PEOPLE, Person("Anna", LINES["mallory"], {"steward"}, NOW - 24 * HOUR)]
+    return judged(by("anna"), by("Anna", key="mallory"), people=people)
+
+
+def shared_nonce() -> ApprovalJudgement:
+    same = replace(REQUEST, nonce="22" * 16)
+    return judged(by("anna", same), by("bo", same))
+
+
+def signature_over_another_payload() -> ApprovalJudgement:
+    seen, swapped = by("bo", replace(REQUEST, tier="edge")), by("bo")
+    return judged(by("anna"), SignedApproval(swapped.payload, seen.signature, "bo"))
+
+
+def signature_from_another_namespace() -> ApprovalJudgement:
+    data = by("bo").payload
+    return judged(by("anna"), SignedApproval(data, signature_of(data, "bo", namespace="git"), "bo"))
+
+
+def a_letter_instead_of_an_approval() -> ApprovalJudgement:
+    data = b"I approve of everything. Bo"
+    return judged(by("anna"), SignedApproval(data, signature_of(data, "bo"), "bo"))
+
+
+def approval(**changed: Any) -> ApprovalRequest:
+    return replace(REQUEST, **changed)
+
+
+ATTACKS: dict[str, tuple[Callable[[], ApprovalJudgement], Refusal]] = {
+    "anna approves twice": (
+        lambda: judged(by("anna"), by("anna", approval(nonce="11" * 16))),
+        Refusal.SAME_PERSON,
+    ),
+    "the same approval is handed in twice": (lambda: judged(by("anna"), by("anna")), Refusal.NONCE_USED),
+    "anna approves with a second key": (two_keys_one_name, Refusal.SAME_PERSON),
+    "anna registers her key under a second name": (one_key_two_names, Refusal.SAME_KEY),
+    "anna registers herself again as Anna": (names_that_look_alike, Refusal.SAME_PERSON),
+    "mallory is not registered": (lambda: judged(by("anna"), by("mallory")), Refusal.UNKNOWN_PERSON),
+    "dan is no steward": (lambda: judged(by("anna"), by("dan"), excluded=()), Refusal.NOT_STEWARD),
+    "mallory signs in bo's name": (
+        lambda: judged(by("anna"), by("bo", key="mallory")),
+        Refusal.SIGNATURE_WRONG,
+    ),
+    "anna's payload is handed in by bo": (
+        lambda: judged(by("anna"), by("bo", named="anna")),
+        Refusal.OTHER_PERSON,
+    ),
+    "the payload is swapped after signing": (signature_over_another_payload, Refusal.SIGNATURE_WRONG),
+    "a signature made for git is reused": (signature_from_another_namespace, Refusal.SIGNATURE_WRONG),
+    "the signature is junk": (
+        lambda: judged(by("anna"), replace(by("bo"), signature="junk")),
+        Refusal.SIGNATURE_UNCHECKABLE,
+    ),
+    "bo signed a letter": (a_letter_instead_of_an_approval, Refusal.UNREADABLE),
+    "an approval of version 3": (
+        lambda: judged(by("anna"), by("bo", approval(digest=OTHER_VERSION))),
+        Refusal.OTHER_SUBJECT,
+    ),
+    "an approval for the edge tier": (
+        lambda: judged(by("anna"), by("bo", approval(tier="edge"))),
+        Refusal.OTHER_SUBJECT,
+    ),
+    "an approval for another site": (
+        lambda: judged(by("anna"), by("bo", approval(site="airfield"))),
+        Refusal.OTHER_SUBJECT,
+    ),
+    "an approval of another action": (
+        lambda: judged(by("anna"), by("bo", approval(action="rollback"))),
+        Refusal.OTHER_SUBJECT,
+    ),
+    "an approval that ran out a second ago": (
+        lambda: judged(by("anna"), by("bo", approval(expires_at=NOW))),
+        Refusal.EXPIRED,
+    ),
+    "a blanket approval": (
+        lambda: judged(by("anna"), by("bo", approval(expires_at=NOW + LIFE))),
+        Refusal.TOO_LONG,
+    ),
+    "an approval dated ahead": (
+        lambda: judged(by("anna"), by("bo", approval(issued_at=NOW + HOUR))),
+        Refusal.FROM_THE_FUTURE,
+    ),
+    "bo approved before the last report": (
+        lambda: judged(by("anna"), by("bo", approval(issued_at=NOW - 3 * HOUR))),
+        Refusal.BEFORE_EVIDENCE,
+    ),
+    "bo did not see the newest report": (
+        lambda: judged(
+            by("anna", approval(evidence=(SCAN, RUN, LATER_RUN))), by("bo"), evidence={RUN, LATER_RUN}
+        ),
+        Refusal.EVIDENCE_MISSING,
+    ),
+    "bo validated it himself": (lambda: judged(by("anna"), by("bo"), excluded={"Bo"}), Refusal.TOOK_PART),
+    "bo asked for it himself": (
+        lambda: judged(by("anna"), by("bo", approval(requested_by="bo"))),
+        Refusal.TOOK_PART,
+    ),
+    "bo became steward after he signed": (
+        lambda: judged(by("anna"), by("bo"), people=[PEOPLE[0], replace(PEOPLE[1], since=NOW)]),
+        Refusal.BEFORE_ROLE,
+    ),
+    "bo has left": (lambda: judged(by("anna"), by("bo"), people=PEOPLE[:1]), Refusal.UNKNOWN_PERSON),
+    "one nonce for both": (shared_nonce, Refusal.NONCE_USED),
+    "an approval from the last promotion": (
+        lambda: judged(by("anna"), by("bo", approval(nonce="33" * 16)), spent={"33" * 16}),
+        Refusal.NONCE_USED,
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
+def test_no_way_around_the_second_person(attack: str) -> None:
+    attempt, reason = ATTACKS[attack]
+    judgement = attempt()
+    assert [reason] == reasons(judgement)
+    assert 1 == len(judgement.counted)
+    assert not judgement.enough
+    assert str(judgement.refused[0]).startswith(judgement.refused[0].approval.person)
+
+
+def test_a_file_key_is_not_enough_where_hardware_is_demanded() -> None:
+    judgement = judged(by("anna"), by("bo"), require_hardware=True)
+    assert [Refusal.SIGNATURE_WRONG] * 2 == reasons(judgement)
+    assert "hardware key is demanded" in judgement.refused[0].detail
+
+
+def test_a_third_good_approval_makes_up_for_a_bad_one() -> None:
+    judgement = judged(by("anna"), by("mallory"), by("carla"))
+    assert judgement.enough
+    assert [Refusal.UNKNOWN_PERSON] == reasons(judgement)
+
+
+def test_a_clock_that_is_a_little_ahead_is_forgiven() -> None:
+    ahead = approval(issued_at=NOW + timedelta(minutes=4))
+    assert judged(by("anna", ahead), by("bo", ahead)).enough
+
+
+def test_a_new_key_of_the_same_person_counts() -> None:
+    people = [replace(PEOPLE[0], public_key_line=LINES["mallory"]), *PEOPLE]
+    assert judged(by("anna"), by("bo"), people=people).enough
+    assert judged(by("anna", key="mallory"), by("bo"), people=people).enough
+
+
+@pytest.mark.property
+@given(
+    st.permutations([by("anna"), by("anna", approval(nonce="11" * 16)), by("bo"), by("mallory"), by("dan")])
+)
+def test_the_order_of_approvals_changes_nothing(approvals: list[SignedApproval]) -> None:
+    assert judged(*sorted(approvals, key=lambda one: one.digest)) == judged(*approvals)
+
+
+def test_a_payload_comes_back_as_it_was() -> None:
+    asked = approval(requested_by="team")
+    assert (asked, "anna") == decode(payload(asked, "anna"))
+    assert payload(asked, "anna") == payload(approval(requested_by="team", evidence=(RUN, SCAN, RUN)), "anna")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "place"),
+    [
+        ("format", "tidegate-approval/2", "approval.format"),
+        ("person", "", "approval.person"),
+        ("person", 1, "approval.person"),
+        ("action", " ", "approval.action"),
+        ("digest", "abc", "approval.digest"),
+        ("digest", VERSION.upper(), "approval.digest"),
+        ("model", None, "approval.model"),
+        ("ordinal", 0, "approval.ordinal"),
+        ("ordinal", True, "approval.ordinal"),
+        ("ordinal", "1", "approval.ordinal"),
+        ("tier", ["org"], "approval.tier"),
+        ("evidence", VERSION, "approval.evidence"),
+        ("evidence", [[]], "approval.evidence"),
+        ("evidence", [RUN, RUN], "approval.evidence"),
+        ("reason", "", "approval.reason"),
+        ("requested_by", "", "approval.requested_by"),
+        ("requested_by", {}, "approval.requested_by"),
+        ("issued_at", "yesterday", "approval.issued_at"),
+        ("issued_at", None, "approval.issued_at"),
+        ("issued_at", "2026-1-2T03:04:05Z", "approval.issued_at"),
+        ("expires_at", "2020-01-01T00:00:00Z", "approval.expires_at"),
+        ("nonce", "short", "approval.nonce"),
+        ("surprise", 1, "surprise"),
+    ],
+)
+def test_a_payload_that_says_something_else_is_unreadable(field: str, value: object, place: str) -> None:
+    raw = parse(payload(REQUEST, "anna"), max_bytes=1 << 16) | {field: value}
+    with pytest.raises(ApprovalUnreadable, match=place):
+        decode(canonical_bytes(raw))
+
+
+def test_only_the_one_spelling_of_a_payload_is_read() -> None:
+    with pytest.raises(ApprovalUnreadable, match="canonical form"):
+        decode(payload(REQUEST, "anna") + b"\n")
+    raw = parse(payload(REQUEST, "anna"), max_bytes=1 << 16)
+    del raw["reason"]
+    with pytest.raises(ApprovalUnreadable, match="reason"):
+        decode(canonical_bytes(raw))
+
+
+def test_a_request_that_could_not_be_read_again_is_not_made() -> None:
+    with pytest.raises(ApprovalUnreadable, match=r"approval\.reason"):
+        approval(reason=" ")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.property
+@given(
+    st.sampled_from(sorted(parse(payload(REQUEST, "anna"), max_bytes=1 << 16))), JSON, st.binary(max_size=60)
+)
+def test_hostile_payloads_meet_only_our_refusal(field: str, value: object, junk: bytes) -> None:
+    raw = parse(payload(REQUEST, "anna"), max_bytes=1 << 16) | {field: value}
+    for data in (junk, json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()):
+        try:
+            request, person = decode(data)
+        except ApprovalUnreadable:
+            continue
+        assert data == payload(request, person)
