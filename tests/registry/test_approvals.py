@@ -1,9 +1,11 @@
 """The two-person rule against people who would like to get around it."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +101,18 @@ def test_two_stewards_who_looked_at_everything_are_enough() -> None:
         one.request.reason for one in judgement.counted
     }
     assert () == judgement.refused
+
+
+def test_a_steward_may_sign_the_payload_with_ssh_keygen_alone(tmp_path: Path) -> None:
+    new = ["ssh-keygen", "-q", "-t", "ecdsa", "-b", "256", "-N", "", "-f", "key"]
+    subprocess.run(new, cwd=tmp_path, check=True)
+    data = payload(approval(nonce="44" * 16), "carla")
+    (tmp_path / "payload").write_bytes(data)
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-f", "key", "-n", NAMESPACE, "payload"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    carla = Person("carla", (tmp_path / "key.pub").read_text(), {"steward"}, NOW - HOUR)
+    signed = SignedApproval(data, (tmp_path / "payload.sig").read_text(), "carla")
+    assert judged(by("anna"), signed, people=[PEOPLE[0], carla]).enough
 
 
 def test_one_is_not_two() -> None:
