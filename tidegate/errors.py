@@ -42,17 +42,6 @@ class SuiteNotPassed(DoorRefusal):
         self.suite, self.ref, self.outcome = suite, ref, outcome
 
 
-class NotCompatible(DoorRefusal):
-    exit_code: ClassVar[int] = 103
-    next_step: ClassVar[str] = (
-        "Change what each finding names (router contract, engine profile, or the version), then compare again."
-    )
-
-    def __init__(self, verdict: str) -> None:
-        super().__init__(f"the verdict is {verdict}")
-        self.verdict = verdict
-
-
 class PassphraseMissing(DoorRefusal):
     exit_code: ClassVar[int] = 104
     next_step: ClassVar[str] = (

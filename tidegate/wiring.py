@@ -37,9 +37,9 @@ class App:
     @cached_property
     def store(self) -> "Store":
         """The database, in the shape that this release reads."""
-        from registry import store_schema  # noqa: PLC0415 - only commands with a database pay for SQLAlchemy
-        from registry.store import Store  # noqa: PLC0415
-        from tidegate.keyring import head_signer  # noqa: PLC0415
+        from registry import store_schema
+        from registry.store import Store
+        from tidegate.keyring import head_signer
 
         store = Store(self.home.database, sign_head=head_signer(self.home))
         store_schema.demand_current(store)
@@ -53,8 +53,8 @@ class App:
     @cached_property
     def work(self) -> "Workplace":
         """What pipelines work with."""
-        from pipelines.workplace import Workplace  # noqa: PLC0415 - brings the signing libraries
-        from tidegate.keyring import station_signer  # noqa: PLC0415
+        from pipelines.workplace import Workplace
+        from tidegate.keyring import station_signer
 
         return Workplace(
             home=self.home,

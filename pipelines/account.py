@@ -1,0 +1,222 @@
+"""The auditor's account of one version: the stored facts folded into one story, each with its evidence."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.workplace import Workplace
+from registry import manifests
+from registry.entities import Approval, Pin, Report, Version
+from registry.names import Ref
+from registry.views import View
+from signing.canonical import parse
+
+_BYTES = 64 << 20
+_SHORT = 12
+
+
+@dataclass(frozen=True)
+class Account:
+    """The same account for programs and for people."""
+
+    document: dict[str, Any]
+    text: str
+
+
+def account(work: Workplace, ref: Ref) -> Account:
+    """Fold everything that is recorded about a version. Raises `NotFound`."""
+    with work.store.view() as view:
+        version = view.version(ref)
+        document = {
+            "version": _version(version),
+            "origin": _origin(view, version),
+            "scans": [_report(view, row) for row in view.reports(version.digest, "scan")],
+            "contract": _contract(view, version),
+            "validations": [_report(view, row) for row in view.reports(version.digest, "validation")],
+            "claims": [_claim(view, row.bundle, row.statement) for row in view.claims(version.digest)],
+            "approvals": [_approval(row) for row in view.approvals(version.digest)],
+            "served": _served(view, version),
+            "withdrawn": _withdrawn(view, version),
+            "profile": work.home.profile,
+        }
+    return Account(document, _text(document))
+
+
+def _version(version: Version) -> dict[str, Any]:
+    manifest = manifests.decode(version.manifest.encode())
+    return {
+        "model": version.model,
+        "ordinal": version.ordinal,
+        "digest": version.digest,
+        "revision": version.revision,
+        "files": len(manifest.files),
+        "bytes": manifest.size,
+        "licence": {"state": manifest.licence.state, "ids": list(manifest.licence.ids)},
+        "upstream": None
+        if manifest.upstream is None
+        else {"uri": manifest.upstream.uri, "commit": manifest.upstream.commit},
+    }
+
+
+def _origin(view: View, version: Version) -> dict[str, Any]:
+    found = {"brought_by": version.brought_by, "at": version.added_at, "by": version.added_by, "bundle": None}
+    for row in view.imports():
+        if row.bundle == version.brought_by:
+            export = json.loads(row.body)
+            found["bundle"] = {
+                "id": row.bundle,
+                "sequence": row.sequence,
+                "export": row.digest,
+                "origin": export.get("origin"),
+                "signed_at": row.signed_time,
+            }
+    return found
+
+
+def _report(view: View, row: Report) -> dict[str, Any]:
+    body = parse(row.body.encode(), max_bytes=_BYTES, at="report")
+    found = {
+        "report": row.digest,
+        "outcome": row.outcome,
+        "at": row.made_at,
+        "by": row.made_by,
+        "statement": row.statement,
+    }
+    if row.kind == "scan":
+        found["findings"] = [
+            f"{item['severity']}: {item['path']}: {item['message']}" for item in body["findings"]
+        ]
+        return found
+    suite, profile = view.document_by_digest(row.suite or ""), view.document_by_digest(row.profile or "")
+    return {
+        **found,
+        "suite": {"name": suite.name if suite else None, "digest": row.suite},
+        "engine_profile": {"name": profile.name if profile else None, "digest": row.profile},
+        "contract": row.contract,
+        "identity": body["identity"]["state"],
+        "reasons": body["reasons"],
+    }
+
+
+def _contract(view: View, version: Version) -> dict[str, Any] | None:
+    binding = view.binding(version.digest)
+    if binding is None:
+        return None
+    row = view.document_by_digest(binding.contract)
+    return {
+        "digest": binding.contract,
+        "name": row.name if row else None,
+        "since": binding.since,
+        "by": binding.actor,
+    }
+
+
+def _claim(view: View, bundle: str, digest: str) -> dict[str, Any]:
+    row = view.statement(digest)
+    return {"bundle": bundle, "statement": digest, "predicate": row.predicate if row else None}
+
+
+def _approval(row: Approval) -> dict[str, Any]:
+    payload = json.loads(row.payload)
+    return {
+        "digest": row.digest,
+        "person": row.person,
+        "tier": row.tier,
+        "at": row.made_at,
+        "reason": payload.get("reason"),
+        "evidence": payload.get("evidence"),
+    }
+
+
+def _served(view: View, version: Version) -> list[dict[str, Any]]:
+    """Each stretch of time in which a tier served it; `until` null: it does now."""
+    stretches = []
+    for tier in view.tiers():
+        history = view.pin_history(tier.tier, version.model)
+        for line, following in zip(history, [*history[1:], None], strict=True):
+            if line.version == version.digest:
+                stretches.append(_stretch(line, following))
+    return stretches
+
+
+def _stretch(line: Pin, following: Pin | None) -> dict[str, Any]:
+    return {
+        "tier": line.tier,
+        "from": line.since,
+        "until": following.since if following else None,
+        "by": line.kind,
+        "who": line.actor,
+        "reason": line.reason,
+        "evidence": json.loads(line.evidence),
+        "left_by": following.kind if following else None,
+    }
+
+
+def _withdrawn(view: View, version: Version) -> dict[str, Any] | None:
+    row = view.withdrawal(version.digest)
+    return None if row is None else {"reason": row.reason, "at": row.since, "by": row.actor}
+
+
+def _text(document: dict[str, Any]) -> str:
+    version, origin = document["version"], document["origin"]
+    licence = version["licence"]
+    lines = [
+        f"{version['model']}@{version['ordinal']}  {version['digest']}",
+        f"  {version['files']} files, {version['bytes']:,} bytes; licence {licence['state'].replace('-', ' ')}"
+        + (f" ({', '.join(licence['ids'])})" if licence["ids"] else ""),
+        "Where from",
+    ]
+    if version["upstream"]:
+        commit = version["upstream"]["commit"]
+        lines.append(f"  {version['upstream']['uri']}" + (f" at commit {commit}" if commit else ""))
+    if origin["bundle"]:
+        bundle = origin["bundle"]
+        lines.append(
+            f"  bundle {bundle['id']} (number {bundle['sequence']}) from {bundle['origin']}, signed {bundle['signed_at']}"
+        )
+    lines.append(f"  taken in {origin['at']} by {origin['by']} ({origin['brought_by']})")
+    lines.append("Scanned here")
+    for scan in document["scans"]:
+        lines.append(f"  {scan['at']} {scan['outcome']} by {scan['by']}  [{scan['report'][:_SHORT]}]")
+        lines += [f"    {finding}" for finding in scan["findings"]]
+    if document["contract"]:
+        contract = document["contract"]
+        lines += [
+            "Tool contract",
+            f"  {contract['name']} [{contract['digest'][:_SHORT]}] since {contract['since']} by {contract['by']}",
+        ]
+    lines.append("Validated here")
+    for run in document["validations"]:
+        lines.append(
+            f"  {run['at']} {run['suite']['name']}: {run['outcome']} with {run['engine_profile']['name']}, "
+            f"files served {run['identity']}, by {run['by']}  [{run['report'][:_SHORT]}]"
+        )
+        lines += [f"    {reason}" for reason in run["reasons"]]
+    if document["claims"]:
+        lines.append("Claimed from outside (never enough for a gate here)")
+        lines += [
+            f"  {claim['predicate']} with bundle {claim['bundle']}  [{claim['statement'][:_SHORT]}]"
+            for claim in document["claims"]
+        ]
+    lines.append("Approved" + (" (single-person home)" if document["profile"] == "solo" else ""))
+    lines += [
+        f"  {item['at']} {item['person']} for {item['tier']}: {item['reason']}  [{item['digest'][:_SHORT]}], on {len(item['evidence'])} pieces of evidence"
+        for item in document["approvals"]
+    ]
+    lines.append("Served")
+    for item in document["served"]:
+        until = f"until {item['until']} ({item['left_by']})" if item["until"] else "until now"
+        lines.append(
+            f"  {item['tier']}: from {item['from']} {until}, {item['by']} by {item['who']}"
+            + (f": {item['reason']}" if item["reason"] else "")
+        )
+    if document["withdrawn"]:
+        gone = document["withdrawn"]
+        lines += ["Withdrawn", f"  {gone['at']} by {gone['by']}: {gone['reason']}"]
+    nothing = {"Scanned here", "Validated here", "Served"}
+    return "\n".join(
+        f"{line}\n  nothing recorded"
+        if line in nothing and (at + 1 == len(lines) or not lines[at + 1].startswith(" "))
+        else line
+        for at, line in enumerate(lines)
+    )

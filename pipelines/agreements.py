@@ -1,0 +1,87 @@
+"""Keeping the documents behind a tool call, and finding them again by name, digest or file."""
+
+from pipelines.workplace import Workplace
+from registry import contracts
+from registry.audit import EventKind
+from registry.compatibility import Comparison, compare_documents
+from registry.contracts import EngineProfile, RouterContract, ToolContract
+from registry.entities import Binding, Document, Version
+from registry.errors import DocumentRefused, NotFound
+from registry.names import Ref
+from registry.views import View
+from signing.digests import sha256_hex
+from signing.times import rfc3339
+
+KINDS = {
+    ToolContract: "tool-contract",
+    EngineProfile: "engine-profile",
+    RouterContract: "router-contract",
+}
+
+__all__ = ["KINDS", "Comparison", "add_document", "bind", "compare_documents", "find", "load"]
+
+
+def add_document(work: Workplace, data: bytes) -> Document:
+    """Keep a contract or profile that a person wrote as JSON. The same document again is no change.
+
+    Raises:
+        MalformedContract: naming the place.
+    """
+    document = contracts.from_json_text(data)
+    body = contracts.encode(document)
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        held = change.document_by_digest(sha256_hex(body))
+        if held is not None:
+            return held
+        row = Document(
+            digest=sha256_hex(body),
+            kind=KINDS[type(document)],
+            name=document.name,
+            body=body.decode(),
+            added_at=rfc3339(work.now),
+            added_by=work.actor,
+        )
+        change.record(EventKind.CONTRACT_ADDED, row.digest, row)
+    return row
+
+
+def bind(work: Workplace, ref: Ref, contract: Document) -> Version:
+    """Say that a version keeps to a tool contract from now on.
+
+    Raises:
+        NotFound: no such version. DocumentRefused: the document is no tool contract.
+    """
+    if contract.kind != KINDS[ToolContract]:
+        raise DocumentRefused(
+            f"a version keeps to a tool contract, and this is a {contract.kind}", at=contract.name
+        )
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        version = change.version(ref)
+        last = change.binding(version.digest)
+        if last is None or last.contract != contract.digest:
+            row = Binding(
+                version=version.digest,
+                position=last.position + 1 if last else 1,
+                contract=contract.digest,
+                since=rfc3339(work.now),
+                actor=work.actor,
+            )
+            change.record(EventKind.CONTRACT_BOUND, version.digest, row)
+    return version
+
+
+def find(view: View, name: str) -> Document:
+    """A document of any of the three kinds, by name or digest. Raises `NotFound`."""
+    for kind in KINDS.values():
+        try:
+            return view.document(kind, name)
+        except NotFound:
+            continue
+    raise NotFound("contract or profile", name)
+
+
+def load(view: View, name: str, data: bytes | None) -> contracts.Document:
+    """The document itself: from a file's bytes when there are any, else the one held under this name."""
+    if data is not None:
+        return contracts.from_json_text(data)
+    return contracts.decode_document(find(view, name).body.encode())

@@ -1,0 +1,68 @@
+"""Who may approve, and what tiers demand: rows appended, never changed."""
+
+from collections.abc import Sequence
+
+from pipelines.workplace import Workplace
+from registry import policy
+from registry.audit import EventKind
+from registry.entities import Person, TierPolicy
+from registry.errors import DocumentRefused, NotFound
+from registry.names import word
+from signing import sshsig
+from signing.times import rfc3339
+
+MAX_KEY_LINE = 4096  # characters; an RSA key of 16,384 bits has 2,800
+
+
+def set_person(work: Workplace, name: str, *, public_key: str, roles: Sequence[str]) -> Person:
+    """From now on this person signs with this key. Raises `NameUnusable`, `DocumentRefused`, `SshSignatureUncheckable`."""
+    word("person", name)
+    line = public_key.strip()
+    if "PRIVATE KEY" in line:
+        raise DocumentRefused("this is a private key; give the .pub file beside it", at="public key")
+    if "\n" in line or len(line) > MAX_KEY_LINE:
+        raise DocumentRefused("one OpenSSH public key line is needed (the .pub file)", at="public key")
+    sshsig.fingerprint(line)  # refuses what no signature can be checked with
+    return _append(work, name, public_key=line, roles=",".join(roles), active=True)
+
+
+def retire_person(work: Workplace, name: str) -> Person:
+    """From now on nothing that this person signed counts. Raises `NotFound`."""
+    with work.store.view() as view:
+        history = view.person_history(name)
+    if not history:
+        raise NotFound("person", name)
+    return _append(work, name, public_key=history[-1].public_key, roles=history[-1].roles, active=False)
+
+
+def set_policy(work: Workplace, rules: policy.Policy) -> TierPolicy:
+    """From now on the tier keeps to this policy."""
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        known = {row.tier: row for row in change.tiers()}
+        if rules.served_first is not None and rules.served_first not in known:
+            raise NotFound("tier", rules.served_first)
+        row = TierPolicy(
+            tier=rules.tier,
+            position=known[rules.tier].position + 1 if rules.tier in known else 1,
+            rank=rules.rank,
+            body=policy.encode(rules).decode(),
+            since=rfc3339(work.now),
+            actor=work.actor,
+        )
+        change.record(EventKind.TIER_SET, rules.tier, row)
+    return row
+
+
+def _append(work: Workplace, name: str, *, public_key: str, roles: str, active: bool) -> Person:
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        row = Person(
+            name=name,
+            position=len(change.person_history(name)) + 1,
+            public_key=public_key,
+            roles=roles,
+            active=active,
+            since=rfc3339(work.now),
+            actor=work.actor,
+        )
+        change.record(EventKind.PERSON_SET, name, row)
+    return row

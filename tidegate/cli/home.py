@@ -1,0 +1,96 @@
+"""`tidegate init` and `tidegate doctor`: a home is made, and looked over."""
+
+import click
+
+from registry.home import PROFILES, ROLES
+from tidegate import doctor as looking
+from tidegate.cli.doors import Door, pass_app, passphrase_option
+from tidegate.errors import DatabaseAddressRefused, DoctorFoundProblems
+from tidegate.output import show
+from tidegate.wiring import App
+
+
+@click.command(cls=Door)
+@click.argument("name")
+@click.option(
+    "--role", "roles", type=click.Choice(ROLES), multiple=True, required=True,
+    help="origin: fetches and packs. site: receives and serves. Give both for a home that does both.",
+)  # fmt: skip
+@click.option(
+    "--profile", type=click.Choice(PROFILES), default="solo", show_default=True,
+    help="solo: one person holds every key, and every report says so. officers: root and catalog 2 of 3, site 2 of 2.",
+)  # fmt: skip
+@click.option(
+    "--database",
+    metavar="URL",
+    help="postgresql+psycopg://USER@HOST/NAME. Default: an SQLite file in the home.",
+)
+@passphrase_option
+@pass_app
+def init(app: App, name: str, roles: tuple[str, ...], profile: str, database: str | None) -> None:
+    """Make a home called NAME: its database, blob store, keys and trust.
+
+    \b
+    On the connected side:     tidegate init harbour --role origin
+    On the disconnected side:  tidegate init clinic --role site
+    """
+    from tidegate.founding import found
+
+    if database is not None:
+        check_database(database)
+    home = found(
+        app.settings.home,
+        name=name,
+        roles=roles,
+        profile=profile,
+        database=database,
+        passphrase=lambda key: app.passphrase(key, confirm=True),
+        actor=app.settings.actor,
+        now=app.now,
+    )
+    next_step = (
+        "tidegate models fetch hf:NAMESPACE/NAME"
+        if home.is_origin
+        else "tidegate trust enrol ROOT.json --fingerprint …"
+    )
+    show(
+        {"home": str(home.path), "name": name, "roles": list(roles), "profile": profile},
+        f"Made {' and '.join(roles)} {name} in {home.path} ({profile}).\nNext:    {next_step}",
+        as_json=app.settings.as_json,
+    )
+
+
+def check_database(url: str) -> None:
+    """Refuse what is no PostgreSQL address, and a password that would end up in a file or an argument list."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise DatabaseAddressRefused("it is not an address") from exc
+    if parsed.password is not None or "password" in parsed.query:
+        raise DatabaseAddressRefused("it holds a password, which every process list and log would show")
+    if parsed.drivername != "postgresql+psycopg":
+        raise DatabaseAddressRefused(f"{parsed.drivername!r} is not postgresql+psycopg")
+
+
+@click.command(cls=Door)
+@click.option("--deep", is_flag=True, help="Also read every blob and compare it with its name.")
+@pass_app
+def doctor(app: App, *, deep: bool) -> None:
+    """Look the home over: what is wrong with it, and what to do about each thing."""
+    findings = looking.examine(app, deep=deep)
+    problems = [finding for finding in findings if not finding.ok]
+    lines = [
+        f"{'ok     ' if finding.ok else 'PROBLEM'}  {finding.check}: {finding.message}"
+        + (f"\n         Next: {finding.next_step}" if not finding.ok else "")
+        for finding in findings
+    ]
+    document = [
+        {"check": f.check, "ok": f.ok, "message": f.message, "next_step": None if f.ok else f.next_step}
+        for f in findings
+    ]
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
+    if problems:
+        raise DoctorFoundProblems(len(problems))

@@ -1,0 +1,214 @@
+"""Looks a home over. Every check answers; none stops the others; nothing is changed."""
+
+import importlib.metadata
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from registry.errors import RegistryRefusal
+from registry.home import Home
+from signing.errors import OperatorError
+from signing.times import from_rfc3339, rfc3339
+from tidegate.wiring import App
+
+_OURS = ("signing", "registry", "pipelines", "tidegate")
+_LITTLE_SPACE = 5 * 10**9  # bytes: less than a small model
+
+
+@dataclass(frozen=True)
+class Check:
+    """One answer."""
+
+    check: str
+    ok: bool
+    message: str
+    next_step: str = ""
+
+
+def examine(app: App, *, deep: bool) -> list[Check]:
+    """Return every check's answer, in the order in which a person would mend them."""
+    found: list[Check] = list(_names())
+    try:
+        home = app.home
+    except RegistryRefusal as refusal:
+        return [
+            *found,
+            Check(
+                "home",
+                ok=False,
+                message=str(refusal),
+                next_step="Name the right folder with --home, or make a home: `tidegate init`.",
+            ),
+        ]
+    found.append(
+        Check(
+            "home", ok=True, message=f"{' and '.join(home.roles)} {home.name} in {home.path} ({home.profile})"
+        )
+    )
+    found.extend(_keys(home))
+    found.extend(_space(home))
+    checks: list[Callable[[], Iterator[Check]]] = [
+        lambda: _database(app),
+        lambda: _clock(app),
+        lambda: _trust(app),
+        lambda: _blobs(app, deep=deep),
+        lambda: _quarantine(home),
+    ]
+    for check in checks:
+        try:
+            found.extend(check())
+        except OperatorError as refusal:
+            found.append(Check("database", ok=False, message=str(refusal), next_step=refusal.next_step))
+            break
+    return found
+
+
+def _names() -> Iterator[Check]:
+    """Another distribution that ships a package of our name would silently replace our code."""
+    owners = importlib.metadata.packages_distributions()
+    for name in _OURS:
+        others = set(owners.get(name, ())) - {"tidegate"}
+        if others:
+            yield Check(
+                "packages",
+                ok=False,
+                message=f"{', '.join(sorted(others))} also installs a package called {name!r}",
+                next_step="Install Tidegate in an environment of its own.",
+            )
+            return
+    yield Check("packages", ok=True, message="nobody else owns our import names")
+
+
+def _keys(home: Home) -> Iterator[Check]:
+    from tidegate.keyring import station_signer
+
+    try:
+        station_signer(home)
+    except RegistryRefusal as refusal:
+        yield Check(
+            "station key",
+            ok=False,
+            message=str(refusal),
+            next_step="Restore keys/station.pem from the backup; without it no change can be logged.",
+        )
+        return
+    loose = [
+        path.name
+        for path in [home.keys, *home.keys.glob("*.pem")]
+        if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    if loose:
+        yield Check(
+            "keys",
+            ok=False,
+            message=f"others on this machine can read {', '.join(loose)}",
+            next_step=f"chmod -R go= {home.keys}",
+        )
+    else:
+        yield Check("keys", ok=True, message="readable by their owner only")
+
+
+def _space(home: Home) -> Iterator[Check]:
+    free = shutil.disk_usage(home.path).free
+    ok = free >= _LITTLE_SPACE
+    yield Check(
+        "space",
+        ok=ok,
+        message=f"{free / 10**9:.1f} GB free",
+        next_step="Free some space before the next import; it says how much it needs.",
+    )
+
+
+def _database(app: App) -> Iterator[Check]:
+    from tidegate.verifying import verify
+
+    problems = verify(app.store, app.home)
+    if problems:
+        yield Check(
+            "audit log",
+            ok=False,
+            message="; ".join(problems[:3]),
+            next_step="Run `tidegate audit verify` and follow it.",
+        )
+    else:
+        yield Check("audit log", ok=True, message="tree, signatures and tables agree")
+
+
+def _clock(app: App) -> Iterator[Check]:
+    with app.store.view() as view:
+        newest = view.newest_moment()
+    if newest is None:
+        return
+    floor = from_rfc3339(newest)
+    ok = app.now >= floor - timedelta(minutes=5)
+    yield Check(
+        "clock",
+        ok=ok,
+        message=f"{rfc3339(app.now)}; newest moment seen {newest}",
+        next_step="Set the clock right: it stands before a moment that this home has already recorded.",
+    )
+
+
+def _trust(app: App) -> Iterator[Check]:
+    if app.home.is_site:
+        with app.store.view() as view:
+            enrolment = view.enrolment()
+        if enrolment is None:
+            yield Check(
+                "trust",
+                ok=app.home.is_origin,
+                message="no root is enrolled: bundles cannot be imported yet",
+                next_step="tidegate trust enrol ROOT.json --fingerprint … (compare it by telephone, two people)",
+            )
+        else:
+            yield Check("trust", ok=True, message=f"enrolled with root {enrolment.fingerprint[:16]}…")
+    if app.home.is_origin:
+        from signing.repository import TrustRepository
+
+        state = TrustRepository(app.home.trust).load()
+        left = (state.root.expires - app.now).days
+        yield Check(
+            "root",
+            ok=left > 180,
+            message=f"root {state.root.version} is good for {left} more days",
+            next_step="Hold the yearly ceremony: sign the root anew.",
+        )
+
+
+def _blobs(app: App, *, deep: bool) -> Iterator[Check]:
+    from registry import manifests
+
+    wanted: set[str] = set()
+    with app.store.view() as view:
+        for version in view.versions():
+            wanted |= {entry.sha256 for entry in manifests.decode(version.manifest.encode()).files}
+    missing = sorted(name for name in wanted if not app.blobs.has(name))
+    damaged: list[str] = []
+    for name in sorted(wanted - set(missing)) if deep else ():
+        try:
+            app.blobs.verify(name)
+        except RegistryRefusal:
+            damaged.append(name)
+    for what, names in (("missing", missing), ("damaged", damaged)):
+        if names:
+            shown = ", ".join(name[:12] for name in names[:5])
+            yield Check(
+                "blobs",
+                ok=False,
+                message=f"{len(names)} {what}: {shown}",
+                next_step="Import the bundle that brought them again; then look at the disk's health.",
+            )
+    if not missing and not damaged:
+        yield Check(
+            "blobs",
+            ok=True,
+            message=f"all {len(wanted)} there" + (" and what their names say" if deep else ""),
+        )
+
+
+def _quarantine(home: Home) -> Iterator[Check]:
+    waiting = sorted(path.name for path in home.quarantine.iterdir())
+    message = f"{len(waiting)} unfinished: {', '.join(name[:24] for name in waiting)}" if waiting else "empty"
+    yield Check("quarantine", ok=True, message=message)
