@@ -8,7 +8,7 @@ which rule, shows an example that was checked where there is one, and says what 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from registry.contracts import Document, EngineProfile, RouterContract, Tool, ToolContract
@@ -16,20 +16,22 @@ from registry.inclusion import NotIncluded, clash, examine
 from signing.errors import OperatorError
 
 
-class Verdict(IntEnum):
-    """From best to worst; only the first is a pass.
+class Verdict(StrEnum):
+    """From best to worst, in the order written here; only the first is a pass.
 
     `UNKNOWN` is worse than a needed router update, because nobody knows that a configuration mends it, and
     better than `INCOMPATIBLE`, so that a doubt never hides a certainty.
     """
 
-    COMPATIBLE = 0
-    NEEDS_ROUTER_UPDATE = 1
-    UNKNOWN = 2
-    INCOMPATIBLE = 3
+    COMPATIBLE = "compatible"
+    NEEDS_ROUTER_UPDATE = "needs-router-update"
+    UNKNOWN = "unknown"
+    INCOMPATIBLE = "incompatible"
 
-    def __str__(self) -> str:
-        return self.name.lower().replace("_", "-")
+    @property
+    def severity(self) -> int:
+        """0 for a pass, more for worse."""
+        return list(Verdict).index(self)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """The worst of the findings."""
-        return max((finding.verdict for finding in self.findings), default=Verdict.COMPATIBLE)
+        found = (finding.verdict for finding in self.findings)
+        return max(found, key=lambda verdict: verdict.severity, default=Verdict.COMPATIBLE)
 
     @property
     def passed(self) -> bool:
@@ -111,7 +114,7 @@ class NotCompatible(OperatorError):
 
     def __init__(self, comparison: Comparison) -> None:
         worst = comparison.findings[0]
-        more = len([finding for finding in comparison.findings if finding.verdict]) - 1
+        more = len([finding for finding in comparison.findings if finding.verdict.severity]) - 1
         also = f" (and {more} more)" if more else ""
         where = f"{worst.tool}{worst.path}: " if worst.tool else ""
         super().__init__(f"{comparison.verdict}: {where}{worst.message}{also}")
@@ -169,7 +172,7 @@ def changes(old: Document, new: Document) -> Comparison:
 
 def _comparison(*parts: Iterable[Finding]) -> Comparison:
     found = [finding for part in parts for finding in part]
-    return Comparison(tuple(sorted(found, key=lambda finding: -finding.verdict)))
+    return Comparison(tuple(sorted(found, key=lambda finding: -finding.verdict.severity)))
 
 
 # ------------------------------------------------------------------------------------ a model and its place

@@ -1,0 +1,238 @@
+"""Contracts are strict, have one byte form, and read what people already have."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.contracts import (
+    EngineProfile,
+    MalformedContract,
+    RouterContract,
+    ToolContract,
+    UnreadableToolList,
+    decode_document,
+    encode,
+    from_json_text,
+    tools_from,
+)
+from signing.canonical import canonical_bytes
+from signing.digests import sha256_hex
+
+DEMO = sorted((Path(__file__).parents[2] / "demo" / "contracts").glob("*.json"))
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+def tool_contract(**changes: Any) -> dict[str, Any]:
+    return {
+        "format": "tidegate-tool-contract/1",
+        "name": "guard-hermes",
+        "emission": {"family": "hermes", "template_sha256": "ab" * 32},
+        "surfaces": ["chat"],
+        "tools": [
+            {"name": "get_weather", "description": "Now.", "input": CITY, "output": {"type": "string"}},
+            {"name": "read_file", "input": {"type": "object"}, "output": None},
+        ],
+        "context": 32768,
+        **changes,
+    }
+
+
+def engine_profile(**changes: Any) -> dict[str, Any]:
+    return {
+        "format": "tidegate-engine-profile/1",
+        "name": "vllm-hermes",
+        "engine": "vllm",
+        "version": "0.32.0",
+        "parses": ["hermes"],
+        "flags": ["--tool-call-parser", "hermes"],
+        "surfaces": ["chat"],
+        **changes,
+    }
+
+
+def router_contract(**changes: Any) -> dict[str, Any]:
+    return {
+        "format": "tidegate-router-contract/1",
+        "name": "desk-router",
+        "accepts": ["hermes"],
+        "surfaces": ["chat"],
+        "tools": [{"name": "get_weather", "input": CITY, "output": {"type": "string"}}],
+        "required": ["get_weather"],
+        "min_context": 8192,
+        **changes,
+    }
+
+
+def written(value: Any) -> bytes:
+    return json.dumps(value, indent=2).encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(tool_contract(), ToolContract), (engine_profile(), EngineProfile), (router_contract(), RouterContract)],
+)
+def test_each_document_survives_the_round_trip_and_is_named_by_its_bytes(
+    value: dict[str, Any], kind: type
+) -> None:
+    data = canonical_bytes(value)
+    document = decode_document(data)
+    assert kind is type(document)
+    assert data == encode(document)
+    assert sha256_hex(data) == document.digest
+    assert document == from_json_text(written(value))
+
+
+@pytest.mark.parametrize("path", DEMO, ids=lambda path: path.stem)
+def test_the_demo_documents_read(path: Path) -> None:
+    document = from_json_text(path.read_bytes())
+    assert document == decode_document(encode(document))
+
+
+def test_there_are_demo_documents() -> None:
+    assert 6 == len(DEMO)
+
+
+def with_tool(**changes: Any) -> dict[str, Any]:
+    tool = {"name": "third", "input": {"type": "object"}, "output": None, **changes}
+    return tool_contract(tools=[*tool_contract()["tools"], tool])
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ([], "document"),
+        ({}, "format"),
+        (tool_contract(format="tidegate-tool-contract/2"), "format"),
+        (tool_contract(format=["x"]), "format"),
+        (tool_contract(name=""), "name"),
+        (tool_contract(name="Übergang"), "name"),
+        (tool_contract(contxt=1), "contxt"),
+        (tool_contract(context=0), "context"),
+        (tool_contract(context=True), "context"),
+        (tool_contract(emission="hermes"), "emission"),
+        (tool_contract(emission={"family": "hermes", "template_sha256": "AB"}), "emission.template_sha256"),
+        (tool_contract(emission={"family": "hermes"}), "emission.template_sha256"),
+        (tool_contract(emission={"family": "her mes", "template_sha256": None}), "emission.family"),
+        (tool_contract(surfaces=["chat", "voice"]), "surfaces[1]"),
+        (tool_contract(surfaces=["chat", "chat"]), "surfaces[1]"),
+        (tool_contract(tools={}), "tools"),
+        (tool_contract(tools=[3]), "tools[0]"),
+        (with_tool(name="get_weather"), "tools[2]"),
+        (with_tool(name="a b"), "tools[2].name"),
+        (with_tool(description=3), "tools[2].description"),
+        (with_tool(input=None), "tools[2].input"),
+        (with_tool(input={"type": "strin"}), "tools[2].input.type"),
+        (with_tool(input={"type": "string"}), "tools[2].input.type"),
+        (with_tool(input={"properties": {"n": {"minimum": "1"}}}), "tools[2].input.properties.n.minimum"),
+        (with_tool(input={"properties": {"n": {"anyOf": []}}}), "tools[2].input.properties.n.anyOf"),
+        (with_tool(input={"properties": {"n": 5}}), "tools[2].input.properties.n"),
+        (with_tool(input={"required": ["a", "a"]}), "tools[2].input.required"),
+        (with_tool(output=[]), "tools[2].output"),
+        (with_tool(output={"items": {"type": []}}), "tools[2].output.items.type"),
+        (with_tool(outptu=None), "tools[2].outptu"),
+        (engine_profile(flags="--jinja"), "flags"),
+        (engine_profile(flags=["--a", 1]), "flags[1]"),
+        (engine_profile(tools=[]), "tools"),
+        (router_contract(required=["get_weather", "add"]), "required[1]"),
+        (router_contract(min_context="8k"), "min_context"),
+    ],
+)
+def test_a_refusal_names_the_exact_place(value: Any, place: str) -> None:
+    for read, data in ((decode_document, canonical_bytes(value)), (from_json_text, written(value))):
+        with pytest.raises(MalformedContract) as refusal:
+            read(data)
+        assert place == refusal.value.at
+
+
+def test_a_missing_field_is_named() -> None:
+    for name in tool_contract().keys() - {"format"}:
+        value = tool_contract()
+        del value[name]
+        with pytest.raises(MalformedContract, match="missing") as refusal:
+            decode_document(canonical_bytes(value))
+        assert name == refusal.value.at
+
+
+def test_signed_bytes_must_be_canonical_but_hand_written_ones_need_not() -> None:
+    with pytest.raises(MalformedContract, match="canonical"):
+        decode_document(written(tool_contract()))
+    assert "guard-hermes" == from_json_text(written(tool_contract())).name
+
+
+def test_fields_of_somebody_elses_are_carried_along() -> None:
+    value = tool_contract(**{"x-ticket": {"id": 7}})
+    assert value == json.loads(encode(decode_document(canonical_bytes(value))))
+
+
+def test_a_number_with_a_fraction_is_refused_where_it_means_something_and_dropped_where_not() -> None:
+    def asking(temperature: dict[str, Any]) -> bytes:
+        schema = {"type": "object", "properties": {"default": temperature}}
+        return written(with_tool(input=schema))
+
+    read = from_json_text(asking({"type": "number", "default": 0.7, "maximum": 2.0}))
+    assert isinstance(read, ToolContract)
+    assert {"type": "number", "maximum": 2} == read.tools[2].input["properties"]["default"]
+    with pytest.raises(MalformedContract) as refusal:
+        from_json_text(asking({"type": "number", "maximum": 0.5}))
+    assert "tools[2].input.properties.default.maximum" == refusal.value.at
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"null",
+        b'{"format":1}',
+        b"[" * 10_000,
+        b'{"format":"tidegate-tool-contract/1","format":"x"}',
+        b" " * (1 << 20) + b"{}",
+        canonical_bytes({"format": "tidegate-tool-contract/1"}),
+    ],
+)
+def test_hostile_bytes_raise_only_our_error(data: bytes) -> None:
+    for read in (decode_document, from_json_text):
+        with pytest.raises(MalformedContract):
+            read(data)
+    with pytest.raises(UnreadableToolList):
+        tools_from(data)
+
+
+CHAT = [
+    {"type": "function", "function": {"name": "f", "description": "d", "parameters": CITY, "strict": True}}
+]
+RESPONSES = [{"type": "function", "name": "f", "description": "d", "parameters": CITY, "strict": True}]
+MCP = {"tools": [{"name": "f", "title": "F", "description": "d", "inputSchema": CITY}], "ttlMs": 5}
+
+
+@pytest.mark.parametrize(
+    "value", [CHAT, {"model": "m", "tools": CHAT}, RESPONSES, MCP, {"jsonrpc": "2.0", "id": 1, "result": MCP}]
+)
+def test_the_same_tool_reads_the_same_from_every_format(value: Any) -> None:
+    (tool,) = tools_from(written(value))
+    assert ("f", "d", CITY, None) == (tool.name, tool.description, tool.input, tool.output)
+
+
+def test_an_mcp_output_schema_is_kept() -> None:
+    value = [{"name": "f", "inputSchema": CITY, "outputSchema": {"type": "object"}}]
+    assert {"type": "object"} == tools_from(written(value))[0].output
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"model": "m"}, "document"),
+        ([{"type": "web_search"}], "tools[0].type"),
+        ([{"type": "function", "function": []}], "tools[0].function"),
+        ([*RESPONSES, {"type": "function"}], "tools[1]"),
+        ([*RESPONSES, *RESPONSES], "tools[1]"),
+        ({"result": {"tools": [{"name": "f", "inputSchema": {"type": 3}}]}}, "result.tools[0].input.type"),
+        ([3], "tools[0]"),
+    ],
+)
+def test_a_tool_list_is_refused_at_its_place(value: Any, place: str) -> None:
+    with pytest.raises(UnreadableToolList) as refusal:
+        tools_from(written(value))
+    assert place == refusal.value.at
