@@ -125,7 +125,7 @@ def compare(contract: ToolContract, router: RouterContract, profile: EngineProfi
     """Say whether a version with this contract may serve behind this router, on an engine set up by `profile`.
 
     Without a profile nobody knows whether calls are parsed: at best `UNKNOWN`.
-    Source: DESIGN section 9; rules in docs/decisions and `tests/registry/test_compatibility.py`.
+    What each rule yields stands in `tests/registry/test_compatibility.py`, one case per rule.
     """
     return _comparison(
         (*_emission(contract, router), *_serving(contract, profile, router), *_needs(contract, router)),
