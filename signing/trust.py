@@ -30,7 +30,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from tuf.api.metadata import Root, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
 from signing.digests import sha256_hex
 from signing.folder import FolderFetcher, read_inside
@@ -262,7 +262,10 @@ def _walk_roots(folder: Path, trusted: bytes) -> bytes:
         name = f"{TRUST}/{number}.root.json"
         opened = open_metadata(Root, data, name=name)
         root = opened.signed
-        check_signatures(opened, "root", [root] if previous is None else [previous, root], name=name)
+        if previous is None:
+            _check_own_signatures(opened, name=name)
+        else:
+            check_signatures(opened, "root", [previous, root], name=name)
         if root.version != number:
             raise MetadataTampered(name, f"is root {root.version}")
         if number == anchor.version and data != trusted:
@@ -271,6 +274,14 @@ def _walk_roots(folder: Path, trusted: bytes) -> bytes:
             raise BadRoot(name, problems)
         previous = root
     return chain[-1] if len(chain) > anchor.version else trusted
+
+
+def _check_own_signatures(opened: "Metadata[Root]", *, name: str) -> None:
+    """The first root vouches for itself, whosesoever it is: one that does not was changed on the way."""
+    try:
+        check_signatures(opened, "root", [opened.signed], name=name)
+    except (WrongKey, TooFewSignatures) as exc:
+        raise MetadataTampered(name, "is not signed by the keys that it names itself") from exc
 
 
 def _root_chain(folder: Path, *, limit: int) -> list[bytes]:
