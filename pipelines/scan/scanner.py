@@ -28,7 +28,7 @@ from pipelines.scan.values import (
     in_order,
     shown_path,
 )
-from signing.digests import sha256_hex
+from signing.digests import is_sha256, sha256_hex
 
 _TEMPLATE_KEY = "tokenizer.chat_template"  # in GGUF; named ones follow behind a dot
 _MAX_TEMPLATES = 16  # of one GGUF file
@@ -243,13 +243,18 @@ def _waive(
     findings: Sequence[Finding], files: Sequence[ScannedFile], waivers: Collection[Waiver]
 ) -> tuple[Finding, ...]:
     """Lower what a waiver names by rule and content. A file with an unsafe path has no name to be found by."""
-    digests = {file.path: file.sha256 for file in files if not names.path_problem(file.path)}
+    digests = {
+        file.path: file.sha256
+        for file in files
+        if is_sha256(file.sha256) and not names.path_problem(file.path)
+    }
     given = {(waiver.rule, waiver.sha256): waiver for waiver in waivers}
     used: set[tuple[str, str]] = set()
     judged = []
     for finding in findings:
-        key = (finding.rule, digests.get(finding.path) or "")
-        if key in given and RULES[finding.rule].waivable:
+        digest = digests.get(finding.path)
+        key = (finding.rule, digest or "")
+        if digest and key in given and RULES[finding.rule].waivable:
             used.add(key)
             by = f"waived by {quoted(given[key].by)}: {quoted(given[key].reason, limit=400, quotes=False)}"
             judged.append(replace(finding, severity="waived", message=f"{finding.message} ({by})"))
