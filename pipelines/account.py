@@ -59,7 +59,12 @@ def _version(version: Version) -> dict[str, Any]:
 
 
 def _origin(view: View, version: Version) -> dict[str, Any]:
-    found = {"brought_by": version.brought_by, "at": version.added_at, "by": version.added_by, "bundle": None}
+    found: dict[str, Any] = {
+        "brought_by": version.brought_by,
+        "at": version.added_at,
+        "by": version.added_by,
+        "bundle": None,
+    }
     for row in view.imports():
         if row.bundle == version.brought_by:
             export = json.loads(row.body)
@@ -75,7 +80,7 @@ def _origin(view: View, version: Version) -> dict[str, Any]:
 
 def _report(view: View, row: Report) -> dict[str, Any]:
     body = parse(row.body.encode(), max_bytes=_BYTES, at="report")
-    found = {
+    found: dict[str, Any] = {
         "report": row.digest,
         "outcome": row.outcome,
         "at": row.made_at,
@@ -84,7 +89,7 @@ def _report(view: View, row: Report) -> dict[str, Any]:
     }
     if row.kind == "scan":
         found["findings"] = [
-            f"{item['severity']}: {item['path']}: {item['message']}" for item in body["findings"]
+            f"{item['severity']}: {item['path']}: {item['message']}" for item in body["scan"]["findings"]
         ]
         return found
     suite, profile = view.document_by_digest(row.suite or ""), view.document_by_digest(row.profile or "")

@@ -21,9 +21,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipelines.errors import JudgingRefused
+from pipelines.workplace import Workplace
+from registry import manifests
 from registry.blobs import BlobStore, Progress, no_progress, sync_directory, write_durably
-from registry.errors import BlobDamaged
+from registry.entities import Version
+from registry.errors import BlobDamaged, NotFound
 from registry.manifests import FileEntry, Manifest
+from registry.names import Ref
 from signing.digests import BLOCK, file_sha256
 
 _FICLONE = 0x40049409  # linux/fs.h
@@ -58,15 +62,69 @@ class Withdrawn(JudgingRefused):
 class HandedOver:
     """Where one version's files are now."""
 
-    model: str
+    ref: str
     folder: Path  # the folder that an engine is pointed at
     files: int
     size: int  # bytes
     how: str  # "reflink", "hard link" or "copy": the most costly one that was needed
 
 
+def hand_over(
+    work: Workplace,
+    what: str,
+    folder: Path,
+    *,
+    layout: Layout,
+    progress: Progress = no_progress,
+    expect: Progress = no_progress,
+) -> list[HandedOver]:
+    """Hand over one version (`namespace/name@3`), or everything that a tier serves.
+
+    Args:
+        expect: called once, before any progress, with the bytes that will be read.
+
+    Raises:
+        NotFound: no such version, or the tier serves nothing.
+        Withdrawn: one of them may not be served; nothing is handed over then.
+        FolderTaken, BlobDamaged: see `plain`.
+    """
+    chosen = _chosen(work, what)
+    expect(sum(version.size for version, _ in chosen))
+    done = []
+    for version, tiers in chosen:
+        manifest = manifests.decode(version.manifest.encode())
+        ref = f"{version.model}@{version.ordinal}"
+        if layout is Layout.HF_CACHE:
+            done.append(hf_cache(work.blobs, manifest, folder, ref=ref, refs=tiers, progress=progress))
+        else:
+            place = folder / version.model if "/" not in what else folder
+            done.append(plain(work.blobs, manifest, place, ref=ref, progress=progress))
+    return done
+
+
+def _chosen(work: Workplace, what: str) -> list[tuple[Version, list[str]]]:
+    """Each version with the tiers that serve it."""
+    with work.store.view() as view:
+        pins = view.pins()
+        if "/" in what:
+            versions = [view.version(Ref.parse(what))]
+        else:
+            view.tier(what)
+            refs = [Ref(pin.model, tier=what) for pin in pins if pin.tier == what]
+            versions = [view.version(ref) for ref in refs]
+            if not versions:
+                raise NotFound("version served by the tier", what)
+        for version in versions:
+            withdrawal = view.withdrawal(version.digest)
+            if withdrawal is not None:
+                raise Withdrawn(f"{version.model}@{version.ordinal}", withdrawal.reason)
+        return [
+            (version, [pin.tier for pin in pins if pin.version == version.digest]) for version in versions
+        ]
+
+
 def plain(
-    blobs: BlobStore, manifest: Manifest, folder: Path, *, progress: Progress = no_progress
+    blobs: BlobStore, manifest: Manifest, folder: Path, *, ref: str, progress: Progress = no_progress
 ) -> HandedOver:
     """Write the files below `folder`, under their own paths.
 
@@ -77,7 +135,7 @@ def plain(
     _verify(blobs, manifest.files, progress)
     if folder.exists() and any(folder.iterdir()):
         if _same_files(folder, manifest):
-            return HandedOver(manifest.model, folder, len(manifest.files), manifest.size, "already there")
+            return HandedOver(ref, folder, len(manifest.files), manifest.size, "already there")
         raise FolderTaken(str(folder), "holds other files")
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}")
     try:
@@ -88,7 +146,7 @@ def plain(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     sync_directory(folder.parent)
-    return HandedOver(manifest.model, folder, len(manifest.files), manifest.size, how)
+    return HandedOver(ref, folder, len(manifest.files), manifest.size, how)
 
 
 def hf_cache(
@@ -96,6 +154,7 @@ def hf_cache(
     manifest: Manifest,
     cache: Path,
     *,
+    ref: str,
     refs: Sequence[str],
     progress: Progress = no_progress,
 ) -> HandedOver:
@@ -119,9 +178,9 @@ def hf_cache(
     (repository / "trees").mkdir(exist_ok=True)
     write_durably(repository / "trees" / f"{manifest.revision}.json", _tree(manifest))
     (repository / "refs").mkdir(exist_ok=True)
-    for ref in refs:
-        write_durably(repository / "refs" / ref, manifest.revision.encode())
-    return HandedOver(manifest.model, snapshot, len(manifest.files), manifest.size, how)
+    for name in refs:
+        write_durably(repository / "refs" / name, manifest.revision.encode())
+    return HandedOver(ref, snapshot, len(manifest.files), manifest.size, how)
 
 
 def _tree(manifest: Manifest) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from pipelines.scan import ScanResult
+from pipelines.intake.record import read_scan_report
 from pipelines.workplace import Workplace
 from registry import approvals, contracts, gate, manifests, policy
 from registry.approvals import ApprovalJudgement, ApprovalRequest, SignedApproval
@@ -297,7 +297,7 @@ def _newest(reports: Sequence[Report]) -> Report | None:
 def _scan_fact(report: Report | None) -> ScanFact | None:
     if report is None:
         return None
-    result = ScanResult.from_json(parse(report.body.encode(), max_bytes=_DOCUMENT_BYTES, at="scan report"))
+    result = read_scan_report(report)
     return ScanFact(
         report.digest, report.outcome, tuple(f"{item.path}: {item.message}" for item in result.blockers)
     )

@@ -25,6 +25,7 @@ class EventKind(StrEnum):
     TIER_SET = "tier policy set"
     PERSON_SET = "person set"
     VERSION_ADDED = "version added"
+    SCANNED = "scanned"
     CONTRACT_ADDED = "contract added"
     CONTRACT_BOUND = "contract bound"
     ROUTER_SET = "router set"

@@ -6,6 +6,7 @@ limits, so that no other module calls `json.loads` on bytes that somebody else w
 """
 
 import json
+import math
 from typing import Any, ClassVar
 
 from signing.errors import OperatorError
@@ -56,13 +57,15 @@ def parse(data: bytes, *, max_bytes: int, at: str = "document") -> Any:
     if len(data) > max_bytes:
         raise NotCanonical(f"{len(data)} bytes; at most {max_bytes} are read", at=at)
     try:
-        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except NotCanonical as exc:
         raise NotCanonical(exc.problem, at=at) from exc
     except (ValueError, RecursionError) as exc:
         raise NotCanonical(f"not readable as JSON ({exc})", at=at) from exc
     if _depth(value) > MAX_DEPTH:
         raise NotCanonical(f"nested deeper than {MAX_DEPTH}", at=at)
+    if b"\\u" in data and _half_surrogate(value):
+        raise NotCanonical("half of a surrogate pair", at=at)
     return value
 
 
@@ -89,6 +92,22 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise NotCanonical(f"{name} is not JSON", at="$")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise NotCanonical(f"{text[:20]} is beyond what a reader can hold", at="$")
+    return number
+
+
+def _half_surrogate(value: Any) -> bool:
+    """Say whether any text holds what UTF-8 cannot carry; only an escape can have smuggled it in."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _depth(value: Any) -> int:

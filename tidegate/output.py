@@ -38,6 +38,10 @@ class Bar:
                 self._next = now + (0.2 if self._terminal else 10)
                 self._show(now)
 
+    def expect(self, total: int) -> None:
+        """Say how many bytes there are in all, once that is known."""
+        self.total = total
+
     def finish(self) -> None:
         """Leave the line."""
         if self._shown and self._terminal:

@@ -13,6 +13,8 @@ from tidegate.wiring import App, read_file
 
 if TYPE_CHECKING:
     from registry.compatibility import Comparison
+    from registry.contracts import Document
+    from registry.views import View
 
 _BYTES = 4 << 20
 
@@ -92,13 +94,18 @@ def compare(app: App, first: str, second: str, engine: str | None) -> None:
     the verdict is compatible. Each finding names the tool, the place, the rule, and a call that would break.
     """
     from pipelines.agreements import compare_documents, load
+    from registry.contracts import EngineProfile
+    from registry.errors import NotFound
 
-    documents = []
+    def document(view: "View", name: str) -> "Document":
+        path = Path(name)
+        return load(view, name, read_file(path, max_bytes=_BYTES) if path.is_file() else None)
+
     with app.store.view() as view:
-        for name in (first, second, *((engine,) if engine else ())):
-            path = Path(name)
-            documents.append(load(view, name, read_file(path, max_bytes=_BYTES) if path.is_file() else None))
-    found = compare_documents(*documents)
+        profile = document(view, engine) if engine else None
+        if profile is not None and not isinstance(profile, EngineProfile):
+            raise NotFound("engine profile", str(engine))
+        found = compare_documents(document(view, first), document(view, second), profile)
     show(found.to_json(), comparison_text(found), as_json=app.settings.as_json)
     found.require()
 

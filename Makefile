@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+UV ?= uv
+
+.PHONY: install demo test lint bench lock clean
+
+install: .venv/installed  ## .venv with every extra but the full mlflow; makes .venv/bin/tidegate
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tidegate needs Python 3.11 or newer: make install PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install  ## the whole journey on real weights, told step by step
+	$(BIN)/python -m demo $(DEMO)
+
+engine: install  ## find a serving engine, or build the smallest one (once; kept in the cache folder)
+	$(BIN)/python -m demo.engine
+.PHONY: engine
+
+test: install engine  ## every test; those that serve a model fail without an engine
+	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m benchmarks $(BENCH)
+
+lock:  ## needs uv
+	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra origin --extra postgres --extra dev --generate-hashes --no-header -o requirements.lock
+	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --constraint requirements.lock --generate-hashes --no-header -o requirements-site.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,64 @@
+"""A site begins to trust an origin; an origin begins to ship to a site."""
+
+from collections.abc import Callable
+
+from pipelines.workplace import Workplace
+from registry.audit import EventKind
+from registry.entities import Enrolment, Site
+from registry.names import word
+from signing import trust
+from signing.canonical import canonical_bytes, parse
+from signing.digests import sha256_hex
+from signing.keys import public_key_from_json
+from signing.times import rfc3339
+
+_IDENTITY_BYTES = 16 << 10
+
+
+def enrol(work: Workplace, root: bytes, fingerprint: str) -> Enrolment:
+    """Trust this root from now on; the same root again is no change.
+
+    Raises:
+        RootFingerprintWrong, BadRoot: see `signing.trust.enrol`.
+    """
+    trust.enrol(root, fingerprint)
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        held = change.enrolment()
+        if held is not None and held.fingerprint == sha256_hex(root):
+            return held
+        row = Enrolment(
+            fingerprint=sha256_hex(root), root=root.decode(), since=rfc3339(work.now), actor=work.actor
+        )
+        change.record(EventKind.ENROLLED, row.fingerprint, row)
+    return row
+
+
+def add_site(work: Workplace, name: str, identity: bytes, *, publish: Callable[[], None]) -> Site:
+    """Keep a site's public key, and let its role sign.
+
+    Args:
+        identity: what the site wrote with `tidegate trust identity`.
+        publish: signs and saves the delegation; called before the row is recorded, so that a site that the
+            database knows can always be shipped to. If the process dies in between, the next try records it.
+
+    Raises:
+        NameUnusable, NotCanonical: as named.
+    """
+    word("site", name)
+    public_key_from_json(identity, at="identity")  # refuses what is no key; the row keeps the text
+    body = canonical_bytes(parse(identity, max_bytes=_IDENTITY_BYTES, at="identity")).decode()
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        history = [site for site in change.sites() if site.name == name]
+        if history and history[-1].identity == body:
+            return history[-1]
+        if not history:
+            publish()
+        row = Site(
+            name=name,
+            position=history[-1].position + 1 if history else 1,
+            identity=body,
+            since=rfc3339(work.now),
+            actor=work.actor,
+        )
+        change.record(EventKind.SITE_ADDED, name, row)
+    return row

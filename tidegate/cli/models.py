@@ -1,0 +1,297 @@
+"""`tidegate models`: versions come in, are looked at, handed over, withdrawn."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from registry.names import Ref
+from tidegate.cli.doors import Door, Noun, pass_app
+from tidegate.output import SHORT, progress, show, size, table
+from tidegate.wiring import App
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipelines.intake.record import Added
+    from pipelines.materialise import HandedOver
+    from pipelines.scan import ScanResult, Waiver
+
+
+@click.group(cls=Noun)
+def models() -> None:
+    """Model versions: immutable sets of files, each named by its manifest's SHA-256."""
+
+
+_waivers = click.option(
+    "--waive",
+    "waived",
+    multiple=True,
+    metavar="RULE:SHA256",
+    help="Let one file pass one rule of the scan; with --because.",
+)
+_because = click.option("--because", help="Why the waivers are right; kept with the scan.")
+_leave_out = click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="PATTERN",
+    help="Files that are not part of the version, as 'original/*'.",
+)
+
+
+@models.command()
+@click.argument("source", metavar="hf:NAMESPACE/NAME[@REVISION]")
+@click.option(
+    "--as", "model", metavar="NAMESPACE/NAME", help="Its name here. Default: the repository's, in lower case."
+)
+@click.option(
+    "--endpoint", metavar="URL", help="The hub's address. Default: HF_ENDPOINT, else huggingface.co."
+)
+@_leave_out
+@_waivers
+@_because
+@pass_app
+def fetch(
+    app: App,
+    source: str,
+    model: str | None,
+    endpoint: str | None,
+    leave_out: tuple[str, ...],
+    waived: tuple[str, ...],
+    because: str | None,
+) -> None:
+    """Fetch one commit of a model from a Hugging Face hub, scan it, and keep it as a version.
+
+    Runs on the connected side. An interrupted fetch goes on where it stopped when the same command is run again.
+    A token is taken from huggingface_hub's own settings (HF_TOKEN or `hf auth login`), never from an argument.
+    """
+    from pipelines.intake.hub import fetch_hub
+
+    if not source.startswith("hf:"):
+        raise click.BadParameter("write hf:NAMESPACE/NAME or hf:NAMESPACE/NAME@REVISION", param_hint="source")
+    repo, _, revision = source.removeprefix("hf:").partition("@")
+    with progress(f"fetching {repo}") as bar:
+        added = fetch_hub(
+            app.work,
+            repo,
+            revision or None,
+            model=model,
+            endpoint=endpoint,
+            waivers=_read_waivers(app, waived, because),
+            leave_out=leave_out,
+            progress=bar,
+            expect=bar.expect,
+        )
+    _show_added(app, added)
+
+
+@models.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--as", "model", required=True, metavar="NAMESPACE/NAME", help="The model that this is a version of."
+)
+@_leave_out
+@_waivers
+@_because
+@pass_app
+def add(
+    app: App,
+    folder: Path,
+    model: str,
+    leave_out: tuple[str, ...],
+    waived: tuple[str, ...],
+    because: str | None,
+) -> None:
+    """Take the files of FOLDER in as the next version of a model: hashed while copied, scanned, kept.
+
+    The same files again are the same version.
+    """
+    from pipelines.intake.folder import add_folder
+
+    with progress(f"adding {folder.name}") as bar:
+        added = add_folder(
+            app.work,
+            model,
+            folder,
+            waivers=_read_waivers(app, waived, because),
+            leave_out=leave_out,
+            progress=bar,
+            expect=bar.expect,
+        )
+    _show_added(app, added)
+
+
+def _read_waivers(app: App, waived: "Sequence[str]", because: str | None) -> "list[Waiver]":
+    from pipelines.scan import Waiver
+    from signing.digests import is_sha256
+
+    found = []
+    for item in waived:
+        rule, _, digest = item.rpartition(":")
+        if not rule or not is_sha256(digest):
+            raise click.BadParameter(
+                "write RULE:SHA256, as the scan's refusal shows them", param_hint="--waive"
+            )
+        if not because:
+            raise click.BadParameter("say why with --because", param_hint="--waive")
+        found.append(Waiver(rule, digest, app.settings.actor, because))
+    return found
+
+
+def _show_added(app: App, added: "Added") -> None:
+    version = added.version
+    verb = "is" if added.new else "was already"
+    lines = [
+        f"{version.model}@{version.ordinal} {verb} {version.digest}",
+        f"  {size(version.size)}, revision {version.revision[:SHORT]}",
+        *scan_lines(added.scan),
+    ]
+    lines += [f"  left out: {path}" for path in added.left_out]
+    document = {
+        **version_document(version),
+        "new": added.new,
+        "scan": added.scan.to_json(),
+        "left_out": list(added.left_out),
+    }
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
+
+
+def scan_lines(scan: "ScanResult") -> list[str]:
+    """What a scan found, for people."""
+    facts = scan.facts
+    licence = facts.licence.state.replace("-", " ") + (
+        f" ({', '.join(facts.licence.ids)})" if facts.licence.ids else ""
+    )
+    lines = [
+        f"  scan: {', '.join(facts.formats) or 'no weights'}; {facts.parameter_count:,} parameters; licence {licence}"
+    ]
+    lines += [f"    {f.severity}: {f.path}: {f.message}" for f in scan.findings]
+    return lines
+
+
+def version_document(version: Any) -> dict[str, Any]:
+    """A version for programs: its row, with the manifest as JSON."""
+    return {**version.content(), "manifest": json.loads(version.manifest)}
+
+
+@models.command("list")
+@click.argument("model", required=False)
+@pass_app
+def list_(app: App, model: str | None) -> None:
+    """Every version, or those of one model, and the tiers that serve them."""
+    with app.store.view() as view:
+        rows = view.versions(model)
+        serving: dict[str, list[str]] = {}
+        for pin in view.pins():
+            serving.setdefault(pin.version, []).append(pin.tier)
+        gone = {row.version for row in view.withdrawals()}
+    lines = [
+        (
+            f"{row.model}@{row.ordinal}",
+            row.digest[:SHORT],
+            size(row.size),
+            row.added_at,
+            row.brought_by,
+            "WITHDRAWN" if row.digest in gone else ", ".join(serving.get(row.digest, ())) or "-",
+        )
+        for row in rows
+    ]
+    empty = (
+        "No version yet. Next: tidegate models add FOLDER --as NAMESPACE/NAME, or tidegate bundles import DIR"
+    )
+    text = table(("version", "digest", "size", "since", "by", "served by"), lines, empty=empty)
+    document = [
+        {**version_document(row), "served_by": serving.get(row.digest, []), "withdrawn": row.digest in gone}
+        for row in rows
+    ]
+    show(document, text, as_json=app.settings.as_json)
+
+
+@models.command("show")
+@click.argument("ref")
+@pass_app
+def show_(app: App, ref: str) -> None:
+    """One version: its files, facts, and what stands about it. REF is NAMESPACE/NAME[@ORDINAL|@TIER|@sha256:…]."""
+    from registry.manifests import decode
+
+    with app.store.view() as view:
+        row = view.version(Ref.parse(ref))
+    manifest = decode(row.manifest.encode())
+    lines = [
+        f"{row.model}@{row.ordinal}  {row.digest}",
+        f"  revision {row.revision}; {size(row.size)}; by {row.brought_by}",
+    ]
+    lines += [f"  {entry.sha256[:SHORT]}  {size(entry.size):>10}  {entry.path}" for entry in manifest.files]
+    show(version_document(row), "\n".join(lines), as_json=app.settings.as_json)
+
+
+@models.command()
+@click.argument("ref")
+@pass_app
+def scan(app: App, ref: str) -> None:
+    """Scan a version's held files again, by today's rules; the finding is kept beside the earlier ones."""
+    from pipelines.intake.record import rescan
+
+    report, result = rescan(app.work, Ref.parse(ref))
+    text = "\n".join([f"{ref}: {report.outcome}  [{report.digest[:SHORT]}]", *scan_lines(result)])
+    show(
+        {"report": report.digest, "outcome": report.outcome, **result.to_json()},
+        text,
+        as_json=app.settings.as_json,
+    )
+
+
+@models.command()
+@click.argument("ref")
+@click.option(
+    "--reason", required=True, help="Kept in the audit log and carried to every site in the next bundle."
+)
+@pass_app
+def withdraw(app: App, ref: str, reason: str) -> None:
+    """Say that a version may not serve again. Tiers that serve it now go on until they are rolled back."""
+    from pipelines.promote import withdraw as do
+
+    version, new = do(app.work, Ref.parse(ref), reason=reason)
+    with app.store.view() as view:
+        serving = [pin for pin in view.pins() if pin.version == version.digest]
+    lines = [f"{version.model}@{version.ordinal} {'is' if new else 'was already'} withdrawn."]
+    lines += [
+        f"Next:    tidegate rollback {version.model} --tier {pin.tier} --reason '…'  ({pin.tier} serves it)"
+        for pin in serving
+    ]
+    document = {"version": version.digest, "new": new, "served_by": [pin.tier for pin in serving]}
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
+
+
+@click.command(cls=Door)
+@click.argument("what", metavar="REF|TIER")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--layout", type=click.Choice(["plain", "hf-cache"]), default="plain", show_default=True,
+    help="plain: the files themselves. hf-cache: a hub cache for HF_HUB_CACHE, where each tier is a revision.",
+)  # fmt: skip
+@pass_app
+def materialise(app: App, what: str, folder: Path, layout: str) -> None:
+    """Hand the files of a version, or of everything that a tier serves, to an engine: verified, in FOLDER.
+
+    No bytes are copied where the file system can clone or link. A withdrawn version is refused.
+    """
+    from pipelines.materialise import Layout, hand_over
+
+    with progress("verifying") as bar:
+        done = hand_over(
+            app.work, what, folder.absolute(), layout=Layout(layout), progress=bar, expect=bar.expect
+        )
+    text = "\n".join(_handed_line(item) for item in done)
+    if layout == "hf-cache":
+        text += f"\nNext:    HF_HUB_CACHE={folder.absolute()} HF_HUB_OFFLINE=1"
+    document = [
+        {"version": i.ref, "folder": str(i.folder), "files": i.files, "bytes": i.size, "how": i.how}
+        for i in done
+    ]
+    show(document, text, as_json=app.settings.as_json)
+
+
+def _handed_line(item: "HandedOver") -> str:
+    return f"{item.ref}: {item.files} files, {size(item.size)}, verified, by {item.how}, in {item.folder}"

@@ -1,0 +1,55 @@
+"""The root of the command line, and `main`. Commands are imported when they are named, so that help is quick."""
+
+import importlib
+
+import click
+
+# Name, where it is, and its line in `--help`: stated here so that help imports none of them.
+COMMANDS = {
+    "init": ("home", "init", "Make a home: an origin, a site, or both."),
+    "doctor": ("home", "doctor", "Say what is wrong with a home and what to do."),
+    "models": ("models", "models", "Take versions in, look at them, withdraw them."),
+    "contracts": ("contracts", "contracts", "What models emit, engines parse and routers accept; compared."),
+    "suites": ("suites", "suites", "Signed cases that a served model must pass."),
+    "tiers": ("people", "tiers", "What each tier demands before it serves a version."),
+    "people": ("people", "people", "Who may approve, and the keys they sign with."),
+    "trust": ("trust", "trust", "The root that a site trusts; an origin's keys."),
+    "sites": ("trust", "sites", "The sites that this origin ships to."),
+    "bundles": ("bundles", "bundles", "Signed bundles: packed, inspected, imported, acknowledged."),
+    "approve": ("pins", "approve", "Sign that a version may be promoted."),
+    "promote": ("pins", "promote", "Let a tier serve a version, if the gate is open."),
+    "pins": ("pins", "pins", "What each tier serves, now or at any moment."),
+    "rollback": ("pins", "rollback", "Return a tier to its last good version."),
+    "materialise": ("models", "materialise", "Hand a version's files to an engine, verified."),
+    "audit": ("audit", "audit", "What happened, the proof of it, and one version's account."),
+}
+
+
+class Root(click.Group):
+    """Lists commands from the table; imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"tidegate.cli.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="tidegate")
+def main() -> None:
+    """Tidegate: an air-gapped model lifecycle registry.
+
+    An origin fetches, scans and packs models into signed bundles. A site imports them, validates them while a real
+    engine serves them, and pins them to tiers on signed approvals, with a way back. An auditor can check all of it.
+
+    Every command takes --home, --actor and --json. A refusal says what to do next; its exit code is its own.
+    """

@@ -1,0 +1,126 @@
+"""`tidegate suites`: signed cases that a served model must pass."""
+
+from pathlib import Path
+
+import click
+
+from registry.names import Ref
+from tidegate.cli.doors import Noun, pass_app
+from tidegate.errors import SuiteNotPassed
+from tidegate.output import SHORT, show, table
+from tidegate.wiring import App
+
+
+@click.group(cls=Noun)
+def suites() -> None:
+    """Validation suites: cases as data, signed, run against the really served model."""
+
+
+@suites.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.option("--builtin", metavar="NAME", help="A suite that comes with Tidegate, such as tool-basics.")
+@pass_app
+def add(app: App, folder: Path | None, builtin: str | None) -> None:
+    """Check, sign and keep the suite in FOLDER (or a built-in one). Every case must check something."""
+    from pipelines.suites.run import add_suite, builtin_folder
+
+    if (folder is None) == (builtin is None):
+        raise click.UsageError("name a folder, or a built-in suite with --builtin")
+    row = add_suite(app.work, folder if folder is not None else builtin_folder(str(builtin)))
+    show(row.content(), f"Suite {row.name} is {row.digest[:SHORT]}.", as_json=app.settings.as_json)
+
+
+@suites.command("list")
+@pass_app
+def list_(app: App) -> None:
+    """Every suite held here."""
+    with app.store.view() as view:
+        rows = view.documents("suite")
+    lines = [(row.name, row.digest[:SHORT], row.added_at, row.added_by) for row in rows]
+    text = table(
+        ("suite", "digest", "since", "by"),
+        lines,
+        empty="None yet. Next: tidegate suites add --builtin tool-basics",
+    )
+    show(
+        [{k: v for k, v in row.content().items() if k != "body"} for row in rows],
+        text,
+        as_json=app.settings.as_json,
+    )
+
+
+@suites.command()
+@click.argument("suite")
+@click.argument("ref")
+@click.option(
+    "--endpoint",
+    required=True,
+    metavar="URL",
+    help="The served model's OpenAI-compatible address, as http://127.0.0.1:8000/v1.",
+)
+@click.option("--tier", help="Measure for this tier: its engine profile is what the run stands for.")
+@click.option("--engine", help="Or name the engine profile that serves the model.")
+@click.option("--model-name", help="The name to send in requests, if the server wants a certain one.")
+@click.option(
+    "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write the results as JUnit XML."
+)
+@pass_app
+def run(
+    app: App,
+    suite: str,
+    ref: str,
+    endpoint: str,
+    tier: str | None,
+    engine: str | None,
+    model_name: str | None,
+    junit: Path | None,
+) -> None:
+    """Run SUITE against the served REF, and keep the signed report. Exits 0 only when it PASSED.
+
+    The report counts for exactly this version, suite, tool contract and engine profile, and only if the engine
+    proves which files it serves.
+    """
+    from pipelines.suites.run import run_suite
+
+    from registry.errors import NotFound
+
+    if (tier is None) == (engine is None):
+        raise click.UsageError("say what is measured: --tier TIER or --engine PROFILE")
+    with app.store.view() as view:
+        document, version = view.document("suite", suite), view.version(Ref.parse(ref))
+        binding, setting = view.binding(version.digest), view.router(tier) if tier else None
+        if binding is None:
+            raise NotFound("tool contract of", ref)
+        if tier is not None and setting is None:
+            raise NotFound("router setting of tier", tier)
+        contract = view.document("tool-contract", binding.contract)
+        profile = view.document("engine-profile", setting.profile if setting else str(engine))
+    done = run_suite(
+        app.work,
+        document,
+        version,
+        contract,
+        profile,
+        endpoint=endpoint,
+        model_name=model_name,
+        junit=junit,
+        progress=_say_case,
+    )
+    failed = [case for case in done.cases if case.outcome != "passed"]
+    lines = [
+        f"{suite} on {version.model}@{version.ordinal}: {done.outcome}, {len(done.cases) - len(failed)} of {len(done.cases)} cases",
+        f"  files served: {done.identity}; report {done.report.digest[:SHORT]}, signed",
+        *(f"  {reason}" for reason in done.reasons),
+    ]
+    body = {**{k: v for k, v in done.report.content().items() if k != "body"}, "reasons": list(done.reasons)}
+    body["cases"] = [
+        {"id": case.id, "outcome": case.outcome, "problems": list(case.problems)} for case in done.cases
+    ]
+    show(body, "\n".join(lines), as_json=app.settings.as_json)
+    if done.outcome != "PASSED":
+        raise SuiteNotPassed(suite, ref, done.outcome)
+
+
+def _say_case(done: int, total: int) -> None:
+    """One line on stderr while the cases run."""
+    click.echo(f"\rcase {done} of {total}", err=True, nl=done == total)

@@ -1,0 +1,199 @@
+"""`tidegate trust` and `tidegate sites`: who vouches for bundles, and who they are for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tidegate.cli.doors import Noun, pass_app, passphrase_option
+from tidegate.output import show, table
+from tidegate.wiring import App, read_file
+
+_ROOT_BYTES = 1 << 20
+_IDENTITY_BYTES = 16 << 10
+
+
+@click.group(cls=Noun)
+def trust() -> None:
+    """The root that a site trusts, and the keys behind an origin's signatures."""
+
+
+@trust.command("show")
+@pass_app
+def show_(app: App) -> None:
+    """What this home trusts, or what it publishes: roles, thresholds, fingerprints, days left."""
+    from signing.repository import TrustRepository
+
+    lines: list[str] = []
+    document: dict[str, dict[str, Any]] = {}
+    if app.home.is_origin:
+        state = TrustRepository(app.home.trust).load()
+        document["origin"] = _root_document(state.roots[-1])
+        document["origin"]["sites"] = list(state.sites)
+        lines += ["This origin publishes", *_root_lines(state.roots[-1], app)]
+        lines.append(
+            f"  sites: {', '.join(state.sites) or 'none yet. Next: tidegate sites add NAME --identity FILE'}"
+        )
+    if app.home.is_site:
+        with app.store.view() as view:
+            enrolment = view.enrolment()
+        if enrolment is None:
+            lines.append("This site trusts nobody yet. Next: tidegate trust enrol ROOT.json --fingerprint …")
+        else:
+            root = enrolment.root.encode()
+            document["site"] = _root_document(root)
+            lines += [f"This site trusts, since {enrolment.since}", *_root_lines(root, app)]
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
+
+
+def _root_document(data: bytes) -> dict[str, Any]:
+    from signing.digests import sha256_hex
+
+    signed = json.loads(data)["signed"]
+    roles = {
+        name: {"threshold": role["threshold"], "keys": role["keyids"]}
+        for name, role in signed["roles"].items()
+    }
+    return {
+        "fingerprint": sha256_hex(data),
+        "version": signed["version"],
+        "expires": signed["expires"],
+        "roles": roles,
+    }
+
+
+def _root_lines(data: bytes, app: App) -> list[str]:
+    from signing.times import from_rfc3339
+
+    found = _root_document(data)
+    left = (from_rfc3339(str(found["expires"])) - app.now).days
+    roles = json.loads(data)["signed"]["roles"]
+    lines = [
+        f"  root {found['version']}, fingerprint {spoken(str(found['fingerprint']))}",
+        f"  good for {left} more days",
+    ]
+    lines += [
+        f"  {name}: {role['threshold']} of {len(role['keyids'])} keys" for name, role in sorted(roles.items())
+    ]
+    return lines
+
+
+def spoken(fingerprint: str) -> str:
+    """64 hex digits in groups of eight, as two people read them to each other."""
+    return " ".join(fingerprint[at : at + 8] for at in range(0, len(fingerprint), 8))
+
+
+@trust.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@pass_app
+def root(app: App, file: Path) -> None:
+    """Write this origin's root to FILE, for a site to enrol with; read its fingerprint to the site by telephone."""
+    from registry.blobs import write_durably
+    from signing.digests import sha256_hex
+    from signing.repository import TrustRepository
+
+    app.demand("origin")
+    data = TrustRepository(app.home.trust).load().roots[-1]
+    write_durably(file, data)
+    text = f"Wrote {file}.\nFingerprint, to be compared by two people: {spoken(sha256_hex(data))}"
+    show({"file": str(file), "fingerprint": sha256_hex(data)}, text, as_json=app.settings.as_json)
+
+
+@trust.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--fingerprint",
+    required=True,
+    help="As it was read to you by the origin, over another way than the file came.",
+)
+@pass_app
+def enrol(app: App, file: Path, fingerprint: str) -> None:
+    """Trust the root in FILE from now on. Done once, by two people who compare the fingerprint."""
+    from pipelines.enrol import enrol as do
+
+    app.demand("site")
+    row = do(app.work, read_file(file, max_bytes=_ROOT_BYTES), fingerprint)
+    text = f"This site trusts root {row.fingerprint[:16]}… from now on.\nNext:    tidegate trust identity FILE, for the origin."
+    show({"fingerprint": row.fingerprint, "since": row.since}, text, as_json=app.settings.as_json)
+
+
+@trust.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@pass_app
+def identity(app: App, file: Path) -> None:
+    """Write this site's public key to FILE: with it the origin checks the site's receipts."""
+    from registry.blobs import write_durably
+    from signing.keys import public_key_json
+
+    data = public_key_json(app.work.station)
+    write_durably(file, data)
+    show(
+        json.loads(data),
+        f"Wrote {file}.\nFingerprint: {spoken(json.loads(data)['fingerprint'])}",
+        as_json=app.settings.as_json,
+    )
+
+
+@click.group(cls=Noun)
+def sites() -> None:
+    """The sites that this origin ships to."""
+
+
+@sites.command("add")
+@click.argument("name")
+@click.option(
+    "--identity",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="What the site wrote with `tidegate trust identity`.",
+)
+@click.option(
+    "--key", "keys", multiple=True, metavar="URI|PATH", help="Officers' keys. Default: those in the home."
+)
+@passphrase_option
+@pass_app
+def add(app: App, name: str, identity: Path, keys: tuple[str, ...]) -> None:
+    """Ship to the site NAME from now on. Signed by the officers who hold the targets role."""
+    from pipelines.enrol import add_site
+    from tidegate.founding import add_site as delegate
+    from tidegate.keyring import role_signers
+
+    app.demand("origin")
+    signers = role_signers(app.home, named=keys, passphrase=app.passphrase)
+    row = add_site(
+        app.work,
+        name,
+        read_file(identity, max_bytes=_IDENTITY_BYTES),
+        publish=lambda: delegate(app.home, name, signers=signers, now=app.now),
+    )
+    text = f"{name} can be shipped to.\nNext:    tidegate bundles create --to {name} --out DIR REF…"
+    show(row.content(), text, as_json=app.settings.as_json)
+
+
+@sites.command("list")
+@pass_app
+def list_(app: App) -> None:
+    """Every site: what was shipped last, and what it acknowledged."""
+    with app.store.view() as view:
+        rows = [(site, view.exports(site.name), view.receipts(site.name)) for site in view.sites()]
+    lines = [
+        (
+            site.name,
+            site.since,
+            exports[-1].bundle if exports else "-",
+            receipts[-1].sequence if receipts else "nothing yet",
+        )
+        for site, exports, receipts in rows
+    ]
+    empty = "No site yet. Next: tidegate sites add NAME --identity FILE"
+    text = table(("site", "since", "last bundle", "acknowledged up to"), lines, empty=empty)
+    document = [
+        {
+            **site.content(),
+            "exports": [{"bundle": e.bundle, "sequence": e.sequence, "made_at": e.made_at} for e in exports],
+            "acknowledged": [r.sequence for r in receipts],
+        }
+        for site, exports, receipts in rows
+    ]
+    show(document, text, as_json=app.settings.as_json)
