@@ -41,26 +41,33 @@ class Exchange:
 def problem(check: Check, exchange: Exchange, case: Case, tools: Mapping[str, Tool]) -> str | None:
     """Return why the answer does not satisfy the check, in a line, or None when it does."""
     first = exchange.first
+    found: str | None = None
     match check:
         case Answers():
-            return None if first.content.strip() else "the answer has no words"
+            found = None if first.content.strip() else "the answer has no words"
         case NoTool():
-            return f"called {_names(first)}, and no tool fits" if first.calls else None
+            found = f"called {_names(first)}, and no tool fits" if first.calls else None
         case ToolCalled(name):
-            return _tool_called(name, first)
+            found = _tool_called(name, first)
         case ArgsValid() | ArgsEqual():
-            return _arguments(check, first, tools.get(case.expects_call or ""))
+            found = _arguments(check, first, tools.get(case.expects_call or ""))
         case ContentRegex(pattern):
-            found = re.search(pattern, first.content[:MAX_SEARCHED])
-            return None if found else f"no match of {pattern!r} in {_shown(first.content)}"
+            if not re.search(pattern, first.content[:MAX_SEARCHED]):
+                found = f"no match of {pattern!r} in {_shown(first.content)}"
         case FinishReason(reason):
-            return (
-                None
-                if first.finish_reason == reason
-                else f"ended with {first.finish_reason!r}, not {reason!r}"
-            )
+            if first.finish_reason != reason:
+                found = f"ended with {_shown(str(first.finish_reason))}, not {reason!r}"
         case MultiTurnToolResult(_, contains):
-            return _used(contains, exchange.second)
+            found = _used(contains, exchange.second)
+    return found
+
+
+def calls_valid(reply: Reply, tools: Mapping[str, Tool]) -> bool:
+    """Whether there is a call, and each call's arguments satisfy the schema of the tool that it names."""
+    return bool(reply.calls) and all(
+        call.name in tools and _arguments(ArgsValid(), Reply("", (call,), None), tools[call.name]) is None
+        for call in reply.calls
+    )
 
 
 def _tool_called(name: str, reply: Reply) -> str | None:

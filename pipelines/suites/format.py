@@ -22,7 +22,8 @@ from typing import Any
 from jsonschema import Draft202012Validator, SchemaError
 
 from pipelines.suites.cases import ArgsEqual, Case, exactly, read_case, text, whole
-from pipelines.suites.refusals import SuiteMalformed
+from pipelines.suites.refusals import SuiteMalformed, SuiteUnfit
+from registry.contracts import ToolContract
 from registry.schemas import misshapen
 from signing.canonical import NotCanonical, canonical_bytes, parse, parse_canonical
 from signing.digests import sha256_hex
@@ -195,6 +196,24 @@ def check_tools(suite: Suite, tools: Mapping[str, Tool]) -> None:
                         f"the tool's own schema refuses them: {problem}",
                         at=f"case {case.id}: checks[{number}].arguments",
                     )
+
+
+def tools_for(suite: Suite, contract: ToolContract | None) -> Mapping[str, Tool]:
+    """Return the tools that the suite offers: its own, or the contract's when it brings none.
+
+    Raises:
+        SuiteUnfit: the contract lacks a tool that a case names, or its schema refuses what a case expects.
+    """
+    if suite.tools is not None:
+        return suite.tools
+    if contract is None:
+        raise SuiteUnfit(suite.name, "(none given)", "the suite brings no tools of its own")
+    tools = {tool.name: Tool(tool.name, tool.description or "", tool.input) for tool in contract.tools}
+    try:
+        check_tools(suite, tools)
+    except SuiteMalformed as exc:
+        raise SuiteUnfit(suite.name, contract.name, str(exc)) from exc
+    return tools
 
 
 def argument_problem(tool: Tool, arguments: Any) -> str | None:

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.suites.format import Suite
-from signing.canonical import NotCanonical, parse
+from signing.canonical import NotCanonical, canonical_bytes, parse
 from signing.digests import is_sha256
 
 MAX_BYTES = 256 << 20  # of the file
-MAX_LINE = 16 << 10
+MAX_LINE = 64 << 10
 MAX_EXCERPT = 400  # characters of the model's words that are kept
-MAX_REASONS = 16
+MAX_REASONS = 8  # of one attempt
+MAX_REASON = 200  # characters
 
 OUTCOMES = ("passed", "failed", "trouble")
 
@@ -31,7 +32,7 @@ class Attempt:
     case: str
     repeat: int  # 1 is the first
     outcome: str
-    trouble: str | None  # unreachable, too-slow, unusable-answer, http-status
+    trouble: str | None  # unreachable, too-slow
     reasons: tuple[str, ...]
     parsed: bool  # the answer held a call that the engine had parsed
     valid: bool  # its arguments satisfied the tool's schema
@@ -147,6 +148,7 @@ _TYPES: dict[str, Any] = {
 def _attempt(line: bytes, number: int) -> Attempt:
     at = f"results line {number}"
     value = parse(line, max_bytes=MAX_LINE, at=at)
+    canonical_bytes(value)  # what has no canonical form could not stand in a report either
     if not isinstance(value, dict) or set(value) != {field.name for field in fields(Attempt)}:
         raise NotCanonical("not the fields of a result", at=at)
     for name, kind in _TYPES.items():

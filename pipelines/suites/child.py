@@ -1,0 +1,117 @@
+"""The child process of a run: takes away from itself what a run does not need, then hands over to pytest.
+
+A suite is data and the engine's answers are data, and both are somebody else's. Should either find a hole in
+a parser, there is little behind it: no other address to speak to, no program to start, no file to write
+outside the run's folder, bounded memory, time and file size, and no life after the parent's.
+The audit hook is a second line, not a sandbox: it stops Python code, not native code.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines.engines.endpoint import Endpoint
+from pipelines.suites.results import MAX_BYTES
+
+SUITE, CONTRACT, RESULTS, JUNIT = "tidegate.suite.json", "contract.json", "results.jsonl", "junit.xml"
+MEMORY = 1 << 30  # bytes of address space; a run needs about 300 MB of it
+FILES = 64  # open at once
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+_NEVER = frozenset(
+    {
+        "subprocess.Popen",
+        "os.system",
+        "os.exec",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.fork",
+        "os.forkpty",
+        "pty.spawn",
+        "socket.bind",
+        "socket.sendto",
+        "ctypes.dlopen",
+    }
+)
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class NotForARun(PermissionError):
+    """Something that no case needs was tried."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the suite in the current folder. Arguments: parent's process id, seconds, endpoint, model."""
+    parent, seconds, url, model = arguments
+    _die_with(int(parent))
+    _limit(int(seconds))
+    import pytest  # noqa: PLC0415 - within the limits; and the parent, which knows our names, needs none of it
+
+    folder = Path.cwd()
+    sys.addaudithook(_guard(folder, Endpoint.parse(url)))
+    contract = [f"--tidegate-contract={CONTRACT}"] if Path(CONTRACT).exists() else []
+    return pytest.main(
+        [
+            *("-p", "pipelines.suites.plugin", "-p", "no:cacheprovider", "-p", "no:faulthandler"),
+            *("-c", "pytest.ini", "--rootdir", str(folder), "--noconftest", "--assert=plain"),
+            *("-q", "--no-header", "--tb=short", "--capture=no", "--color=no"),
+            *(f"--junitxml={JUNIT}", "-o", "junit_suite_name=tidegate", "-o", "junit_family=xunit2"),
+            *(f"--tidegate-endpoint={url}", f"--tidegate-model={model}", f"--tidegate-results={RESULTS}"),
+            *contract,
+            SUITE,
+        ]
+    )
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when the parent ends, however it ends. Source: prctl(2)."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before we asked
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _limit(seconds: int) -> None:
+    for what, most in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CPU, seconds + 5),
+        (resource.RLIMIT_FSIZE, MAX_BYTES),
+        (resource.RLIMIT_NOFILE, FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (least, least))
+
+
+def _guard(folder: Path, endpoint: Endpoint) -> Any:
+    """Return the hook. Source: PEP 578; the events are in Python's audit events table."""
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        allowed = {(entry[4][0], entry[4][1]) for entry in found}
+    except OSError:
+        allowed = set()  # every request will say so itself
+    inside = f"{folder}{os.sep}"
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _NEVER:
+            raise NotForARun(event)
+        if event == "socket.connect" and tuple(arguments[1][:2]) not in allowed:
+            raise NotForARun(f"a connection to {arguments[1]!r}")
+        if event == "socket.getaddrinfo" and arguments[:2] != (endpoint.host, endpoint.port):
+            raise NotForARun(f"the address of {arguments[0]!r}")
+        if event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITES:
+            path = arguments[0]
+            known = isinstance(path, str | bytes)
+            name = os.path.abspath(os.fsdecode(path)) if known else ""  # noqa: PTH100 - no look at the disk here
+            if name and name != os.devnull and not name.startswith(inside):
+                raise NotForARun(f"writing {name}")
+
+    return hook
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
