@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.workplace import Workplace
 from registry.entities import Statement
-from signing.canonical import canonical_bytes, pretty_bytes
+from signing.canonical import pretty_bytes
 from signing.digests import sha256_hex
 from signing.envelope import sign
 from signing.times import rfc3339
@@ -25,6 +25,6 @@ def signed_statement(work: Workplace, statement: Mapping[str, Any]) -> Statement
         predicate=statement["predicateType"],
         subject=statement["subject"][0]["digest"]["sha256"],
         payload=payload.decode(),
-        signature=canonical_bytes(envelope.to_json()).decode(),
+        signature=envelope.to_json().decode(),
         made_at=rfc3339(work.now),
     )

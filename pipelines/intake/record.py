@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from typing import Any
 
 from pipelines.evidence import signed_statement
 from pipelines.intake.arrival import Arrived
@@ -28,6 +29,7 @@ from registry.blobs import BlobStore
 from registry.entities import Report, Version
 from registry.errors import BlobDamaged
 from registry.manifests import Licence, Manifest, decode, encode, modelpack, oci_index
+from registry.names import Ref
 from registry.store import Change
 from registry.views import View
 from signing.canonical import canonical_bytes, parse_canonical
@@ -166,10 +168,19 @@ def scan_report(
 
 def read_scan_report(report: Report) -> ScanResult:
     """Return what a recorded scan found. Raises `NotCanonical`, `MalformedScanResult`, `BlobDamaged`."""
+    return ScanResult.from_json(_body(report)["scan"])
+
+
+def _body(report: Report) -> dict[str, Any]:
     data = report.body.encode()
     if sha256_hex(data) != report.digest:
         raise BlobDamaged(f"report {report.digest[:12]}", expected=report.digest, actual=sha256_hex(data))
-    return ScanResult.from_json(parse_canonical(data, max_bytes=MAX_REPORT, at="report")["scan"])
+    body: dict[str, Any] = parse_canonical(data, max_bytes=MAX_REPORT, at="report")
+    return body
+
+
+def _waivers_of(report: Report) -> tuple[Waiver, ...]:
+    return tuple(Waiver(**item) for item in _body(report)["waivers"])
 
 
 def outcome(result: ScanResult) -> str:
@@ -236,3 +247,20 @@ def _scanned(item: Arrived, blobs: BlobStore) -> ScannedFile:
 
 def _licence(result: ScanResult) -> Licence:
     return Licence(result.facts.licence.state, result.facts.licence.ids)
+
+
+def rescan(work: Workplace, ref: Ref) -> tuple[Report, ScanResult]:
+    """Scan a held version by today's rules and keep what was found. Raises `NotFound`.
+
+    The waivers of its last scan here still stand: people signed them for these very bytes.
+    """
+    with work.store.view() as view:
+        version = view.version(ref)
+        earlier = view.reports(version.digest, "scan")
+    waivers = _waivers_of(earlier[-1]) if earlier else ()
+    result = scan_version(work.blobs, decode(version.manifest.encode()), waivers=waivers)
+    report = scan_report(work, version.digest, result, waivers=waivers)
+    if report.digest not in {row.digest for row in earlier}:
+        with work.store.change(actor=work.actor, now=work.now) as change:
+            change.record(EventKind.SCANNED, version.digest, report)
+    return report, result
