@@ -1,5 +1,6 @@
 """`tidegate suites`: signed cases that a served model must pass."""
 
+import json
 from pathlib import Path
 
 import click
@@ -81,7 +82,6 @@ def run(
     proves which files it serves.
     """
     from pipelines.suites.run import run_suite
-
     from registry.errors import NotFound
 
     if (tier is None) == (engine is None):
@@ -95,6 +95,7 @@ def run(
             raise NotFound("router setting of tier", tier)
         contract = view.document("tool-contract", binding.contract)
         profile = view.document("engine-profile", setting.profile if setting else str(engine))
+        vouchers = origin_keys(view)
     done = run_suite(
         app.work,
         document,
@@ -105,20 +106,20 @@ def run(
         model_name=model_name,
         junit=junit,
         progress=_say_case,
+        vouchers=vouchers,
     )
-    failed = [case for case in done.cases if case.outcome != "passed"]
+    verdict = done.verdict
+    ref = f"{version.model}@{version.ordinal}"
     lines = [
-        f"{suite} on {version.model}@{version.ordinal}: {done.outcome}, {len(done.cases) - len(failed)} of {len(done.cases)} cases",
-        f"  files served: {done.identity}; report {done.report.digest[:SHORT]}, signed",
-        *(f"  {reason}" for reason in done.reasons),
+        f"{suite} on {ref}: {verdict.outcome}, {verdict.passed} of {len(verdict.cases)} cases",
+        f"  files served: {done.served.state} ({done.served.why})",
+        f"  report {done.report.digest[:SHORT]}, signed by this home",
+        *(f"  {reason}" for reason in verdict.reasons),
     ]
-    body = {**{k: v for k, v in done.report.content().items() if k != "body"}, "reasons": list(done.reasons)}
-    body["cases"] = [
-        {"id": case.id, "outcome": case.outcome, "problems": list(case.problems)} for case in done.cases
-    ]
-    show(body, "\n".join(lines), as_json=app.settings.as_json)
-    if done.outcome != "PASSED":
-        raise SuiteNotPassed(suite, ref, done.outcome)
+    body = {name: value for name, value in done.report.content().items() if name != "body"}
+    show({**body, "report": json.loads(done.report.body)}, "\n".join(lines), as_json=app.settings.as_json)
+    if verdict.outcome != "PASSED":
+        raise SuiteNotPassed(suite, ref, verdict.outcome)
 
 
 def _say_case(done: int, total: int) -> None:

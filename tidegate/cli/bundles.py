@@ -1,0 +1,332 @@
+"""`tidegate bundles`: what crosses the gap. Packed and acknowledged at an origin; inspected and imported at a site."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from registry.names import Ref
+from tidegate.cli.doors import Noun, pass_app, passphrase_option
+from tidegate.output import SHORT, progress, show, size, table
+from tidegate.wiring import App
+
+if TYPE_CHECKING:
+    from pipelines.receive import Inspection
+
+_UNITS = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
+
+
+class Bytes(click.ParamType):
+    """A number of bytes as people write it: 4700000000, 4.7G (decimal, as media are sold) or 4GiB."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", str(value).strip().lower())
+        if match is None or match[2] not in _UNITS:
+            self.fail(f"{value!r} is not a size; write 4700000000, 4.7GB or 4GiB", param, ctx)
+        return int(float(match[1]) * _UNITS[match[2]])
+
+
+_folders = click.argument(
+    "dirs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR…"
+)
+
+
+@click.group(cls=Noun)
+def bundles() -> None:
+    """Signed bundles: a folder on each medium, checked before anything of it is believed."""
+
+
+@bundles.command()
+@click.argument("refs", nargs=-1, metavar="REF…")
+@click.option("--to", "site", required=True, help="The site that it is for; no other site will take it.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write to."
+)
+@click.option(
+    "--volume-size", type=Bytes(), help="Bytes that fit on one medium, as 4.7GB. Default: one volume."
+)
+@click.option(
+    "--with",
+    "documents",
+    multiple=True,
+    metavar="NAME",
+    help="Also send this suite, profile or contract (name or digest).",
+)
+@click.option(
+    "--key", "keys", multiple=True, metavar="URI|PATH", help="Officers' keys. Default: those in the home."
+)
+@passphrase_option
+@pass_app
+def create(
+    app: App,
+    refs: tuple[str, ...],
+    site: str,
+    out: Path,
+    volume_size: int | None,
+    documents: tuple[str, ...],
+    keys: tuple[str, ...],
+) -> None:
+    """Pack versions for a site, signed, in one or several volumes.
+
+    What the site has acknowledged is left out. With no REF the bundle carries freshness and withdrawals only.
+    """
+    from pipelines.ship import create_bundle
+    from tidegate.keyring import role_signers
+
+    app.demand("origin")
+    signers = role_signers(app.home, named=keys, passphrase=app.passphrase)
+    with app.store.view() as view:
+        extra = [_document(view, name) for name in documents]
+    with progress("packing") as bar:
+        done = create_bundle(
+            app.work,
+            site=site,
+            refs=[Ref.parse(ref) for ref in refs],
+            out=out,
+            signers=signers,
+            documents=extra,
+            volume_bytes=volume_size,
+            progress=bar,
+            expect=bar.expect,
+        )
+    lines = [f"Bundle {done.bundle} for {site}: {len(done.folders)} volume(s), {size(done.bytes)}."]
+    lines += [f"  {version}" for version in done.versions]
+    if done.left_out:
+        lines.append(f"  left out, because {site} acknowledged it: {size(done.left_out)}")
+    lines += [f"  {note}" for note in done.notes]
+    lines += [f"  {folder}" for folder in done.folders]
+    lines.append("Next:    carry every volume to the site; there: tidegate bundles import DIR…")
+    document = {
+        "bundle": done.bundle,
+        "sequence": done.sequence,
+        "digest": done.digest,
+        "site": done.site,
+        "volumes": [str(folder) for folder in done.folders],
+        "bytes": done.bytes,
+        "carried": done.carried,
+        "left_out": done.left_out,
+        "versions": list(done.versions),
+        "notes": list(done.notes),
+    }
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
+
+
+def _document(view: Any, name: str) -> str:
+    from pipelines.agreements import find
+    from registry.errors import NotFound
+
+    try:
+        found: str = view.document("suite", name).digest
+    except NotFound:
+        found = find(view, name).digest
+    return found
+
+
+@bundles.command()
+@_folders
+@click.option("--deep", is_flag=True, help="Also read and hash every chunk.")
+@pass_app
+def inspect(app: App, dirs: tuple[Path, ...], *, deep: bool) -> None:
+    """Look at a bundle and write nothing: who signed it, what it holds, what is missing or wrong, what it would take.
+
+    Exits with the code of the first problem; 0 when it could be imported now.
+    """
+    from pipelines.receive import inspect as look
+
+    app.demand("site")
+    with progress("reading") as bar:
+        seen = look(app.work, dirs, deep=deep, progress=bar, expect=bar.expect)
+    show(inspection_document(seen), inspection_text(seen), as_json=app.settings.as_json)
+    if seen.problems:
+        raise seen.problems[0]
+
+
+def inspection_text(seen: "Inspection") -> str:
+    """What was seen, for people."""
+    lines = [f"Bundle {seen.bundle}: volumes {', '.join(map(str, seen.present))} of {seen.of}"]
+    if seen.trusted:
+        state = "imported here already" if seen.already else "not imported here yet"
+        lines.append(
+            f"  trusted: root {seen.root_version}, number {seen.sequence} from {seen.origin} to {seen.audience}; {state}"
+        )
+        lines.append(
+            f"  signed {seen.issued_at}, good until {seen.expires or '-'}; the next one is expected by {seen.next_expected_by or '-'}"
+        )
+    else:
+        lines.append("  NOT TRUSTED: what follows is only what somebody wrote")
+    if seen.gap:
+        lines.append(f"  numbers that never arrived here: {', '.join(map(str, seen.gap))}")
+    lines += [
+        f"  {item.model}@{item.ordinal}  {item.digest[:SHORT]}  {item.files} files, {size(item.bytes)}{'  (held)' if item.held else ''}"
+        for item in seen.items
+    ]
+    lines += [f"  {kind} {name}  {digest[:SHORT]}" for kind, name, digest in seen.documents]
+    lines += [f"  withdraws {version[:SHORT]}: {reason}" for version, reason in seen.withdrawals]
+    lines.append(
+        f"  carries {size(seen.bytes_carried)}, builds on {size(seen.bytes_assumed)} held; needs {size(seen.bytes_needed)}, {size(seen.bytes_free)} free"
+    )
+    for problem in seen.problems:
+        lines += [f"  PROBLEM {problem}", f"       Next: {problem.next_step}"]
+    return "\n".join(lines)
+
+
+def inspection_document(seen: "Inspection") -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "bundle": seen.bundle,
+        "volumes": {
+            "present": list(seen.present),
+            "of": seen.of,
+            "folders": [str(folder) for folder in seen.folders],
+        },
+        "trusted": seen.trusted,
+        "already": seen.already,
+        "sequence": seen.sequence,
+        "audience": seen.audience,
+        "origin": seen.origin,
+        "issued_at": seen.issued_at,
+        "expires": seen.expires,
+        "next_expected_by": seen.next_expected_by,
+        "gap": list(seen.gap),
+        "root_version": seen.root_version,
+        "signed_by": {role: list(keys) for role, keys in seen.signed_by.items()},
+        "items": [
+            {"model": i.model, "ordinal": i.ordinal, "digest": i.digest, "bytes": i.bytes, "held": i.held}
+            for i in seen.items
+        ],
+        "documents": [
+            {"kind": kind, "name": name, "digest": digest} for kind, name, digest in seen.documents
+        ],
+        "withdrawals": [{"version": version, "reason": reason} for version, reason in seen.withdrawals],
+        "bytes": {
+            "carried": seen.bytes_carried,
+            "assumed": seen.bytes_assumed,
+            "needed": seen.bytes_needed,
+            "free": seen.bytes_free,
+        },
+        "problems": [
+            {
+                "refused": type(p).__name__,
+                "message": str(p),
+                "next_step": p.next_step,
+                "exit_code": p.exit_code,
+            }
+            for p in seen.problems
+        ],
+    }
+
+
+@bundles.command("import")
+@_folders
+@click.option(
+    "--receipt",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the signed receipt here; never on the medium that came.",
+)
+@pass_app
+def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None) -> None:
+    """Take a bundle in: trust, preflight, copy into quarantine while hashing, verify, scan, then all at once.
+
+    Give every volume, in any order. Stopped at any moment, the same command finishes the job. A bundle that was
+    imported before changes nothing. The media are only read.
+    """
+    from pipelines.receive import import_bundle
+
+    app.demand("site")
+    with progress("importing") as bar:
+        done = import_bundle(app.work, dirs, receipt_to=receipt, progress=bar, expect=bar.expect)
+    if done.already:
+        lines = [f"Bundle {done.bundle} was imported before; nothing changed."]
+    else:
+        lines = [f"Imported bundle {done.bundle} (number {done.sequence}): {size(done.bytes)} copied."]
+    lines += [
+        f"  {item.model}@{item.ordinal}  {item.digest[:SHORT]}  {item.outcome}, scan {item.scan}"
+        for item in done.versions
+    ]
+    if done.withdrawals:
+        lines.append(f"  {done.withdrawals} version(s) withdrawn; see `tidegate models list`")
+    if done.gap:
+        lines.append(f"  numbers that never arrived here: {', '.join(map(str, done.gap))}. Tell the origin.")
+    if done.receipt:
+        lines.append(
+            f"Receipt in {done.receipt}; at the origin: tidegate bundles acknowledge {done.receipt.name}"
+        )
+    elif not done.already:
+        lines.append("Next:    tidegate bundles import … --receipt FILE writes the receipt for the origin")
+    document = {
+        "bundle": done.bundle,
+        "sequence": done.sequence,
+        "digest": done.digest,
+        "already": done.already,
+        "versions": [vars(item) for item in done.versions],
+        "gap": list(done.gap),
+        "bytes": done.bytes,
+        "withdrawals": done.withdrawals,
+        "receipt": str(done.receipt) if done.receipt else None,
+    }
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
+
+
+@bundles.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@pass_app
+def acknowledge(app: App, file: Path) -> None:
+    """Take a site's receipt in: what it holds is left out of the next bundle."""
+    from pipelines.receipts import acknowledge as take
+
+    app.demand("origin")
+    done = take(app.work, file)
+    receipt = done.receipt
+    lines = [
+        f"{receipt.site} holds bundle {receipt.bundle} (number {receipt.sequence}) and {len(receipt.holds)} blobs."
+    ]
+    if done.already:
+        lines = [f"This receipt was taken in before. {lines[0]}"]
+    if not done.newest:
+        lines.append("  A newer receipt of that site is here already; the next bundle builds on that one.")
+    document = {
+        "site": receipt.site,
+        "bundle": receipt.bundle,
+        "sequence": receipt.sequence,
+        "holds": len(receipt.holds),
+        "already": done.already,
+        "newest": done.newest,
+        "digest": receipt.digest,
+    }
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
+
+
+@bundles.command("list")
+@pass_app
+def list_(app: App) -> None:
+    """Every bundle made here or imported here."""
+    with app.store.view() as view:
+        made, taken = view.exports(), view.imports()
+    lines = [("made for " + row.site, row.bundle, row.sequence, row.made_at, row.actor) for row in made]
+    lines += [("imported", row.bundle, row.sequence, row.imported_at, row.actor) for row in taken]
+    text = table(("what", "bundle", "number", "at", "who"), lines, empty="None yet.")
+    document = {
+        "made": [
+            {"site": r.site, "bundle": r.bundle, "sequence": r.sequence, "at": r.made_at, "by": r.actor}
+            for r in made
+        ],
+        "imported": [
+            {"bundle": r.bundle, "sequence": r.sequence, "at": r.imported_at, "by": r.actor} for r in taken
+        ],
+    }
+    show(document, text, as_json=app.settings.as_json)
