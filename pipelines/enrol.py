@@ -2,17 +2,21 @@
 
 from collections.abc import Callable
 
+from securesystemslib.signer import Key
+
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Enrolment, Site
 from registry.names import word
+from registry.views import View
 from signing import trust
-from signing.canonical import canonical_bytes, parse
+from signing.canonical import canonical_bytes, parse, pretty_bytes
 from signing.digests import sha256_hex
 from signing.keys import public_key_from_json
 from signing.times import rfc3339
 
 _IDENTITY_BYTES = 16 << 10
+_EXPORT_BYTES = 64 << 20
 
 
 def enrol(work: Workplace, root: bytes, fingerprint: str) -> Enrolment:
@@ -31,6 +35,20 @@ def enrol(work: Workplace, root: bytes, fingerprint: str) -> Enrolment:
         )
         change.record(EventKind.ENROLLED, row.fingerprint, row)
     return row
+
+
+def origin_keys(view: View) -> dict[str, Key]:
+    """Return the station keys of the origins whose bundles were accepted here, by key id.
+
+    Each was named by an export document that this site's root vouches for, so a suite that such a key signed
+    came from where this site's models come from.
+    """
+    found: dict[str, Key] = {}
+    for row in view.imports():
+        export = parse(row.body.encode(), max_bytes=_EXPORT_BYTES, at="export")
+        key = public_key_from_json(pretty_bytes(export["packer"]), at="packer")
+        found[key.keyid] = key
+    return found
 
 
 def add_site(work: Workplace, name: str, identity: bytes, *, publish: Callable[[], None]) -> Site:

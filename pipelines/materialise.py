@@ -41,7 +41,7 @@ class Layout(StrEnum):
 
 
 class FolderTaken(JudgingRefused):
-    exit_code: ClassVar[int] = 74
+    exit_code: ClassVar[int] = 75
     next_step: ClassVar[str] = "Name a new folder, or remove this one if nothing is served from it."
 
     def __init__(self, folder: str, problem: str) -> None:
@@ -50,7 +50,7 @@ class FolderTaken(JudgingRefused):
 
 
 class Withdrawn(JudgingRefused):
-    exit_code: ClassVar[int] = 75
+    exit_code: ClassVar[int] = 76
     next_step: ClassVar[str] = "Hand over another version; `tidegate pins` shows what each tier serves."
 
     def __init__(self, ref: str, reason: str) -> None:

@@ -27,7 +27,7 @@ _UNITS = {
 }
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType):  # type: ignore[type-arg]  # generic only to the type checker
     """A number of bytes as people write it: 4700000000, 4.7G (decimal, as media are sold) or 4GiB."""
 
     name = "SIZE"

@@ -23,12 +23,25 @@ def suites() -> None:
 @pass_app
 def add(app: App, folder: Path | None, builtin: str | None) -> None:
     """Check, sign and keep the suite in FOLDER (or a built-in one). Every case must check something."""
-    from pipelines.suites.run import add_suite, builtin_folder
+    from pipelines.suites.run import add_suite
 
     if (folder is None) == (builtin is None):
         raise click.UsageError("name a folder, or a built-in suite with --builtin")
-    row = add_suite(app.work, folder if folder is not None else builtin_folder(str(builtin)))
+    row = add_suite(app.work, _builtin(str(builtin)) if folder is None else folder)
     show(row.content(), f"Suite {row.name} is {row.digest[:SHORT]}.", as_json=app.settings.as_json)
+
+
+def _builtin(name: str) -> Path:
+    import pipelines.suites
+
+    held = {
+        path.name: path
+        for path in (Path(pipelines.suites.__file__).parent / "builtin").iterdir()
+        if path.is_dir()
+    }
+    if name not in held:
+        raise click.BadParameter(f"the built-in suites are {', '.join(sorted(held))}", param_hint="--builtin")
+    return held[name]
 
 
 @suites.command("list")
@@ -81,6 +94,7 @@ def run(
     The report counts for exactly this version, suite, tool contract and engine profile, and only if the engine
     proves which files it serves.
     """
+    from pipelines.enrol import origin_keys
     from pipelines.suites.run import run_suite
     from registry.errors import NotFound
 
