@@ -295,7 +295,7 @@ class _Answer:
     def blocks(self) -> Iterator[bytes]:
         """Yield the bytes as they are on the wire: an answer that was encoded after all does not match its digest."""
         if self._response.status_code != 416:
-            yield from self._response.iter_raw(1 << 20)
+            yield from self._response.iter_raw()  # as they come: a block that waits for more is lost with the line
 
 
 def _api(endpoint: str | None) -> "HfApi":
