@@ -41,6 +41,8 @@ class Layout(StrEnum):
 
 
 class FolderTaken(JudgingRefused):
+    """The folder holds something that was not handed over from here."""
+
     exit_code: ClassVar[int] = 75
     next_step: ClassVar[str] = "Name a new folder, or remove this one if nothing is served from it."
 
@@ -50,6 +52,8 @@ class FolderTaken(JudgingRefused):
 
 
 class Withdrawn(JudgingRefused):
+    """A withdrawn version is handed to nobody."""
+
     exit_code: ClassVar[int] = 76
     next_step: ClassVar[str] = "Hand over another version; `tidegate pins` shows what each tier serves."
 

@@ -10,6 +10,8 @@ class RegistryRefusal(OperatorError):
 
 
 class NameUnusable(RegistryRefusal):
+    """A name that would not work on every protocol and file system."""
+
     exit_code: ClassVar[int] = 40
     next_step: ClassVar[str] = (
         "Choose a name of lower-case letters, digits, '-', '_' and '.', as shown in the message."
@@ -21,6 +23,8 @@ class NameUnusable(RegistryRefusal):
 
 
 class NotFound(RegistryRefusal):
+    """Nothing of that name is held in this home."""
+
     exit_code: ClassVar[int] = 41
     next_step: ClassVar[str] = (
         "List what is there (`tidegate models list`, `contracts list`, `suites list`, `pins`) and name one of those."
@@ -45,6 +49,8 @@ class VersionConflict(RegistryRefusal):
 
 
 class BlobDamaged(RegistryRefusal):
+    """A held file's bytes are not the ones that its name promises."""
+
     exit_code: ClassVar[int] = 49
     next_step: ClassVar[str] = (
         "Stop serving that file. Import the bundle that brought it again; then look at the disk's health."
@@ -56,6 +62,8 @@ class BlobDamaged(RegistryRefusal):
 
 
 class HomeUnusable(RegistryRefusal):
+    """A folder that is no home, or a home whose settings or keys cannot be read."""
+
     exit_code: ClassVar[int] = 81
     next_step: ClassVar[str] = (
         "Run `tidegate doctor`; it names what is wrong with the home and how to mend it."
@@ -67,6 +75,8 @@ class HomeUnusable(RegistryRefusal):
 
 
 class StoreUnusable(RegistryRefusal):
+    """The database does not answer, is full, or has the shape of another release."""
+
     exit_code: ClassVar[int] = 82
     next_step: ClassVar[str] = (
         "Check that the database is up and that its address in tidegate.toml is right; then run `tidegate doctor`."
@@ -78,6 +88,8 @@ class StoreUnusable(RegistryRefusal):
 
 
 class DocumentRefused(RegistryRefusal):
+    """A document that a person wrote does not say what such a document says."""
+
     exit_code: ClassVar[int] = 84
     next_step: ClassVar[str] = "Correct the document at the place named; the reference pages show each field."
 
@@ -87,6 +99,8 @@ class DocumentRefused(RegistryRefusal):
 
 
 class SpaceShort(RegistryRefusal):
+    """The file system does not hold what is about to be written."""
+
     exit_code: ClassVar[int] = 85
     next_step: ClassVar[str] = (
         "Free at least the missing bytes on that file system, then run the same command again."

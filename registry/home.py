@@ -29,6 +29,8 @@ PROFILES = ("solo", "officers")
 
 
 class HomeBusy(RegistryRefusal):
+    """Another command holds the lock for this work."""
+
     exit_code: ClassVar[int] = 87
     next_step: ClassVar[str] = "Wait for the other command to end, or stop it; then run this one again."
 

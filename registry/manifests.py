@@ -26,6 +26,8 @@ _FILEPATH = "org.cncf.model.filepath"
 
 
 class MalformedManifest(RegistryRefusal):
+    """A version's list of files that is not one, or names a file that cannot be served everywhere."""
+
     exit_code: ClassVar[int] = 86
     next_step: ClassVar[str] = (
         "Do not use this version. Ask the origin's transfer officer to add the files again and ship them anew."

@@ -8,6 +8,8 @@ from registry.errors import RegistryRefusal
 
 
 class NothingToRollBackTo(RegistryRefusal):
+    """No earlier version of the model that the tier served may serve again."""
+
     exit_code: ClassVar[int] = 88
     next_step: ClassVar[str] = (
         "Promote a version that passes the gate, or take the model out of service at the engines; "

@@ -10,6 +10,8 @@ class DoorRefusal(OperatorError):
 
 
 class DoctorFoundProblems(DoorRefusal):
+    """The doctor's findings, as an exit code."""
+
     exit_code: ClassVar[int] = 100
     next_step: ClassVar[str] = "Do what stands under each problem, then run `tidegate doctor` again."
 
@@ -19,6 +21,8 @@ class DoctorFoundProblems(DoorRefusal):
 
 
 class AuditBroken(DoorRefusal):
+    """The audit log is damaged, or a table says something that the log does not."""
+
     exit_code: ClassVar[int] = 101
     next_step: ClassVar[str] = (
         "Trust no pin of this home. Keep the database as it is, tell the security officer, and restore from a copy that verifies."
@@ -32,6 +36,8 @@ class AuditBroken(DoorRefusal):
 
 
 class SuiteNotPassed(DoorRefusal):
+    """The suite ran to its end, and the version did not pass it."""
+
     exit_code: ClassVar[int] = 102
     next_step: ClassVar[str] = (
         "Read the failed cases above; the run is kept and the gate stays closed for this version."
@@ -43,6 +49,8 @@ class SuiteNotPassed(DoorRefusal):
 
 
 class PassphraseMissing(DoorRefusal):
+    """A sealed key is needed, and there is neither a terminal nor a passphrase file."""
+
     exit_code: ClassVar[int] = 104
     next_step: ClassVar[str] = (
         "Run the command in a terminal to be asked, or name a file that holds the passphrase: --passphrase-file or TIDEGATE_PASSPHRASE_FILE."
@@ -67,6 +75,8 @@ class NotHere(DoorRefusal):
 
 
 class DatabaseAddressRefused(DoorRefusal):
+    """An address that is no PostgreSQL address, or one with a password in it."""
+
     exit_code: ClassVar[int] = 106
     next_step: ClassVar[str] = (
         "Give postgresql+psycopg://USER@HOST/NAME without a password; keep the password in ~/.pgpass or PGPASSFILE."
@@ -78,6 +88,8 @@ class DatabaseAddressRefused(DoorRefusal):
 
 
 class FileUnreadable(DoorRefusal):
+    """A file that was named on the command line cannot be read."""
+
     exit_code: ClassVar[int] = 107
     next_step: ClassVar[str] = (
         "Check the path and its permissions, then run the same command again; nothing was changed."

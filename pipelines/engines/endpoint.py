@@ -24,6 +24,8 @@ MAX_ANSWER = 4 << 20  # bytes; a long completion is some hundred kilobytes
 
 
 class EndpointUnusable(JudgingRefused):
+    """An address that is no endpoint."""
+
     exit_code: ClassVar[int] = 36
     next_step: ClassVar[str] = (
         "Give the engine's address as http://HOST:PORT, with no user name, password, query or fragment in it."
@@ -41,6 +43,8 @@ class EngineTrouble(JudgingRefused):
 
 
 class EngineUnreachable(EngineTrouble):
+    """Nothing answers at the endpoint, or not as an engine does."""
+
     exit_code: ClassVar[int] = 37
     next_step: ClassVar[str] = (
         "Start the engine, or look at its log for why it stopped; check host and port; then run this again."
@@ -53,6 +57,8 @@ class EngineUnreachable(EngineTrouble):
 
 
 class EngineTooSlow(EngineTrouble):
+    """No complete answer within the time allowed."""
+
     exit_code: ClassVar[int] = 38
     next_step: ClassVar[str] = (
         "See whether the engine is paused, still loading or overloaded. A health page that says ok proves nothing."
@@ -65,6 +71,8 @@ class EngineTooSlow(EngineTrouble):
 
 
 class AnswerUnusable(EngineTrouble):
+    """An answer that cannot be read within the limits."""
+
     exit_code: ClassVar[int] = 39
     next_step: ClassVar[str] = (
         "Check that the address is an OpenAI-compatible engine and that its release is one you know."
@@ -170,7 +178,9 @@ class Endpoint:
                 exc, _Misfit | http.client.LineTooLong | http.client.BadStatusLine
             ) and not isinstance(exc, http.client.RemoteDisconnected):
                 raise AnswerUnusable(where, str(exc) or "not HTTP") from exc
-            raise EngineUnreachable(where, f"the connection broke ({str(exc) or type(exc).__name__})") from exc
+            raise EngineUnreachable(
+                where, f"the connection broke ({str(exc) or type(exc).__name__})"
+            ) from exc
         finally:
             cutter.cancel()
             link.close()

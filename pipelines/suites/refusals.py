@@ -6,6 +6,8 @@ from pipelines.errors import JudgingRefused
 
 
 class SuiteMalformed(JudgingRefused):
+    """A suite that checks nothing somewhere, or says something that no suite can say."""
+
     exit_code: ClassVar[int] = 34
     next_step: ClassVar[str] = (
         "Correct the suite at the place named, or ask its author to; then add the folder again."
@@ -31,6 +33,8 @@ class DocumentAltered(JudgingRefused):
 
 
 class SuiteNotVouched(JudgingRefused):
+    """A suite that this home did not sign: it came from outside, or its signature is gone."""
+
     exit_code: ClassVar[int] = 77
     next_step: ClassVar[str] = (
         "Review the suite and add its folder here with `tidegate suites add`; that signs it with this home's key."
