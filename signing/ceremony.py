@@ -7,43 +7,33 @@ the signatures of those that may sign it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
-from typing import ClassVar
+from datetime import datetime
 
 from securesystemslib.signer import Key, Signer
-from tuf.api.metadata import (
-    TOP_LEVEL_ROLE_NAMES,
-    DelegatedRole,
-    Delegations,
-    Metadata,
-    MetaFile,
-    Role,
-    Root,
-    Snapshot,
-    TargetFile,
-    Targets,
-    Timestamp,
-)
+from tuf.api.metadata import TOP_LEVEL_ROLE_NAMES, Delegations, Metadata, Role, Root, TargetFile, Targets
 
-from signing.errors import OperatorError
-from signing.refusals import BadRoot
-from signing.repository import TrustRepository, TrustState
-from signing.roots import (
-    CATALOG,
-    PROFILE_FIELD,
-    SITE_NAME,
-    Profile,
-    lint_root,
-    lint_targets,
-    open_metadata,
-    profile_of,
-    role_paths,
-    site_role,
+from signing.issue import (
+    DEFAULTS,
+    Lifetimes,
+    after,
+    current,
+    delegate,
+    distinct,
+    issue,
+    profile_stated,
+    refuse,
+    role_for,
+    signed_bytes,
 )
-from signing.stream import EXPORT_PATH, RELEASE_PATH
-from signing.times import rfc3339
+from signing.refusals import (
+    AlreadyPublished,
+    NoSuchRole,
+    RoleExpired,
+    SiteNameRefused,
+    TooFewSigners,
+)
+from signing.repository import TrustRepository, TrustState
+from signing.roots import PROFILE_FIELD, SITE_NAME, Profile, lint_root, lint_targets, open_metadata, site_role
 
 __all__ = [
     "AlreadyPublished",
@@ -66,96 +56,13 @@ __all__ = [
 ]
 
 
-class TooFewSigners(OperatorError):
-    """Not enough of the people who must sign are here. Nothing was written."""
-
-    exit_code: ClassVar[int] = 94
-    next_step: ClassVar[str] = (
-        "Bring the missing key holders to the table and pass all their keys (--key, once per person)."
-    )
-
-    def __init__(self, role: str, *, have: int, need: int) -> None:
-        super().__init__(f"{role}: {have} of {need} keys that have to sign it are here")
-        self.role, self.have, self.need = role, have, need
-
-
-class AlreadyPublished(OperatorError):
-    """A document was published under this path with other bytes; published documents never change."""
-
-    exit_code: ClassVar[int] = 95
-    next_step: ClassVar[str] = "Give the new document the next number; a published one stays what it is."
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path}: published before with other content")
-        self.path = path
-
-
-class RoleExpired(OperatorError):
-    """A document that this publication leans on is no longer valid, so no site would take it."""
-
-    exit_code: ClassVar[int] = 96
-    next_step: ClassVar[str] = (
-        "Have its key holders sign it anew (`tidegate trust renew ROLE --key …`), then repeat."
-    )
-
-    def __init__(self, role: str, *, expired: datetime) -> None:
-        super().__init__(f"{role}: was valid until {rfc3339(expired)}")
-        self.role, self.expired = role, expired
-
-
-class NoSuchRole(OperatorError):
-    """A document or a key for a role that this origin does not have."""
-
-    exit_code: ClassVar[int] = 98
-    next_step: ClassVar[str] = (
-        "Check the name of the site; add it first with `tidegate trust add-site` if it is new."
-    )
-
-    def __init__(self, what: str, role: str) -> None:
-        super().__init__(f"{what}: there is no role {role}")
-        self.what, self.role = what, role
-
-
-class SiteNameRefused(OperatorError):
-    """A site name that is taken, or that cannot be one."""
-
-    exit_code: ClassVar[int] = 99
-    next_step: ClassVar[str] = (
-        "Choose another name: at most 63 lower-case letters, digits and inner hyphens, not used before."
-    )
-
-    def __init__(self, site: str, problem: str) -> None:
-        super().__init__(f"site {site!r}: {problem}")
-        self.site, self.problem = site, problem
-
-
-@dataclass(frozen=True)
-class Lifetimes:
-    """How long each role's signature is good for."""
-
-    root: timedelta = timedelta(days=5 * 365)  # re-signed every year, long enough to miss some
-    targets: timedelta = timedelta(days=365)
-    catalog: timedelta = timedelta(days=365)
-    site: timedelta = timedelta(days=180)
-    snapshot: timedelta = timedelta(days=365)
-    timestamp: timedelta = timedelta(days=90)  # a bundle's validity
-
-    def of(self, role: str) -> timedelta:
-        """Return the lifetime of `role`, sites sharing one."""
-        named: timedelta = getattr(self, role, self.site)
-        return named
-
-
-_DEFAULTS = Lifetimes()
-
-
 def create_root(
     profile: Profile,
     keys: Mapping[str, Sequence[Key]],
     signers: Sequence[Signer],
     *,
     now: datetime,
-    lifetimes: Lifetimes = _DEFAULTS,
+    lifetimes: Lifetimes = DEFAULTS,
 ) -> bytes:
     """Return root version 1.
 
@@ -169,23 +76,23 @@ def create_root(
         TooFewSigners: for `root`.
     """
     quorums = {role: profile.quorum(role) for role in sorted(TOP_LEVEL_ROLE_NAMES)}
+    keyids = {role: distinct(keys.get(role, ())) for role in quorums}
     short = [
-        f"{role} takes {quorum.of} keys in the {profile} profile, and {len(keys.get(role, ()))} were given"
+        f"{role} takes {quorum.of} keys in the {profile} profile, and {len(keyids[role])} were given"
         for role, quorum in quorums.items()
-        if len(keys.get(role, ())) < quorum.of
+        if len(keyids[role]) < quorum.of
     ]
-    if short:
-        raise BadRoot("the new root", short)
+    refuse("the new root", short)
     root = Root(
         1,
-        expires=_after(now, lifetimes.root),
+        expires=after(now, lifetimes.root),
         keys={key.keyid: key for role in quorums for key in keys[role]},
-        roles={role: Role([key.keyid for key in keys[role]], q.need) for role, q in quorums.items()},
+        roles={role: Role(keyids[role], quorum.need) for role, quorum in quorums.items()},
         consistent_snapshot=True,
         unrecognized_fields={PROFILE_FIELD: str(profile)},
     )
-    data = _signed(Metadata(root), "root", [root], signers)
-    _refuse("the new root", lint_root(data))
+    data = signed_bytes(Metadata(root), "root", [root], signers)
+    refuse("the new root", lint_root(data))
     return data
 
 
@@ -195,7 +102,7 @@ def create_targets(
     signers: Sequence[Signer],
     *,
     now: datetime,
-    lifetimes: Lifetimes = _DEFAULTS,
+    lifetimes: Lifetimes = DEFAULTS,
 ) -> bytes:
     """Return targets version 1, delegating to `catalog` and `site-…` with the root's profile.
 
@@ -204,11 +111,11 @@ def create_targets(
         BadRoot: the delegations do not pass the lint.
     """
     trusted = open_metadata(Root, root, name="root").signed
-    targets = Targets(1, expires=_after(now, lifetimes.targets), delegations=Delegations({}, roles={}))
+    targets = Targets(1, expires=after(now, lifetimes.targets), delegations=Delegations({}, roles={}))
     for role, keys in delegations.items():
-        _delegate(targets, role, keys, _profile(trusted))
-    _refuse("the new targets", lint_targets(targets, trusted))
-    return _signed(Metadata(targets), "targets", [trusted], signers)
+        delegate(targets, role, keys, profile_stated(trusted))
+    refuse("the new targets", lint_targets(targets, trusted))
+    return signed_bytes(Metadata(targets), "targets", [trusted], signers)
 
 
 def establish(
@@ -217,7 +124,7 @@ def establish(
     signers: Sequence[Signer],
     *,
     now: datetime,
-    lifetimes: Lifetimes = _DEFAULTS,
+    lifetimes: Lifetimes = DEFAULTS,
 ) -> TrustState:
     """Return a new origin's first state: root, targets, snapshot and timestamp, each at version 1.
 
@@ -230,7 +137,7 @@ def establish(
     root = create_root(profile, keys, signers, now=now, lifetimes=lifetimes)
     delegated = {role: who for role, who in keys.items() if role not in TOP_LEVEL_ROLE_NAMES}
     targets = create_targets(root, delegated, signers, now=now, lifetimes=lifetimes)
-    return _issue(TrustState((root,), {"targets": targets}), {}, signers, now, lifetimes)
+    return issue(TrustState((root,), {"targets": targets}), {}, signers, now, lifetimes)
 
 
 def publish(
@@ -239,7 +146,7 @@ def publish(
     signers: Sequence[Signer],
     *,
     now: datetime,
-    lifetimes: Lifetimes = _DEFAULTS,
+    lifetimes: Lifetimes = DEFAULTS,
     renew: Collection[str] = (),
 ) -> TrustState:
     """Return the state that also vouches for `documents`; with none, a fresh snapshot and timestamp.
@@ -256,20 +163,20 @@ def publish(
     """
     edited: dict[str, Targets] = {}
     for path, data in sorted(documents.items()):
-        role = _role_for(path, state.targets)
-        current = edited[role] if role in edited else _current(state, role)
-        made, known = TargetFile.from_data(path, data, ["sha256"]), current.targets.get(path)
+        role = role_for(path, state.targets)
+        document = edited[role] if role in edited else current(state, role)
+        made, known = TargetFile.from_data(path, data, ["sha256"]), document.targets.get(path)
         if known is not None and known != made:
             raise AlreadyPublished(path)
         if known is None:
-            current.targets[path] = made
-            edited[role] = current
+            document.targets[path] = made
+            edited[role] = document
     for role in renew:
         if role not in state.metadata:
             raise NoSuchRole("renew", role)
         if role not in ("snapshot", "timestamp"):  # these two are always made anew
-            edited.setdefault(role, _current(state, role))
-    return _issue(state, edited, signers, now, lifetimes)
+            edited.setdefault(role, current(state, role))
+    return issue(state, edited, signers, now, lifetimes)
 
 
 def add_site(
@@ -279,7 +186,7 @@ def add_site(
     signers: Sequence[Signer],
     *,
     now: datetime,
-    lifetimes: Lifetimes = _DEFAULTS,
+    lifetimes: Lifetimes = DEFAULTS,
 ) -> TrustState:
     """Return the state in which `keys` may sign what is shipped to `site`.
 
@@ -293,8 +200,8 @@ def add_site(
     if site in state.sites:
         raise SiteNameRefused(site, "taken")
     targets = state.targets
-    _delegate(targets, site_role(site), keys, _profile(state.root))
-    return _issue(state, {"targets": targets}, signers, now, lifetimes)
+    delegate(targets, site_role(site), keys, profile_stated(state.root))
+    return issue(state, {"targets": targets}, signers, now, lifetimes)
 
 
 def rekey(
@@ -304,7 +211,7 @@ def rekey(
     signers: Sequence[Signer],
     *,
     now: datetime,
-    lifetimes: Lifetimes = _DEFAULTS,
+    lifetimes: Lifetimes = DEFAULTS,
 ) -> TrustState:
     """Return the state in which `keys` replace those of `catalog` or `site-…`; its document is signed anew.
 
@@ -314,8 +221,8 @@ def rekey(
     targets = state.targets
     if targets.delegations is None or role not in (targets.delegations.roles or {}):
         raise NoSuchRole("change of keys", role)
-    _delegate(targets, role, keys, _profile(state.root))
-    return _issue(state, {"targets": targets}, signers, now, lifetimes)
+    delegate(targets, role, keys, profile_stated(state.root))
+    return issue(state, {"targets": targets}, signers, now, lifetimes)
 
 
 def rotate_root(
@@ -324,7 +231,7 @@ def rotate_root(
     signers: Sequence[Signer],
     *,
     now: datetime,
-    lifetimes: Lifetimes = _DEFAULTS,
+    lifetimes: Lifetimes = DEFAULTS,
 ) -> TrustState:
     """Return the state with one more root, signed by enough old and enough new root keys.
 
@@ -339,7 +246,7 @@ def rotate_root(
     """
     old, new = state.root, state.root
     new.version += 1
-    new.expires = _after(now, lifetimes.root)
+    new.expires = after(now, lifetimes.root)
     for role, who in keys.items():
         if role not in TOP_LEVEL_ROLE_NAMES:
             raise NoSuchRole("change of keys", f"{role} in root")
@@ -347,123 +254,6 @@ def rotate_root(
             new.revoke_key(keyid, role)
         for key in who:
             new.add_key(key, role)
-    data = _signed(Metadata(new), "root", [old, new], signers)
-    _refuse(f"root {new.version}", lint_root(data, previous=state.roots[-1]))
-    return _issue(TrustState((*state.roots, data), state.metadata), {}, signers, now, lifetimes)
-
-
-def _issue(
-    state: TrustState,
-    edited: Mapping[str, Targets],
-    signers: Sequence[Signer],
-    now: datetime,
-    lifetimes: Lifetimes,
-) -> TrustState:
-    """Sign what was edited or what the current keys no longer cover, then snapshot and timestamp over it all."""
-    root, issued = state.root, dict(state.metadata)
-    if root.is_expired(now):
-        raise RoleExpired("root", expired=root.expires)
-    targets = edited.get("targets", state.targets)
-    _refuse("targets", lint_targets(targets, root))
-    delegated = sorted((set(state.metadata) | set(edited)) - TOP_LEVEL_ROLE_NAMES)
-    for role in ("targets", *delegated):
-        delegator = root if role == "targets" else targets
-        if role in edited or not _covered(state, role, delegator):
-            document = edited[role] if role in edited else _current(state, role)
-            document.version = _version(state, role) + 1
-            document.expires = _after(now, lifetimes.of(role))
-            issued[role] = _signed(Metadata(document), role, [delegator], signers)
-        elif role in ("targets", CATALOG) and (current := _current(state, role)).is_expired(now):
-            raise RoleExpired(role, expired=current.expires)
-    meta = {f"{role}.json": _meta(issued[role]) for role in ("targets", *delegated)}
-    snapshot = Snapshot(_version(state, "snapshot") + 1, expires=_after(now, lifetimes.snapshot), meta=meta)
-    issued["snapshot"] = _signed(Metadata(snapshot), "snapshot", [root], signers)
-    timestamp = Timestamp(
-        _version(state, "timestamp") + 1,
-        expires=_after(now, lifetimes.timestamp),
-        snapshot_meta=_meta(issued["snapshot"]),
-    )
-    issued["timestamp"] = _signed(Metadata(timestamp), "timestamp", [root], signers)
-    return TrustState(state.roots, MappingProxyType(issued))
-
-
-def _signed(
-    metadata: "Metadata[Root] | Metadata[Targets] | Metadata[Snapshot] | Metadata[Timestamp]",
-    role: str,
-    delegators: Sequence[Root | Targets],
-    signers: Sequence[Signer],
-) -> bytes:
-    """Count first, sign then: a document with too few signatures never exists."""
-    able: dict[str, Signer] = {}
-    for delegator in delegators:
-        asked = delegator.get_delegated_role(role)
-        here = {s.public_key.keyid: s for s in signers if s.public_key.keyid in asked.keyids}
-        if len(here) < asked.threshold:
-            raise TooFewSigners(role, have=len(here), need=asked.threshold)
-        able |= here
-    for _, signer in sorted(able.items()):
-        metadata.sign(signer, append=True)
-    return metadata.to_bytes()
-
-
-def _delegate(targets: Targets, role: str, keys: Sequence[Key], profile: Profile) -> None:
-    assert targets.delegations is not None, "targets made here always delegate"
-    assert targets.delegations.roles is not None, "and never to hash bins"
-    delegations = targets.delegations
-    roles = dict(targets.delegations.roles)
-    quorum = profile.quorum(role)
-    if len(keys) < quorum.of:
-        raise BadRoot(role, [f"takes {quorum.of} keys in the {profile} profile, and {len(keys)} were given"])
-    roles[role] = DelegatedRole(role, [key.keyid for key in keys], quorum.need, True, role_paths(role))
-    known = delegations.keys | {key.keyid: key for key in keys}
-    used = {keyid for one in roles.values() for keyid in one.keyids}
-    targets.delegations = Delegations({keyid: known[keyid] for keyid in sorted(used)}, roles=roles)
-
-
-def _covered(state: TrustState, role: str, delegator: Root | Targets) -> bool:
-    """Say whether the current document of `role` has enough signatures by the keys that count now."""
-    if role not in state.metadata:
-        return False
-    current = state.opened(role)
-    return bool(delegator.get_verification_result(role, current.signed_bytes, current.signatures))
-
-
-def _current(state: TrustState, role: str) -> Targets:
-    """Return a copy of the role's document that may be edited, an empty one if there is none yet."""
-    if role not in state.metadata:
-        return Targets()
-    signed = state.opened(role).signed
-    assert isinstance(signed, Targets)
-    return signed
-
-
-def _version(state: TrustState, role: str) -> int:
-    return state.opened(role).signed.version if role in state.metadata else 0
-
-
-def _role_for(path: str, targets: Targets) -> str:
-    roles = list(targets.delegations.get_roles_for_target(path)) if targets.delegations else []
-    if not roles or not (EXPORT_PATH.fullmatch(path) or RELEASE_PATH.fullmatch(path)):
-        kind, _, rest = path.partition("/")
-        raise NoSuchRole(path, site_role(rest.partition("/")[0]) if kind == "exports" else "for such a path")
-    return roles[0][0]
-
-
-def _meta(data: bytes) -> MetaFile:
-    version = Metadata.from_bytes(data).signed.version
-    return MetaFile.from_data(version, data, ["sha256"])
-
-
-def _after(now: datetime, lifetime: timedelta) -> datetime:
-    return now.astimezone(UTC) + lifetime
-
-
-def _profile(root: Root) -> Profile:
-    profile = profile_of(root)
-    assert profile is not None, "a root without a profile does not pass the lint"
-    return profile
-
-
-def _refuse(name: str, problems: list[str]) -> None:
-    if problems:
-        raise BadRoot(name, problems)
+    data = signed_bytes(Metadata(new), "root", [old, new], signers)
+    refuse(f"root {new.version}", lint_root(data, previous=state.roots[-1]))
+    return issue(TrustState((*state.roots, data), state.metadata), {}, signers, now, lifetimes)

@@ -139,6 +139,7 @@ def create_key(path: Path, *, passphrase: bytes | None, algorithm: str = "ed2551
         KeyExists: something is at `path` already; it is left alone.
         UnknownKeyScheme: the algorithm is not known, or this `cryptography` cannot make it.
         KeyUnreadable: the passphrase is empty.
+        OSError: the folder is missing or cannot be written, as the file system gives it.
     """
     if algorithm not in ALGORITHMS:
         raise UnknownKeyScheme(algorithm, tuple(ALGORITHMS))

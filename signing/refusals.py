@@ -1,7 +1,8 @@
 """What trust refuses, each refusal with its exit code and the next thing a person does.
 
-Apart from `trust.py` so that the rules there can be read without scrolling past the words. Two families:
-`BundleUntrusted` is about what came on the medium, `SiteNotReady` about the site that looks at it.
+Apart from `trust.py` and `ceremony.py` so that the rules there can be read without scrolling past the words.
+Two families: `BundleUntrusted` is about what came on the medium, `SiteNotReady` about the site that looks at
+it. The refusals of the ceremony, at the origin, stand at the end.
 """
 
 from collections.abc import Sequence
@@ -212,3 +213,66 @@ class ExportMalformed(BundleUntrusted):
     def __init__(self, at: str, problem: str) -> None:
         super().__init__(f"{at}: {problem}")
         self.at, self.problem = at, problem
+
+
+class TooFewSigners(OperatorError):
+    """Not enough of the people who must sign are here. Nothing was written."""
+
+    exit_code: ClassVar[int] = 94
+    next_step: ClassVar[str] = (
+        "Bring the missing key holders to the table and pass all their keys (--key, once per person)."
+    )
+
+    def __init__(self, role: str, *, have: int, need: int) -> None:
+        super().__init__(f"{role}: {have} of {need} keys that have to sign it are here")
+        self.role, self.have, self.need = role, have, need
+
+
+class AlreadyPublished(OperatorError):
+    """A document was published under this path with other bytes; published documents never change."""
+
+    exit_code: ClassVar[int] = 95
+    next_step: ClassVar[str] = "Give the new document the next number; a published one stays what it is."
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: published before with other content")
+        self.path = path
+
+
+class RoleExpired(OperatorError):
+    """A document that this publication leans on is no longer valid, so no site would take it."""
+
+    exit_code: ClassVar[int] = 96
+    next_step: ClassVar[str] = (
+        "Have its key holders sign it anew (`tidegate trust renew ROLE --key …`), then repeat."
+    )
+
+    def __init__(self, role: str, *, expired: datetime) -> None:
+        super().__init__(f"{role}: was valid until {rfc3339(expired)}")
+        self.role, self.expired = role, expired
+
+
+class NoSuchRole(OperatorError):
+    """A document or a key for a role that this origin does not have."""
+
+    exit_code: ClassVar[int] = 98
+    next_step: ClassVar[str] = (
+        "Check the name of the site; add it first with `tidegate trust add-site` if it is new."
+    )
+
+    def __init__(self, what: str, role: str) -> None:
+        super().__init__(f"{what}: there is no role {role}")
+        self.what, self.role = what, role
+
+
+class SiteNameRefused(OperatorError):
+    """A site name that is taken, or that cannot be one."""
+
+    exit_code: ClassVar[int] = 99
+    next_step: ClassVar[str] = (
+        "Choose another name: at most 63 lower-case letters, digits and inner hyphens, not used before."
+    )
+
+    def __init__(self, site: str, problem: str) -> None:
+        super().__init__(f"site {site!r}: {problem}")
+        self.site, self.problem = site, problem

@@ -174,11 +174,12 @@ def lint_targets(targets: Targets, root: Root) -> list[str]:
         return ["delegates to hash bins, which no role here is"]
     keys, profile = targets.delegations.keys, profile_of(root) or Profile.OFFICERS
     problems = _same_key_twice(keys)
-    for name, role in targets.delegations.roles.items():
+    roles = {str(name): role for name, role in targets.delegations.roles.items()}  # tuf lets a number pass
+    for name, role in roles.items():
         problems += _delegation_problems(name, role) + _quorum_problems(name, role, keys, profile)
     if profile is not Profile.SOLO:
         holders = _holders({}, root.roles, root.keys)
-        problems += _shared(_holders(holders, targets.delegations.roles, keys))
+        problems += _shared(_holders(holders, roles, keys))
     return problems
 
 
@@ -232,7 +233,7 @@ def _same_key_twice(keys: Mapping[str, Key]) -> list[str]:
 
 def _quorum_problems(name: str, role: Role, keys: Mapping[str, Key], profile: Profile) -> list[str]:
     problems = [
-        f"{name} names key {keyid[:12]}, which is not here" for keyid in role.keyids if keyid not in keys
+        f"{name} names key {str(keyid)[:12]}, which is not here" for keyid in role.keyids if keyid not in keys
     ]
     distinct = len(_prints(role.keyids, keys))
     if role.threshold > distinct:
@@ -248,7 +249,7 @@ def _delegation_problems(name: str, role: DelegatedRole) -> list[str]:
     site = name.removeprefix(SITE_PREFIX)
     if name != CATALOG and not (name.startswith(SITE_PREFIX) and SITE_NAME.fullmatch(site)):
         return [f"delegates to {name!r}, which is neither {CATALOG} nor a site"]
-    if role.paths != role_paths(name) or not role.terminating:
+    if role.paths != role_paths(name) or role.terminating is not True:
         return [f"{name} answers for {role.paths}, and should for {role_paths(name)} alone"]
     return []
 

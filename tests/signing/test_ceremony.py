@@ -112,6 +112,10 @@ def test_one_key_in_two_roles_or_under_two_ids_founds_nothing(origin: Origin) ->
     twin = SSlibKey("f" * 64, first.keytype, first.scheme, dict(first.keyval))
     with pytest.raises(BadRoot, match="one and the same key"):
         create_root(Profile.OFFICERS, keys | {"root": [*keys["root"][:2], twin]}, origin.room, now=NOW)
+    with pytest.raises(BadRoot, match="1 were given"):
+        create_root(Profile.OFFICERS, keys | {"root": [first] * 3}, origin.room, now=NOW)
+    with pytest.raises(BadRoot, match="1 were given"):
+        add_site(origin.state, "gamma", public(new_keys(1)) * 2, origin.room, now=NOW)
     for role in ("root", "targets", "station", "catalog"):
         with pytest.raises(BadRoot, match="serves both"):
             who = [*new_keys(1), origin.people[role][0]]

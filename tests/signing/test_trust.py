@@ -1,9 +1,11 @@
 """A courier, a thief of keys, a careless officer and a wound-back clock against the rules of `signing/trust.py`."""
 
+import contextlib
 import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -12,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuf.api.exceptions import DownloadError, ExpiredMetadataError
-from tuf.api.metadata import Metadata, Root, Timestamp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tuf.api.exceptions import DownloadError, ExpiredMetadataError, UnsignedMetadataError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Timestamp
+from tuf.api.serialization import DeserializationError, SerializationError
 from tuf.ngclient import Updater
 
 from signing.ceremony import Lifetimes, Profile, TrustState, establish, rekey
 from signing.digests import sha256_hex
+from signing.errors import OperatorError
+from signing.stream import read_export
 from signing.trust import (
     BadRoot,
     BundleUntrusted,
@@ -734,6 +741,94 @@ def test_any_truncation_is_refused(name: str, small: tuple[Origin, Path], tmp_pa
         (bundle / name).write_bytes(honest[:length])
         with pytest.raises(MetadataTampered):
             take(bundle, memory)
+
+
+# --- whatever is signed, even by the whole quorum: our refusal or a sound bundle, never a crash
+
+
+ODD: list[Any] = [None, True, 0, 5, -1, 1.5, 2**70, "", "x", "ä", "\ud800", [], {}, [5], [[]], {"a": 1}]
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, child in inner for place in _places(child, (*path, key)))]
+
+
+def _with(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    if not path:
+        return odd
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = _with(copy[path[0]], path[1:], odd)
+    return copy
+
+
+@pytest.mark.property
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets", "catalog", "site-alpha"])
+def test_odd_values_in_any_signed_document_meet_our_refusal(
+    role: str, small: tuple[Origin, Path], data: st.DataObject
+) -> None:
+    origin, pristine = small
+    honest = json.loads(origin.state.roots[0] if role == "root" else origin.state.metadata[role])
+    path = data.draw(st.sampled_from(_places(honest["signed"])))
+    changed = honest | {"signed": _with(honest["signed"], path, data.draw(st.sampled_from(ODD)))}
+    raw = json.dumps(changed, sort_keys=True, separators=(",", ":")).encode()
+    with contextlib.suppress(DeserializationError, UnsignedMetadataError, SerializationError):
+        metadata = Metadata[Any].from_bytes(raw)
+        metadata.sign(origin.people["root"][0])
+        raw = metadata.to_bytes()
+    with tempfile.TemporaryDirectory() as place:
+        bundle = shutil.copytree(pristine, Path(place) / "b")
+        memory = origin.enrolled()
+        if role == "root":
+            (bundle / "trust/1.root.json").write_bytes(raw)
+            memory = Memory(root=raw) if data.draw(st.booleans()) else memory
+        elif role in ("timestamp", "snapshot"):
+            name = "timestamp.json" if role == "timestamp" else "3.snapshot.json"
+            (bundle / "trust" / name).write_bytes(raw)
+            _pin(bundle, origin, role)
+        else:
+            (bundle / f"trust/1.{role}.json").write_bytes(raw)
+            _pin(bundle, origin, role)
+        with contextlib.suppress(OperatorError):
+            take(bundle, memory)
+
+
+def _pin(bundle: Path, origin: Origin, role: str) -> None:
+    """Make the documents above say the length and hash of the changed one, signed as they should be."""
+    station = origin.people["station"][0]
+    stamp = Metadata[Timestamp].from_bytes(origin.state.metadata["timestamp"])
+    place = bundle / "trust/3.snapshot.json"
+    if role == "timestamp":
+        return
+    if role != "snapshot":
+        snapshot = Metadata[Snapshot].from_bytes(origin.state.metadata["snapshot"])
+        below = (bundle / f"trust/1.{role}.json").read_bytes()
+        snapshot.signed.meta[f"{role}.json"] = MetaFile.from_data(1, below, ["sha256"])
+        snapshot.sign(station)
+        place.write_bytes(snapshot.to_bytes())
+    stamp.signed.snapshot_meta = MetaFile.from_data(3, place.read_bytes(), ["sha256"])
+    stamp.sign(station)
+    (bundle / "trust/timestamp.json").write_bytes(stamp.to_bytes())
+
+
+@pytest.mark.property
+@given(st.binary() | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just("tidegate-export/1"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["format", "audience", "sequence", "previous", "issued_at", "releases", "path"]), inner),
+).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_any_bytes_as_an_export_meet_our_refusal_only(data: bytes) -> None:
+    with pytest.raises(ExportMalformed):
+        read_export(data, at="export")
+
+
+@pytest.mark.property
+@given(st.binary())
+def test_any_bytes_as_a_root_meet_our_refusal_only(data: bytes) -> None:
+    with pytest.raises(MetadataTampered):
+        enrol(data, sha256_hex(data))
 
 
 # --- what tuf may not change behind our back (docs/decisions/0004)
