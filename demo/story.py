@@ -1,0 +1,86 @@
+"""Runs the commands of the demo as a reader would type them, and checks that each ended as told."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_PLAIN, _BOLD, _DIM = ("\033[0m", "\033[1m", "\033[2m") if sys.stdout.isatty() else ("", "", "")
+
+
+class StoryBroken(Exception):
+    """A command did not end as the story tells it."""
+
+
+@dataclass
+class Story:
+    """A teller in a folder; commands run with that folder as the working directory."""
+
+    folder: Path
+    chapter_count: int = 0
+
+    def chapter(self, title: str, text: str) -> None:
+        """A heading and what is about to happen."""
+        self.chapter_count += 1
+        print(f"\n{_BOLD}{self.chapter_count}. {title}{_PLAIN}")
+        print(textwrap.fill(textwrap.dedent(text).strip().replace("\n", " "), 100), flush=True)
+
+    def say(self, text: str) -> None:
+        """One remark."""
+        print(textwrap.fill(text, 100), flush=True)
+
+    def run(self, command: str, *, ends: int = 0, quiet: bool = False) -> str:
+        """Type one command and show what it says.
+
+        Args:
+            ends: the exit code that the story tells of; another one breaks the story.
+            quiet: show the command only.
+
+        Returns: standard output.
+        """
+        print(f"{_DIM}${_PLAIN} {command}", flush=True)
+        done = self._call(shlex.split(command))
+        if done.returncode != ends:
+            raise StoryBroken(
+                f"{command}\nended with {done.returncode}, told as {ends}\n{done.stdout}{done.stderr}"
+            )
+        if not quiet:
+            said = (
+                done.stdout
+                + "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("\r"))
+            ).rstrip()
+            print(textwrap.indent(said, "  "), flush=True)
+            if ends:
+                print(f"  (exit code {ends})", flush=True)
+        return done.stdout
+
+    def ask(self, command: str) -> Any:
+        """Run a command with --json, without showing it, and return what it says."""
+        done = self._call([*shlex.split(command), "--json"])
+        if done.returncode:
+            raise StoryBroken(f"{command}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def demand(self, true: bool, what: str) -> None:
+        """Break the story unless a thing that it tells is so."""
+        if not true:
+            raise StoryBroken(f"not so: {what}")
+
+    def _call(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+        environment["TIDEGATE_PASSPHRASE_FILE"] = str(self.folder / "passphrase.txt")
+        return subprocess.run(
+            words,
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
