@@ -1,0 +1,295 @@
+"""The two signed documents of a bundle: what a version is (release), and what is shipped to whom (export).
+
+Pure: bytes in, values out, and back. Both are canonical JSON and TUF targets; a release document belongs to the
+catalogue and never changes once published, an export document belongs to one site and has a number of its own.
+Changing the meaning of a field means a new format number; a new field means nothing to older readers unless its
+name stands in `critical`. Published as `airgap-bundles/SPEC.md`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.bundle.errors import MalformedBundle
+from pipelines.bundle.fields import Fields
+from registry.names import model_name
+from signing.canonical import NotCanonical, canonical_bytes, pretty_bytes
+from signing.digests import sha256_hex
+from signing.errors import OperatorError
+from signing.keys import public_key_from_json
+
+EXPORT_FORMAT = "tidegate-export/1"
+RELEASE_FORMAT = "tidegate-release/1"
+MAX_EXPORT = 16 << 20  # bytes, as in `signing.stream`; 100,000 files are about 10 MB
+MAX_RELEASE = 1 << 20
+BUNDLE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")  # a folder name on every file system
+
+# Kinds of small documents that describe a version; every other kind is one of `registry.entities.Document`.
+MANIFEST, MODELPACK, MODELPACK_CONFIG = "manifest", "modelpack", "modelpack-config"
+VERSION_KINDS = (MANIFEST, MODELPACK, MODELPACK_CONFIG)
+
+_EXPORT_FIELDS = frozenset(
+    (
+        *("format", "critical", "bundle", "sequence", "audience", "origin", "issued_at", "previous"),
+        *("next_expected_by", "base", "releases", "documents", "statements", "blobs", "assumed", "chunks"),
+        *("withdrawals", "packer"),
+    )
+)
+_RELEASE_FIELDS = frozenset(
+    ("format", "critical", "model", "ordinal", "digest", "modelpack", "contract", "statements")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A blob: its SHA-256 in hex and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ShippedRelease:
+    """A release document in this bundle: its path and SHA-256."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShippedDocument:
+    """A small document in `documents/`."""
+
+    digest: str
+    kind: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ShippedStatement:
+    """A statement in `statements/`: digest of its payload, its predicate, SHA-256 of the signature file beside it."""
+
+    digest: str
+    predicate: str
+    signature: str
+
+
+@dataclass(frozen=True)
+class ShippedWithdrawal:
+    """A version, by manifest digest, that may not serve any more."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ChunkTable:
+    """What `chunks.jsonl` must be: SHA-256, bytes, lines."""
+
+    sha256: str
+    size: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Export:
+    """What one bundle carries to one site."""
+
+    bundle: str
+    sequence: int  # 1 is the first bundle for this site
+    audience: str
+    origin: str
+    issued_at: str
+    previous: str | None  # SHA-256 of the export document before this one
+    next_expected_by: str | None
+    receipt: str | None  # the receipt that proves what is assumed
+    releases: tuple[ShippedRelease, ...]
+    documents: tuple[ShippedDocument, ...]
+    statements: tuple[ShippedStatement, ...]
+    blobs: tuple[Sized, ...]  # carried
+    assumed: tuple[Sized, ...]  # needed, left out
+    chunks: ChunkTable
+    withdrawals: tuple[ShippedWithdrawal, ...]
+    packer: Mapping[str, Any]  # public key, as `signing.keys.public_key_json` writes it
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the bundle; also its TUF target path."""
+        return export_path(self.audience, self.sequence)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all blobs that the bundle carries."""
+        return sum(blob.size for blob in self.blobs)
+
+
+@dataclass(frozen=True)
+class Release:
+    """That a version exists: its number, its identity, and what came with it when it was first shipped."""
+
+    model: str
+    ordinal: int
+    digest: str  # of the manifest
+    modelpack: str  # SHA-256 of the ModelPack manifest
+    contract: str | None  # tool contract that it keeps to
+    statements: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the bundle; also its TUF target path."""
+        return release_path(self.model, self.ordinal)
+
+
+def export_path(site: str, sequence: int) -> str:
+    """Return the TUF target path of an export document."""
+    return f"exports/{site}/{sequence}.json"
+
+
+def release_path(model: str, ordinal: int) -> str:
+    """Return the TUF target path of a release document."""
+    return f"releases/{model}/{ordinal}.json"
+
+
+def encode_export(export: Export) -> bytes:
+    """Return the canonical bytes."""
+    return canonical_bytes(
+        {
+            "format": EXPORT_FORMAT,
+            "critical": [],
+            "bundle": export.bundle,
+            "sequence": export.sequence,
+            "audience": export.audience,
+            "origin": export.origin,
+            "issued_at": export.issued_at,
+            "previous": export.previous,
+            "next_expected_by": export.next_expected_by,
+            "base": {"receipt": export.receipt},
+            "releases": [{"path": r.path, "sha256": r.sha256} for r in export.releases],
+            "documents": [
+                {"digest": d.digest, "kind": d.kind, "name": d.name, "size": d.size} for d in export.documents
+            ],
+            "statements": [
+                {"digest": s.digest, "predicate": s.predicate, "signature": s.signature}
+                for s in export.statements
+            ],
+            "blobs": [{"sha256": b.sha256, "size": b.size} for b in export.blobs],
+            "assumed": [{"sha256": b.sha256, "size": b.size} for b in export.assumed],
+            "chunks": {
+                "sha256": export.chunks.sha256,
+                "size": export.chunks.size,
+                "count": export.chunks.count,
+            },
+            "withdrawals": [{"version": w.version, "reason": w.reason} for w in export.withdrawals],
+            "packer": dict(export.packer),
+        }
+    )
+
+
+def decode_export(data: bytes, *, at: str = "export") -> Export:
+    """Read an export document.
+
+    Raises:
+        MalformedBundle: naming the field.
+        FormatTooNew: it names a critical field that this release does not know.
+    """
+    top = Fields.of(data, at=at, max_bytes=MAX_EXPORT, format=EXPORT_FORMAT, known=_EXPORT_FIELDS)
+    bundle = top.text("bundle")
+    if not BUNDLE_ID.fullmatch(bundle):
+        raise MalformedBundle("a bundle id is lower-case letters, digits and '-'", at=f"{at}.bundle")
+    chunks = top.below("chunks")
+    export = Export(
+        bundle=bundle,
+        sequence=top.whole("sequence", least=1),
+        audience=top.text("audience"),
+        origin=top.text("origin"),
+        issued_at=top.moment("issued_at"),
+        previous=top.digest_or_none("previous"),
+        next_expected_by=None if top.get("next_expected_by") is None else top.moment("next_expected_by"),
+        receipt=top.below("base").digest_or_none("receipt"),
+        releases=tuple(ShippedRelease(r.text("path"), r.digest("sha256")) for r in top.items("releases")),
+        documents=tuple(_document(item) for item in top.items("documents")),
+        statements=tuple(
+            ShippedStatement(s.digest("digest"), s.text("predicate"), s.digest("signature"))
+            for s in top.items("statements")
+        ),
+        blobs=_blobs(top, "blobs"),
+        assumed=_blobs(top, "assumed"),
+        chunks=ChunkTable(chunks.digest("sha256"), chunks.whole("size"), chunks.whole("count")),
+        withdrawals=tuple(
+            ShippedWithdrawal(w.digest("version"), w.text("reason")) for w in top.items("withdrawals")
+        ),
+        packer=_packer(top),
+    )
+    _unique([r.path for r in export.releases], at=f"{at}.releases")
+    _unique([d.digest for d in export.documents], at=f"{at}.documents")
+    _unique([s.digest for s in export.statements], at=f"{at}.statements")
+    _unique([b.sha256 for b in (*export.blobs, *export.assumed)], at=f"{at}.blobs")
+    _unique([w.version for w in export.withdrawals], at=f"{at}.withdrawals")
+    return export
+
+
+def encode_release(release: Release) -> bytes:
+    """Return the canonical bytes."""
+    return canonical_bytes(
+        {
+            "format": RELEASE_FORMAT,
+            "critical": [],
+            "model": release.model,
+            "ordinal": release.ordinal,
+            "digest": release.digest,
+            "modelpack": release.modelpack,
+            "contract": release.contract,
+            "statements": list(release.statements),
+        }
+    )
+
+
+def decode_release(data: bytes, *, at: str = "release") -> Release:
+    """Read a release document. Raises `MalformedBundle`, `FormatTooNew`."""
+    top = Fields.of(data, at=at, max_bytes=MAX_RELEASE, format=RELEASE_FORMAT, known=_RELEASE_FIELDS)
+    try:
+        model = model_name(top.text("model"))
+    except MalformedBundle:
+        raise
+    except OperatorError as exc:
+        raise MalformedBundle(str(exc), at=f"{at}.model") from exc
+    return Release(
+        model=model,
+        ordinal=top.whole("ordinal", least=1),
+        digest=top.digest("digest"),
+        modelpack=top.digest("modelpack"),
+        contract=top.digest_or_none("contract"),
+        statements=top.digests("statements"),
+    )
+
+
+def _document(item: Fields) -> ShippedDocument:
+    return ShippedDocument(item.digest("digest"), item.text("kind"), item.text("name"), item.whole("size"))
+
+
+def _blobs(top: Fields, name: str) -> tuple[Sized, ...]:
+    return tuple(Sized(item.digest("sha256"), item.whole("size")) for item in top.items(name))
+
+
+def _packer(top: Fields) -> Mapping[str, Any]:
+    key = top.below("packer")
+    try:
+        public_key_from_json(pretty_bytes(key.value), at=key.at)
+    except NotCanonical as exc:
+        raise MalformedBundle(exc.problem, at=exc.at) from exc
+    return key.value
+
+
+def _unique(names: list[str], *, at: str) -> None:
+    seen: set[str] = set()
+    for number, name in enumerate(names):
+        if name in seen:
+            raise MalformedBundle(f"{name} stands twice", at=f"{at}[{number}]")
+        seen.add(name)
+
+
+def digest_of(export: Export) -> str:
+    """Return the SHA-256 of the export document: the identity of the bundle."""
+    return sha256_hex(encode_export(export))

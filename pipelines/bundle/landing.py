@@ -1,0 +1,275 @@
+"""The last part of an import: verified blobs and documents become rows, all in one transaction.
+
+Evidence that came with the bundle is kept as claims, apart from this site's own reports; the scan done here is a
+report. Source: DESIGN section 8, promises 2 and 9.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from pipelines.agreements import KINDS
+from pipelines.bundle.documents import VERSION_KINDS, Release, ShippedDocument, ShippedStatement
+from pipelines.bundle.errors import MalformedBundle
+from pipelines.bundle.reader import Bundle, statement_paths
+from pipelines.intake.record import scan_report
+from pipelines.scan import ScannedFile, scan
+from pipelines.workplace import Workplace
+from registry import contracts
+from registry.audit import EventKind
+from registry.entities import Binding, Claim, Document, Import, Report, Row, Statement, Version, Withdrawal
+from registry.errors import VersionConflict
+from registry.store import Change
+from registry.views import View
+from signing.canonical import NotCanonical, pretty_bytes
+from signing.envelope import Envelope, SignatureUncheckable, verify
+from signing.errors import OperatorError
+from signing.keys import public_key_from_json
+from signing.statements import PAYLOAD_TYPE, read_statement
+from signing.times import rfc3339
+from signing.trust import Verified
+
+SUITE = "suite"
+_ROWS_PER_EVENT = 400  # a row takes at most a few kilobytes of the leaf's 1 MiB
+BlobPath = Callable[[str], Path]  # where a blob's bytes are now: in quarantine, or in the store
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What the transaction changed."""
+
+    new: frozenset[str]  # digests of the versions that were not here before
+    withdrawals: int
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Rows that wait for the transaction."""
+
+    work: Workplace
+    bundle: Bundle
+    verified: Verified
+    metadata: str  # trust metadata to remember
+    documents: Mapping[str, Document]
+    statements: Mapping[str, Statement]
+    reports: Mapping[str, Report]  # of new versions, by digest
+    unchecked: int  # statements whose signer is not known here
+
+    def commit(self) -> Landed:
+        """Make everything visible, or nothing. Raises `VersionConflict`."""
+        export = self.bundle.export
+        with self.work.store.change(actor=self.work.actor, now=self.work.now) as change:
+            if clashes := conflicts(change, self.bundle):
+                raise clashes[0]
+            claims = self._claims(change)
+            new = [release for release in self.bundle.releases if self._is_new(change, release)]
+            apart = {release.digest for release in new}
+            rest = [row for subject, rows in claims.items() if subject not in apart for row in rows]
+            self._record(change, EventKind.BUNDLE_IMPORTED, self.bundle.digest, [self._import(), *rest])
+            for document in self.documents.values():
+                self._document(change, document)
+            for release in new:
+                rows = [*self._version(change, release), *claims.get(release.digest, ())]
+                self._record(change, EventKind.VERSION_ADDED, release.digest, rows)
+            for release in self.bundle.releases:
+                self._bind(change, release)
+            fresh = [gone for gone in export.withdrawals if change.withdrawal(gone.version) is None]
+            for gone in fresh:
+                withdrawal = Withdrawal(
+                    version=gone.version, reason=gone.reason, since=change.now, actor=change.actor
+                )
+                change.record(EventKind.WITHDRAWN, gone.version, withdrawal, note={"bundle": export.bundle})
+        return Landed(frozenset(apart), len(fresh))
+
+    def _record(self, change: Change, kind: EventKind, subject: str, rows: list[Row]) -> None:
+        """One event, or several where a leaf of the log would become too large."""
+        for start in range(0, len(rows), _ROWS_PER_EVENT):
+            change.record(kind, subject, *rows[start : start + _ROWS_PER_EVENT], note=self._note())
+
+    def _import(self) -> Import:
+        export = self.bundle.export
+        return Import(
+            sequence=export.sequence,
+            bundle=export.bundle,
+            digest=self.bundle.digest,
+            body=self.verified.export_bytes.decode(),
+            metadata_body=self.metadata,
+            signed_time=rfc3339(self.verified.signed_time),
+            imported_at=rfc3339(self.work.now),
+            actor=self.work.actor,
+        )
+
+    def _note(self) -> dict[str, object]:
+        export = self.bundle.export
+        return {
+            "bundle": export.bundle,
+            "origin": export.origin,
+            "profile": str(self.verified.profile),
+            "root": self.verified.root_version,
+            "gap": list(self.verified.gap),
+            "versions": [release.digest for release in self.bundle.releases],
+            "statements by unknown signers": self.unchecked,
+        }
+
+    def _document(self, change: Change, row: Document) -> None:
+        if change.document_by_digest(row.digest) is None:
+            kind = EventKind.SUITE_ADDED if row.kind == SUITE else EventKind.CONTRACT_ADDED
+            change.record(kind, row.digest, row, note={"bundle": self.bundle.export.bundle})
+
+    def _is_new(self, change: Change, release: Release) -> bool:
+        return change.version_by_digest(release.digest) is None
+
+    def _version(self, change: Change, release: Release) -> list[Row]:
+        manifest = self.bundle.manifests[release.digest]
+        row = Version(
+            model=release.model,
+            ordinal=release.ordinal,
+            digest=release.digest,
+            revision=manifest.revision,
+            manifest=self.bundle.document(release.digest).decode(),
+            modelpack=release.modelpack,
+            size=manifest.size,
+            brought_by=self.bundle.export.bundle,
+            added_at=change.now,
+            added_by=change.actor,
+        )
+        return [row, self.reports[release.digest]]
+
+    def _claims(self, change: Change) -> dict[str, list[Row]]:
+        """Subject to the statements about it that came along, each with the claim that it is for a version."""
+        found: dict[str, list[Row]] = {}
+        for digest, statement in self.statements.items():
+            rows = found.setdefault(statement.subject, [])
+            if change.statement(digest) is None:
+                rows.append(statement)
+            if statement.subject in self.bundle.manifests:
+                bundle = self.bundle.export.bundle
+                rows.append(Claim(bundle=bundle, version=statement.subject, statement=digest))
+        return found
+
+    def _bind(self, change: Change, release: Release) -> None:
+        """The published tool contract, unless somebody here has bound one already."""
+        if release.contract is None or change.binding(release.digest) is not None:
+            return
+        row = Binding(
+            version=release.digest,
+            position=1,
+            contract=release.contract,
+            since=change.now,
+            actor=change.actor,
+        )
+        change.record(EventKind.CONTRACT_BOUND, release.digest, row)
+
+
+def conflicts(view: View, bundle: Bundle) -> list[VersionConflict]:
+    """Return every number of the bundle that means other files here: numbers are never pointed elsewhere."""
+    found = []
+    for release in bundle.releases:
+        found.extend(
+            VersionConflict(release.model, release.ordinal, held=row.digest, offered=release.digest)
+            for row in view.versions(release.model)
+            if (row.ordinal == release.ordinal) != (row.digest == release.digest)
+        )
+    return found
+
+
+def land(work: Workplace, bundle: Bundle, verified: Verified, *, metadata: str, path_of: BlobPath) -> Landing:
+    """Steps 7 and 8: check what the documents and statements say, scan what is new; nothing is recorded yet.
+
+    Args:
+        metadata: of `opening.pack_metadata`.
+        path_of: where each blob's bytes are.
+
+    Raises:
+        MalformedBundle: a document of another kind than the export says, a statement that is none.
+        SignatureWrong: a statement that names the packer's key, which did not sign it.
+    """
+    statements, unchecked = {}, 0
+    for shipped in bundle.export.statements:
+        statements[shipped.digest], known = _statement(work, bundle, shipped)
+        unchecked += not known
+    with work.store.view() as view:
+        new = [release for release in bundle.releases if view.version_by_digest(release.digest) is None]
+    return Landing(
+        work=work,
+        bundle=bundle,
+        verified=verified,
+        metadata=metadata,
+        documents={
+            shipped.digest: _document(work, bundle, shipped)
+            for shipped in bundle.export.documents
+            if shipped.kind not in VERSION_KINDS
+        },
+        statements=statements,
+        reports={release.digest: _scan(work, bundle, release, path_of) for release in new},
+        unchecked=unchecked,
+    )
+
+
+def _document(work: Workplace, bundle: Bundle, shipped: ShippedDocument) -> Document:
+    body = bundle.document(shipped.digest)
+    at = f"documents/{shipped.digest[:12]}"
+    if shipped.kind in KINDS.values():
+        try:
+            document = contracts.decode_document(body)
+        except OperatorError as exc:
+            raise MalformedBundle(str(exc), at=at) from exc
+        if KINDS[type(document)] != shipped.kind or document.name != shipped.name:
+            raise MalformedBundle(
+                f"is {KINDS[type(document)]} {document.name}, and was shipped as {shipped.kind} {shipped.name}",
+                at=at,
+            )
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as exc:
+        raise MalformedBundle("not UTF-8", at=at) from exc
+    return Document(
+        digest=shipped.digest,
+        kind=shipped.kind,
+        name=shipped.name,
+        body=text,
+        added_at=rfc3339(work.now),
+        added_by=work.actor,
+    )
+
+
+def _statement(work: Workplace, bundle: Bundle, shipped: ShippedStatement) -> tuple[Statement, bool]:
+    """Return the row, and whether the packer's key signed it."""
+    place, beside = statement_paths(shipped.digest)
+    payload, signature = bundle.small[place], bundle.small[beside]
+    try:
+        content = read_statement(payload, at=place)
+        envelope = Envelope.from_json(signature, at=beside)
+    except NotCanonical as exc:
+        raise MalformedBundle(exc.problem, at=exc.at) from exc
+    if content.predicate_type != shipped.predicate:
+        raise MalformedBundle(f"is a {content.predicate_type}", at=place)
+    key = public_key_from_json(pretty_bytes(dict(bundle.export.packer)))
+    try:
+        verify(payload, envelope, {key.keyid: key}, payload_type=PAYLOAD_TYPE)
+        known = True
+    except SignatureUncheckable:
+        known = False  # a publisher's, say: kept and shown as what it is, a claim
+    row = Statement(
+        digest=shipped.digest,
+        predicate=content.predicate_type,
+        subject=content.subjects[0][1],
+        payload=payload.decode(),
+        signature=signature.decode(),
+        made_at=rfc3339(work.now),
+    )
+    return row, known
+
+
+def _scan(work: Workplace, bundle: Bundle, release: Release, path_of: BlobPath) -> Report:
+    files = [
+        ScannedFile(entry.path, entry.size, partial(_open, path_of(entry.sha256)), entry.sha256)
+        for entry in bundle.manifests[release.digest].files
+    ]
+    return scan_report(work, release.digest, scan(files))
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")

@@ -1,0 +1,144 @@
+"""Opens a bundle at a site: what this site remembers, whether to believe the documents, what stands in the way."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.bundle import checks
+from pipelines.bundle.documents import Sized
+from pipelines.bundle.errors import BaseMissing, MalformedBundle
+from pipelines.bundle.ingest import Ingest
+from pipelines.bundle.landing import conflicts
+from pipelines.bundle.reader import Bundle, SmallFiles, VolumeFolder, interpret
+from pipelines.workplace import Workplace
+from registry.blobs import BlobStore
+from registry.errors import SpaceShort
+from registry.views import View
+from signing import trust
+from signing.canonical import canonical_bytes, parse
+from signing.errors import OperatorError
+from signing.times import from_rfc3339
+from signing.trust import Memory, Verified
+
+_MARGIN = 64 << 20  # bytes that an import leaves free
+_MAX_MEMORY = 64 << 20  # bytes of remembered trust metadata
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The volumes of one bundle, their small files, and what these say."""
+
+    volumes: Sequence[VolumeFolder]
+    small: SmallFiles
+    bundle: Bundle
+
+    @property
+    def sources(self) -> dict[int, Path]:
+        """Volume to the folder that holds it."""
+        return {volume.label.index: volume.path for volume in self.volumes}
+
+
+def remembered(view: View) -> Memory:
+    """Return what this site remembers of earlier imports; a newer enrolment starts the trust metadata anew."""
+    enrolment, imports = view.enrolment(), view.imports()
+    if enrolment is None:
+        return Memory()
+    last = imports[-1] if imports else None
+    metadata: dict[str, bytes] = {}
+    if last is not None and last.imported_at >= enrolment.since:
+        metadata = unpack_metadata(last.metadata_body)
+    floor = view.newest_moment()
+    return Memory(
+        root=metadata.pop("root", enrolment.root.encode()),
+        metadata=metadata,
+        sequence=None if last is None else last.sequence,
+        export_sha256=None if last is None else last.digest,
+        accepted={row.sequence: row.digest for row in imports},
+        clock_floor=None if floor is None else from_rfc3339(floor),
+    )
+
+
+def pack_metadata(metadata: Mapping[str, bytes]) -> str:
+    """Return trust metadata as the import's row keeps it: JSON of role to text."""
+    return canonical_bytes({role: data.decode() for role, data in metadata.items()}).decode()
+
+
+def unpack_metadata(text: str) -> dict[str, bytes]:
+    """Undo `pack_metadata`."""
+    value = parse(text.encode(), max_bytes=_MAX_MEMORY, at="remembered trust metadata")
+    return {role: data.encode() for role, data in value.items()}
+
+
+def walk(volumes: Sequence[VolumeFolder], memory: Memory, work: Workplace) -> Verified:
+    """Say whether this site may believe the bundle. Raises what `signing.trust.verify` raises."""
+    return trust.verify(volumes[0].path, memory, audience=work.home.name, now=work.now)
+
+
+def read(volumes: Sequence[VolumeFolder], small: SmallFiles, export_path: str) -> Bundle:
+    """Fit the documents together and hold the labels against them. Raises what `interpret` raises."""
+    bundle = interpret(small.bytes, export_path)
+    for volume in volumes:
+        if volume.label.bundle != bundle.export.bundle:
+            raise MalformedBundle(
+                f"says bundle {volume.label.bundle}, the export says {bundle.export.bundle}",
+                at=f"{volume.name}, volume.json",
+            )
+    return bundle
+
+
+def export_path(volumes: Sequence[VolumeFolder], work: Workplace) -> str:
+    """Return where the export document lies. Raises `TrustFileMissing`."""
+    return trust.find_export(volumes[0].path, work.home.name)
+
+
+def believed(bundle: Bundle, verified: Verified) -> Verified:
+    """Return `verified` if what was fitted together is, byte for byte, what the trust walk vouched for.
+
+    Raises:
+        MalformedBundle: it is not; the medium changed while it was read.
+    """
+    if bundle.small[verified.export_path] != verified.export_bytes or bundle.digest != verified.export_sha256:
+        raise MalformedBundle("changed while it was read", at=verified.export_path)
+    for release in bundle.releases:
+        if verified.releases.get(release.path) != bundle.small[release.path]:
+            raise MalformedBundle("is not the document that the catalogue signs for", at=release.path)
+    return verified
+
+
+def held(blobs: BlobStore, blob: Sized) -> bool:
+    """Say whether the store has the blob, by name and size."""
+    return blobs.has(blob.sha256) and blobs.size(blob.sha256) == blob.size
+
+
+def preflight(
+    work: Workplace, view: View, parts: Parts, ingest: Ingest, wanted: Sequence[Sized]
+) -> list[OperatorError]:
+    """Return everything that stands in the way of an import, before any byte is copied.
+
+    Args:
+        wanted: the blobs that have to be copied.
+    """
+    found: list[OperatorError] = list(
+        checks.problems_of(
+            parts.bundle, parts.volumes, listed=parts.small.listed, needed=ingest.needed(wanted)
+        )
+    )
+    absent = [blob.sha256 for blob in parts.bundle.export.assumed if not held(work.blobs, blob)]
+    if absent:
+        found.append(BaseMissing(absent))
+    found += conflicts(view, parts.bundle)
+    needed, free = ingest.bytes_needed(wanted), free_bytes(work)
+    if needed and needed + _MARGIN > free:
+        found.append(SpaceShort(str(work.home.quarantine), needed=needed + _MARGIN, free=free))
+    return found
+
+
+def free_bytes(work: Workplace) -> int:
+    """Return the bytes free where the quarantine and the store are."""
+    return shutil.disk_usage(work.home.quarantine).free
+
+
+def room(work: Workplace, bundle: Bundle) -> Path:
+    """Return the bundle's folder in quarantine, whether it is there or not."""
+    return work.home.quarantine / bundle.digest

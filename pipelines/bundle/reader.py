@@ -1,0 +1,397 @@
+"""Finds the volumes of a bundle below the folders that a person named, and reads what is small in them.
+
+Nothing is ever written, no link is followed, nothing but plain files and folders is opened, and every read has a
+cap. What is found here is not trusted: `signing.trust` says whether the documents may be believed, `interpret`
+whether they fit together, `pipelines.bundle.checks` whether the volumes hold what the documents promise.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pipelines.bundle import documents, tables
+from pipelines.bundle.documents import Export, Release, Sized
+from pipelines.bundle.errors import (
+    BundlesMixed,
+    FilesDamaged,
+    MalformedBundle,
+    MediumUnreadable,
+    NotABundle,
+    PlanUntrusted,
+)
+from pipelines.bundle.tables import Chunk, Label, Plan
+from registry.manifests import MAX_BYTES as MAX_MANIFEST
+from registry.manifests import Manifest
+from registry.manifests import decode as decode_manifest
+from signing.canonical import NotCanonical, parse, pretty_bytes
+from signing.digests import sha256_hex
+from signing.envelope import MAX_SIGNATURE_FILE, Envelope, SignatureUncheckable, SignatureWrong, verify
+from signing.folder import read_inside
+from signing.keys import public_key_from_json
+from signing.refusals import MetadataTampered, TrustFileMissing
+
+LABEL, SUMS, README, TABLE = "volume.json", "SHA256SUMS", "README.txt", "chunks.jsonl"
+PLAN, PLAN_SIGNATURE = "plan.json", "plan.sig.json"
+OWN_FILES = (LABEL, SUMS)  # the only small files that differ from volume to volume
+MAX_ENTRIES = 3_000_000  # files and folders of one volume that are listed
+MAX_SMALL = 512 << 20  # bytes of all small files of one volume together
+_MAX_README = 64 << 10
+_CAPS: Mapping[str, int] = {
+    LABEL: 4096,
+    SUMS: tables.MAX_SUMS,
+    README: _MAX_README,
+    TABLE: tables.MAX_TABLE,
+    PLAN: tables.MAX_PLAN,
+    PLAN_SIGNATURE: MAX_SIGNATURE_FILE,
+}
+
+
+@dataclass(frozen=True)
+class VolumeFolder:
+    """One volume as it lies on a medium."""
+
+    path: Path
+    label: Label
+    files: Mapping[str, int]  # relative path to bytes, plain files only
+    strange: tuple[str, ...]  # links, devices and the like
+
+    @property
+    def name(self) -> str:
+        """What to call it in a refusal."""
+        return f"volume {self.label.index}"
+
+    def small(self) -> Iterator[str]:
+        """Yield the paths of everything that is no chunk."""
+        yield from (path for path in sorted(self.files) if not path.startswith("chunks/"))
+
+    def read(self, path: str) -> bytes:
+        """Return a small file. Raises `FilesDamaged`, naming volume and path."""
+        try:
+            return read_inside(self.path, path, max_bytes=_CAPS.get(path, MAX_MANIFEST))
+        except TrustFileMissing as exc:
+            raise FilesDamaged([f"{self.name}, {path}: {exc.problem}"]) from exc
+        except MetadataTampered as exc:
+            raise FilesDamaged([f"{self.name}, {path}: {exc.problem}"]) from exc
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The documents of a bundle, fitted together. Whether they may be believed is not said here."""
+
+    export: Export
+    digest: str  # of the export document
+    releases: tuple[Release, ...]
+    manifests: Mapping[str, Manifest]  # by digest
+    table: Mapping[str, Sequence[Chunk]]  # blob to its chunks, in order
+    plan: Plan
+    small: Mapping[str, bytes]  # path to bytes of everything that is no chunk, of the first volume
+
+    @cached_property
+    def chunk_sizes(self) -> dict[str, int]:
+        """Chunk to bytes."""
+        return {chunk.chunk: chunk.size for chunks in self.table.values() for chunk in chunks}
+
+    @cached_property
+    def volume_of(self) -> dict[str, int]:
+        """Chunk to the volume that holds it."""
+        return {chunk: volume.index for volume in self.plan.volumes for chunk in volume.chunks}
+
+    def document(self, digest: str) -> bytes:
+        """Return a document of `documents/`."""
+        return self.small[document_path(digest)]
+
+
+def document_path(digest: str) -> str:
+    """Return where a small document lies."""
+    return f"documents/{digest}.json"
+
+
+def statement_paths(digest: str) -> tuple[str, str]:
+    """Return where a statement and its signature lie."""
+    return f"statements/{digest}.json", f"statements/{digest}.sig.json"
+
+
+def gather(dirs: Sequence[Path]) -> list[VolumeFolder]:
+    """Return the volumes of the one bundle that lies in or below these folders, by index.
+
+    A volume given twice is taken once, from the folder that was found first.
+
+    Raises:
+        NotABundle: nothing there. BundlesMixed: volumes of several bundles.
+        MalformedBundle, FormatTooNew, FilesDamaged: a volume.json that is not one.
+        MediumUnreadable: the file system says no.
+    """
+    found = [_open_volume(path) for path in _candidates(dirs)]
+    if not found:
+        raise NotABundle([str(path) for path in dirs])
+    kinds = {(volume.label.bundle, volume.label.plan, volume.label.of) for volume in found}
+    if len(kinds) > 1:
+        raise BundlesMixed(
+            sorted(f"{v.path} (bundle {v.label.bundle}, plan {v.label.plan[:12]})" for v in found)
+        )
+    first: dict[int, VolumeFolder] = {}
+    for volume in found:
+        first.setdefault(volume.label.index, volume)
+    return [first[index] for index in sorted(first)]
+
+
+def _candidates(dirs: Sequence[Path]) -> list[Path]:
+    """Folders with a volume.json: the named ones, those in them, and those in their `volume-*` folders."""
+    found: dict[str, Path] = {}
+    for place in dirs:
+        top = Path(os.path.realpath(place))
+        if not top.is_dir():
+            raise NotABundle([str(place)], "not a folder")
+        level = [top] if _has_label(top) else [child for child in _folders(top) if _has_label(child)]
+        if not level:
+            holders = [child for child in _folders(top) if child.name.startswith("volume-")]
+            level = [child for holder in holders for child in _folders(holder) if _has_label(child)]
+        found.update((str(path), path) for path in level)
+    return list(found.values())
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError as exc:
+        raise MediumUnreadable(str(path), exc.strerror or "cannot be listed") from exc
+
+
+def _has_label(folder: Path) -> bool:
+    return os.path.lexists(folder / LABEL)
+
+
+def _open_volume(path: Path) -> VolumeFolder:
+    files, strange = _listing(path)
+    blank = VolumeFolder(path, Label("", 1, 1, ""), files, strange)
+    try:
+        data = blank.read(LABEL)
+    except FilesDamaged as exc:
+        raise FilesDamaged([f"{path / LABEL}: not a plain readable file of this format"]) from exc
+    return VolumeFolder(path, tables.decode_label(data, at=str(path / LABEL)), files, strange)
+
+
+def _listing(top: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    files: dict[str, int] = {}
+    strange: list[str] = []
+    todo, seen = [(top, "")], 0
+    while todo:
+        folder, prefix = todo.pop()
+        children = 0
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    seen, children = seen + 1, children + 1
+                    if seen > MAX_ENTRIES:
+                        raise MalformedBundle(f"more than {MAX_ENTRIES} files", at=str(top))
+                    relative = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+                    info = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(info.st_mode):
+                        todo.append((Path(entry.path), relative + "/"))
+                    elif stat.S_ISREG(info.st_mode):
+                        files[relative] = info.st_size
+                    else:
+                        strange.append(relative)
+        except OSError as exc:
+            raise MediumUnreadable(str(folder), exc.strerror or "cannot be listed") from exc
+        if not children and prefix:
+            strange.append(prefix)  # the writer leaves no empty folder
+    return files, tuple(sorted(strange))
+
+
+@dataclass(frozen=True)
+class SmallFiles:
+    """What was read of the small files: the first volume's bytes, and each volume's list of what it holds."""
+
+    bytes: Mapping[str, bytes]
+    listed: Mapping[int, frozenset[str]]  # volume to the paths in its SHA256SUMS
+
+
+def read_small(volumes: Sequence[VolumeFolder]) -> SmallFiles:
+    """Read every small file of every volume, hold it against the list beside it, and keep the first volume's.
+
+    The small files must be the same on every volume. Files that no list names are the business of `checks`.
+
+    Raises:
+        FilesDamaged: every small file that is missing, differs or cannot be read, with its volume.
+    """
+    problems: list[str] = []
+    first: dict[str, bytes] = {}
+    listed: dict[int, frozenset[str]] = {}
+    for volume in volumes:
+        if sum(volume.files[path] for path in volume.small()) > MAX_SMALL:
+            raise MalformedBundle(f"more than {MAX_SMALL} bytes of documents", at=volume.name)
+        held, listed[volume.label.index] = _checked(volume, problems)
+        if volume is volumes[0]:
+            first = held
+        else:
+            problems += _differences(first, held, volume, volumes[0])
+    if problems:
+        raise FilesDamaged(problems)
+    return SmallFiles(first, listed)
+
+
+def _checked(volume: VolumeFolder, problems: list[str]) -> tuple[dict[str, bytes], frozenset[str]]:
+    """Return the volume's small files and its whole list; add to `problems` what is not as the list says."""
+    try:
+        sums = tables.decode_sums(volume.read(SUMS), at=f"{volume.name}, {SUMS}")
+    except FilesDamaged as exc:
+        problems += exc.problems
+        return {}, frozenset()
+    held: dict[str, bytes] = {}
+    for path, expected in sums.items():
+        if path.startswith("chunks/"):
+            if path != tables.chunk_path(expected):
+                problems.append(f"{volume.name}, {SUMS}: {path} is not the name of {expected[:12]}")
+            continue
+        try:
+            data = volume.read(path)
+        except FilesDamaged as exc:
+            problems += exc.problems
+            continue
+        if sha256_hex(data) != expected:
+            problems.append(f"{volume.name}, {path}: not the bytes that {SUMS} lists")
+        held[path] = data
+    return held, frozenset(sums)
+
+
+def _differences(
+    first: Mapping[str, bytes], held: Mapping[str, bytes], volume: VolumeFolder, other: VolumeFolder
+) -> list[str]:
+    return [
+        f"{volume.name}, {path}: not the same as on {other.name}"
+        for path in sorted(set(first) | set(held))
+        if path not in OWN_FILES and first.get(path) != held.get(path)
+    ]
+
+
+def interpret(small: Mapping[str, bytes], export_path: str) -> Bundle:
+    """Fit the documents together: everything that the export document pins must be there, byte for byte.
+
+    Args:
+        small: of `read_small`.
+        export_path: which of them is the export document.
+
+    Raises:
+        MalformedBundle, FormatTooNew, EncodingUnknown, PlanUntrusted: naming document and field.
+        MalformedManifest: a version's manifest is not one.
+    """
+    data = _part(small, export_path)
+    export = documents.decode_export(data, at=export_path)
+    digest = sha256_hex(data)
+    releases = tuple(_release(small, shipped.path, shipped.sha256) for shipped in export.releases)
+    for document in export.documents:
+        _pinned(small, document_path(document.digest), document.digest, size=document.size)
+    for statement in export.statements:
+        payload, signature = statement_paths(statement.digest)
+        _pinned(small, payload, statement.digest)
+        _pinned(small, signature, statement.signature)
+    table = tables.decode_chunks(_pinned(small, TABLE, export.chunks.sha256, size=export.chunks.size), export)
+    sizes = {chunk.chunk: chunk.size for chunks in table.values() for chunk in chunks}
+    plan = _plan(small, export, digest, sizes)
+    manifests = {release.digest: _manifest(small, release, export) for release in releases}
+    return Bundle(export, digest, releases, manifests, table, plan, small)
+
+
+def _part(small: Mapping[str, bytes], path: str) -> bytes:
+    if path not in small:
+        raise MalformedBundle("missing from the bundle", at=path)
+    return small[path]
+
+
+def _pinned(small: Mapping[str, bytes], path: str, sha256: str, *, size: int | None = None) -> bytes:
+    data = _part(small, path)
+    if sha256_hex(data) != sha256:
+        raise MalformedBundle(f"is not the file {sha256[:12]} that the export document names", at=path)
+    if size is not None and len(data) != size:
+        raise MalformedBundle(f"the export document says {size} bytes", at=path)
+    return data
+
+
+def _release(small: Mapping[str, bytes], path: str, sha256: str) -> Release:
+    release = documents.decode_release(_pinned(small, path, sha256), at=path)
+    if release.path != path:
+        raise MalformedBundle(f"says that it is {release.path}", at=path)
+    return release
+
+
+def _manifest(small: Mapping[str, bytes], release: Release, export: Export) -> Manifest:
+    """The manifest of a release, with every file of it carried or assumed, and its ModelPack form beside it."""
+    shipped = {document.digest for document in export.documents}
+    wanted = [release.digest, release.modelpack, *([release.contract] if release.contract else [])]
+    for digest in wanted:
+        if digest not in shipped:
+            raise MalformedBundle(
+                f"names document {digest[:12]}, which the export does not ship", at=release.path
+            )
+    manifest = decode_manifest(small[document_path(release.digest)])
+    if manifest.model != release.model:
+        raise MalformedBundle(f"its manifest is of {manifest.model}", at=release.path)
+    config = modelpack_config(small[document_path(release.modelpack)], at=release.path)
+    if config not in shipped:
+        raise MalformedBundle(f"its ModelPack configuration {config[:12]} is not shipped", at=release.path)
+    known = {blob.sha256: blob.size for blob in (*export.blobs, *export.assumed)}
+    for number, entry in enumerate(manifest.files):
+        if known.get(entry.sha256) != entry.size:
+            raise MalformedBundle(
+                f"{entry.path} ({entry.sha256[:12]}, {entry.size} bytes) is neither carried nor assumed",
+                at=f"{release.path}, manifest.files[{number}]",
+            )
+    return manifest
+
+
+def modelpack_config(data: bytes, *, at: str) -> str:
+    """Return the SHA-256 of the configuration that a ModelPack manifest names. Raises `MalformedBundle`."""
+    try:
+        value = parse(data, max_bytes=MAX_MANIFEST, at=f"{at}, modelpack")
+    except NotCanonical as exc:
+        raise MalformedBundle(exc.problem, at=exc.at) from exc
+    config = value.get("config") if isinstance(value, dict) else None
+    digest = config.get("digest") if isinstance(config, dict) else None
+    if not isinstance(digest, str) or not digest.startswith("sha256:"):
+        raise MalformedBundle("no configuration digest", at=f"{at}, modelpack.config.digest")
+    return digest.removeprefix("sha256:")
+
+
+def _plan(small: Mapping[str, bytes], export: Export, digest: str, sizes: Mapping[str, int]) -> Plan:
+    data = _part(small, PLAN)
+    key = public_key_from_json(pretty_bytes(dict(export.packer)))
+    try:
+        envelope = Envelope.from_json(_part(small, PLAN_SIGNATURE), at=PLAN_SIGNATURE)
+        verify(data, envelope, {key.keyid: key}, payload_type=tables.PLAN_TYPE)
+    except NotCanonical as exc:
+        raise MalformedBundle(exc.problem, at=exc.at) from exc
+    except (SignatureWrong, SignatureUncheckable) as exc:
+        raise PlanUntrusted(str(exc)) from exc
+    plan = tables.decode_plan(data, sizes=sizes)
+    if plan.bundle != export.bundle or plan.export != digest:
+        raise MalformedBundle(f"is the plan of bundle {plan.bundle}", at=PLAN)
+    _pinned(small, README, plan.readme)
+    return plan
+
+
+def declared(bundle: Bundle) -> set[str]:
+    """Return the path of every small file that the bundle's documents account for, trust metadata apart."""
+    export = bundle.export
+    paths = {*OWN_FILES, README, TABLE, PLAN, PLAN_SIGNATURE, export.path}
+    paths.update(release.path for release in export.releases)
+    paths.update(document_path(document.digest) for document in export.documents)
+    for statement in export.statements:
+        paths.update(statement_paths(statement.digest))
+    return paths
+
+
+def blob_sizes(bundle: Bundle) -> dict[str, Sized]:
+    """Return every blob that the bundle's items need, by name."""
+    return {blob.sha256: blob for blob in (*bundle.export.blobs, *bundle.export.assumed)}
+
+
+def releases_checked(bundle: Bundle, trusted: Mapping[str, bytes]) -> None:
+    """Raise `MalformedBundle` unless the release documents here are the ones that the trust walk vouched for."""
+    for release in bundle.releases:
+        if trusted.get(release.path) != bundle.small[release.path]:
+            raise MalformedBundle("not the document that the catalogue signs for", at=release.path)

@@ -1,0 +1,179 @@
+"""An origin, a site and a courier, made as the commands make them; for the tests of what crosses the gap."""
+
+import hashlib
+import json
+import shutil
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from securesystemslib.signer import Signer
+
+from pipelines import enrol, receipts
+from pipelines.bundle import tables
+from pipelines.intake.folder import add_folder
+from pipelines.receive import Imported, import_bundle
+from pipelines.ship import Shipped, create_bundle
+from pipelines.workplace import Workplace
+from registry.entities import Document, Version
+from registry.home import Home
+from registry.names import Ref
+from signing.keys import public_key_json
+from signing.repository import TrustRepository
+from tests import world
+from tidegate import founding, keyring
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+SITE = "lab"
+
+
+def weights(seed: int, size: int) -> bytes:
+    """A small valid safetensors file of about `size` bytes, other bytes for every seed."""
+    data = hashlib.shake_256(b"%d" % seed).digest(size - size % 4)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [len(data) // 4], "data_offsets": [0, len(data)]}})
+    header += " " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header.encode() + data
+
+
+def model_files(seed: int = 1, size: int = 4096) -> dict[str, bytes]:
+    """A model as it is published: weights, configuration, licence."""
+    return {
+        "config.json": b'{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}',
+        "model.safetensors": weights(seed, size),
+        "tokenizer.json": json.dumps({"version": "1.0", "seed": seed}).encode(),
+        "LICENSE": b"Apache License\nVersion 2.0, January 2004\n",
+    }
+
+
+@dataclass
+class World:
+    """Two homes and the officer who holds the origin's keys."""
+
+    base: Path
+    origin: Home
+    site: Home
+    officer: list[Signer]
+    now: datetime = NOON
+    shipped: list[Shipped] = field(default_factory=list)
+
+    @contextmanager
+    def at(self, home: Home) -> Iterator[Workplace]:
+        """A minute later, at one of the homes."""
+        self.now += timedelta(minutes=1)
+        with world.at_work(home, actor="ines", now=self.now) as work:
+            yield work
+
+    def add(self, name: str, files: Mapping[str, bytes]) -> Version:
+        """Take a folder in at the origin."""
+        folder = self.base / f"source-{name.replace('/', '-')}-{len(list(self.base.iterdir()))}"
+        for path, data in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+        with self.at(self.origin) as work:
+            return add_folder(work, name, folder).version
+
+    def ship(self, *refs: str, out: str = "medium", **options: object) -> Path:
+        """Pack versions for the site; returns the destination folder."""
+        destination = self.base / out
+        with self.at(self.origin) as work:
+            options.setdefault("signers", self.officer)
+            done = create_bundle(
+                work,
+                site=SITE,
+                refs=[Ref.parse(ref) for ref in refs],
+                out=destination,
+                **options,  # type: ignore[arg-type]
+            )
+        self.shipped.append(done)
+        return destination
+
+    def receive(self, *dirs: Path, **options: object) -> Imported:
+        """Import at the site."""
+        with self.at(self.site) as work:
+            return import_bundle(work, list(dirs), **options)  # type: ignore[arg-type]
+
+    def acknowledge(self, receipt: Path) -> receipts.Acknowledged:
+        """Take the receipt in at the origin."""
+        with self.at(self.origin) as work:
+            return receipts.acknowledge(work, receipt)
+
+    def again(self, name: str) -> "World":
+        """The same world with a copy of the site, so that every attempt starts at the same point."""
+        copy = self.base / name
+        shutil.copytree(self.site.path, copy)
+        database = self.site.database.replace(str(self.site.path), str(copy))
+        return replace(self, site=replace(self.site, path=copy, database=database), shipped=[])
+
+
+def make_world(base: Path) -> World:
+    """An origin, and a site that it ships to and that is enrolled with it."""
+    base.mkdir(parents=True, exist_ok=True)
+    origin = world.new_home(base / "origin", name="harbour", roles=("origin",), now=NOON)
+    site = world.new_home(base / "site", name=SITE, roles=("site",), now=NOON)
+    officer = keyring.role_signers(origin, named=(), passphrase=lambda _uri: world.PASSPHRASE)
+    made = World(base, origin, site, officer)
+    identity = public_key_json(keyring.station_signer(site))
+    with made.at(origin) as work:
+        enrol.add_site(
+            work,
+            SITE,
+            identity,
+            publish=lambda: founding.add_site(origin, SITE, signers=officer, now=made.now),
+        )
+        root = TrustRepository(origin.trust).load().roots[0]
+    with made.at(site) as work:
+        enrol.enrol(work, root, hashlib.sha256(root).hexdigest())
+    return made
+
+
+def state_of(home: Home) -> dict[str, object]:
+    """What can be seen of a home: versions, documents, evidence, blobs; without moments and counters."""
+    with (
+        world.at_work(home, actor="auditor", now=NOON + timedelta(days=9)) as work,
+        work.store.view() as view,
+    ):
+        return {
+            "versions": [(v.model, v.ordinal, v.digest, v.modelpack) for v in view.versions()],
+            "scans": [
+                (r.version, r.outcome) for v in view.versions() for r in view.reports(v.digest, "scan")
+            ],
+            "claims": [(c.version, c.statement) for v in view.versions() for c in view.claims(v.digest)],
+            "withdrawals": [w.version for w in view.withdrawals()],
+            "imports": [(i.sequence, i.digest) for i in view.imports()],
+            "blobs": sorted(work.blobs.held()),
+            "quarantine": sorted(path.name for path in home.quarantine.iterdir()),
+        }
+
+
+def tree_of(folder: Path) -> dict[str, tuple[int, int, str]]:
+    """Every file below a folder with size, time of change and digest."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_size,
+            path.stat().st_mtime_ns,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def small_chunks(monkeypatch: object, size: int) -> None:
+    """Cut chunks smaller than 64 MiB, so that several volumes take kilobytes."""
+    set_attribute: Callable[..., None] = monkeypatch.setattr  # type: ignore[attr-defined]
+    set_attribute(tables, "CHUNK", size)
+
+
+def document_row(body: bytes, *, kind: str, name: str) -> Document:
+    """A document as it would be recorded."""
+    return Document(
+        digest=hashlib.sha256(body).hexdigest(),
+        kind=kind,
+        name=name,
+        body=body.decode(),
+        added_at="2026-11-20T12:00:00Z",
+        added_by="ines",
+    )
