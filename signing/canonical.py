@@ -57,7 +57,9 @@ def parse(data: bytes, *, max_bytes: int, at: str = "document") -> Any:
     if len(data) > max_bytes:
         raise NotCanonical(f"{len(data)} bytes; at most {max_bytes} are read", at=at)
     try:
-        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        # decoded here: given bytes, json.loads also takes UTF-16, UTF-32 and UTF-8 with half surrogates
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except NotCanonical as exc:
         raise NotCanonical(exc.problem, at=at) from exc
     except (ValueError, RecursionError) as exc:
@@ -130,8 +132,7 @@ def _check(value: Any, *, at: str, depth: int) -> None:
         if abs(value) > MAX_INTEGER:
             raise NotCanonical("an integer beyond 2^53-1", at=at)
     elif isinstance(value, str):
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise NotCanonical("half of a surrogate pair", at=at)
+        _check_text(value, at=at)
     elif isinstance(value, list):
         for number, item in enumerate(value):
             _check(item, at=f"{at}[{number}]", depth=depth + 1)
@@ -142,3 +143,8 @@ def _check(value: Any, *, at: str, depth: int) -> None:
             _check(item, at=f"{at}.{key}", depth=depth + 1)
     else:
         raise NotCanonical(f"a {type(value).__name__} has no canonical form", at=at)
+
+
+def _check_text(text: str, *, at: str) -> None:
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise NotCanonical("half of a surrogate pair", at=at)

@@ -28,9 +28,12 @@ def rfc3339(moment: datetime) -> str:
 def from_rfc3339(text: str) -> datetime:
     """Return the aware moment. Raises `TimeUnreadable` for any other spelling."""
     try:
-        return datetime.strptime(text, FORM).replace(tzinfo=UTC)
+        moment = datetime.strptime(text, FORM).replace(tzinfo=UTC)
     except (ValueError, TypeError) as exc:
         raise TimeUnreadable(str(text)) from exc
+    if moment.strftime(FORM) != text:  # strptime also takes `2026-1-2T3:4:5Z` and digits of other scripts
+        raise TimeUnreadable(text)
+    return moment
 
 
 def whole_second(moment: datetime) -> datetime:
