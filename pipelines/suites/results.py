@@ -148,7 +148,6 @@ _TYPES: dict[str, Any] = {
 def _attempt(line: bytes, number: int) -> Attempt:
     at = f"results line {number}"
     value = parse(line, max_bytes=MAX_LINE, at=at)
-    canonical_bytes(value)  # what has no canonical form could not stand in a report either
     if not isinstance(value, dict) or set(value) != {field.name for field in fields(Attempt)}:
         raise NotCanonical("not the fields of a result", at=at)
     for name, kind in _TYPES.items():
@@ -157,6 +156,7 @@ def _attempt(line: bytes, number: int) -> Attempt:
     for name in ("reasons", "calls"):
         if not isinstance(value[name], list) or not all(isinstance(item, str) for item in value[name]):
             raise NotCanonical("not a list of texts", at=f"{at}: {name}")
+    canonical_bytes(value)  # what has no canonical form could not stand in a report either
     if value["outcome"] not in OUTCOMES or (value["outcome"] == "passed") == bool(value["reasons"]):
         raise NotCanonical("the outcome and its reasons contradict each other", at=f"{at}: outcome")
     if (value["outcome"] == "trouble") != (value["trouble"] is not None):
