@@ -138,8 +138,7 @@ def _check(value: Any, *, at: str, depth: int) -> None:
             _check(item, at=f"{at}[{number}]", depth=depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str) or not key.isascii():
-                raise NotCanonical(f"the key {key!r} is not ASCII text", at=at)
+            _check_key(key, at=at)
             _check(item, at=f"{at}.{key}", depth=depth + 1)
     else:
         raise NotCanonical(f"a {type(value).__name__} has no canonical form", at=at)
@@ -148,3 +147,8 @@ def _check(value: Any, *, at: str, depth: int) -> None:
 def _check_text(text: str, *, at: str) -> None:
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise NotCanonical("half of a surrogate pair", at=at)
+
+
+def _check_key(key: object, *, at: str) -> None:
+    if not isinstance(key, str) or not key.isascii():
+        raise NotCanonical(f"the key {key!r} is not ASCII text", at=at)
