@@ -4,7 +4,8 @@ Also the CNCF ModelPack manifest of the same files, so that OCI tools read the s
 Sources: DESIGN section 5; modelpack/model-spec `docs/spec.md`.
 """
 
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -164,13 +165,31 @@ def _files(raw: Any) -> tuple[FileEntry, ...]:
             raise MalformedManifest(
                 "files are not in order of their paths, or one stands twice", at=f"{at}.path"
             )
-        other = folded.setdefault(path.casefold(), path)
+        other = folded.setdefault(_folded(path), path)
         if other != path:
             raise MalformedManifest(
-                f"{path!r} and {other!r} are one file where case does not count", at=f"{at}.path"
+                f"{path!r} and {other!r} are one file where case or accents are stored otherwise",
+                at=f"{at}.path",
             )
         entries.append(FileEntry(path, entry["size"], entry["sha256"]))
+    for number, held in enumerate(entries):
+        if under := next((folder for folder in _folders(_folded(held.path)) if folder in folded), None):
+            raise MalformedManifest(
+                f"{held.path!r} needs a folder where {folded[under]!r} is a file",
+                at=f"$.files[{number}].path",
+            )
     return tuple(entries)
+
+
+def _folded(path: str) -> str:
+    """The path as a file system sees it that ignores case and stores accents in one way."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def _folders(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def _licence(raw: Any) -> Licence:
