@@ -54,8 +54,7 @@ _TAIL = """\
 {{- '<|im_end|>\\n' -}}
 {%- endif -%}
 {%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
-"""
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""  # no newline at the end: engines drop it, and digests would differ
 
 HERMES = (
     _HEAD
