@@ -156,11 +156,13 @@ def load(path: Path) -> Home:
             str(path / SETTINGS), f"format is {raw.get('format')!r}; this release reads {FORMAT}"
         )
     roles = raw.get("roles")
-    if not isinstance(roles, list) or not roles or not set(roles) <= set(ROLES):
+    if not isinstance(roles, list) or not roles or any(role not in ROLES for role in roles):
         raise HomeUnusable(str(path / SETTINGS), f"roles must be some of {', '.join(ROLES)}")
     if raw.get("profile") not in PROFILES:
         raise HomeUnusable(str(path / SETTINGS), f"profile must be one of {', '.join(PROFILES)}")
     if not isinstance(raw.get("name"), str):
         raise HomeUnusable(str(path / SETTINGS), "name must be a text")
     database = raw.get("database", f"sqlite:///{path / 'registry.db'}")
-    return Home(path, word("home", raw["name"]), tuple(roles), str(database), raw["profile"])
+    if not isinstance(database, str):
+        raise HomeUnusable(str(path / SETTINGS), "database must be an address")
+    return Home(path, word("home", raw["name"]), tuple(roles), database, raw["profile"])

@@ -30,6 +30,7 @@ READS_JSON = {
     "tidegate/cli/models.py": "own rows",
     "tidegate/cli/people.py": "own rows",
     "tidegate/cli/pins.py": "own rows, and the approval written a line above",
+    "tidegate/cli/suites.py": "own rows",
     "tidegate/cli/trust.py": "own trust metadata, verified when it was enrolled or published",
 }
 
