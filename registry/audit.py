@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from signing.canonical import canonical_bytes, parse_canonical
+from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 
 LEAF_FORMAT = "tidegate-event/1"
 MAX_LEAF_BYTES = 1 << 20
@@ -72,6 +72,8 @@ def leaf_bytes(entry: Entry) -> bytes:
 def read_leaf(data: bytes) -> Entry:
     """Read a leaf again. Raises `NotCanonical` for bytes that are not a leaf in canonical form."""
     raw = parse_canonical(data, max_bytes=MAX_LEAF_BYTES, at="event")
+    if not _is_leaf(raw):
+        raise NotCanonical(f"not an event of format {LEAF_FORMAT}", at="event")
     return Entry(
         position=raw["position"],
         kind=raw["kind"],
@@ -80,6 +82,28 @@ def read_leaf(data: bytes) -> Entry:
         actor=raw["actor"],
         rows=tuple((item["table"], item["row"]) for item in raw["rows"]),
         note=raw["note"],
+    )
+
+
+def _is_leaf(raw: Any) -> bool:
+    return (
+        isinstance(raw, dict)
+        and set(raw) == {"format", "position", "kind", "subject", "at", "actor", "rows", "note"}
+        and raw["format"] == LEAF_FORMAT
+        and type(raw["position"]) is int
+        and all(isinstance(raw[field], str) for field in ("kind", "subject", "at", "actor"))
+        and isinstance(raw["note"], dict)
+        and isinstance(raw["rows"], list)
+        and all(_is_row(item) for item in raw["rows"])
+    )
+
+
+def _is_row(item: Any) -> bool:
+    return (
+        isinstance(item, dict)
+        and set(item) == {"table", "row"}
+        and isinstance(item["table"], str)
+        and isinstance(item["row"], dict)
     )
 
 
@@ -122,8 +146,12 @@ def _differences(label: str, rows: Counter[bytes], problem: str) -> Iterator[Dif
 
 
 def misplaced(leaves: Sequence[tuple[int, bytes]]) -> int | None:
-    """Return the first position where the log has a gap, or a leaf that says another position than its own."""
+    """Return the first position where the log has a gap, a leaf of another position, or bytes that are no leaf."""
     for expected, (position, data) in enumerate(leaves):
-        if position != expected or read_leaf(data).position != expected:
+        try:
+            said = read_leaf(data).position
+        except NotCanonical:
+            return expected
+        if position != expected or said != expected:
             return expected
     return None

@@ -15,7 +15,7 @@ def verify(store: Store, home: Home) -> list[str]:
         leaves, heads = view.leaves(), {head.size: head for head in view.checkpoints()}
         gap = audit.misplaced(leaves)
         if gap is not None:
-            return [f"event {gap} is missing or out of place"]
+            return [f"event {gap} is missing, out of place or unreadable"]
         problems: list[str] = []
         frontier, key = Frontier(), log_verifier_key(home)
         for position, data in leaves:

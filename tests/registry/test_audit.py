@@ -1,0 +1,115 @@
+"""The log's leaves, and its replay against the tables."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from registry import audit
+from registry.audit import Entry, EventKind, compare, leaf_bytes, misplaced, read_leaf
+from signing.canonical import NotCanonical
+
+PIN_1 = {"tier": "team", "version": "1" * 64, "position": 1}
+PIN_2 = {"tier": "team", "version": "2" * 64, "position": 2}
+ALICE = {"name": "alice", "active": True}
+
+
+def entry(position: int, *rows: tuple[str, dict[str, Any]]) -> Entry:
+    return Entry(position, EventKind.PROMOTED.value, "team", "2026-11-20T12:00:00Z", "ines", rows, {})
+
+
+LOG = [entry(0), entry(1, ("pin", PIN_1), ("person", ALICE)), entry(2, ("pin", PIN_2))]
+TABLES = {"pin": [PIN_1, PIN_2], "person": [ALICE]}
+
+
+def found(tables: dict[str, list[dict[str, Any]]], log: list[Entry] = LOG) -> list[tuple[str, str]]:
+    return [(difference.table, difference.problem) for difference in compare(log, tables)]
+
+
+def test_a_leaf_is_read_as_it_was_written() -> None:
+    assert LOG == [read_leaf(leaf_bytes(item)) for item in LOG]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"position": 7}, {"kind": "other"}, {"subject": "org"}, {"at": "2027-01-01T00:00:00Z"}, {"actor": "mallory"},
+     {"rows": (("pin", PIN_2),)}, {"note": {"reason": "none"}}],
+)  # fmt: skip
+def test_every_field_is_part_of_the_leaf(change: dict[str, Any]) -> None:
+    assert leaf_bytes(LOG[1]) != leaf_bytes(dataclasses.replace(LOG[1], **change))
+
+
+def test_when_the_tables_say_what_the_log_says_nothing_is_found() -> None:
+    assert [] == found(TABLES)
+    assert [] == found({"pin": [PIN_2, PIN_1], "person": [ALICE], "site": []})
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ({**TABLES, "pin": [PIN_1]}, [("pin", "missing from the table")]),
+        ({**TABLES, "pin": [PIN_1, PIN_2, PIN_2]}, [("pin", "not in the log")]),
+        ({**TABLES, "pin": [PIN_1, {**PIN_2, "version": "9" * 64}]},
+         [("pin", "not in the log"), ("pin", "missing from the table")]),
+        ({**TABLES, "person": []}, [("person", "missing from the table")]),
+        ({"pin": [PIN_1, PIN_2]}, [("person", "missing from the table")]),
+        ({**TABLES, "withdrawal": [{"version": "1" * 64}]}, [("withdrawal", "not in the log")]),
+        ({**TABLES, "person": [{**ALICE, "active": 1}]},
+         [("person", "not in the log"), ("person", "missing from the table")]),
+    ],
+)  # fmt: skip
+def test_a_row_edited_added_or_removed_behind_the_logs_back_is_found(
+    tables: dict[str, list[dict[str, Any]]], expected: list[tuple[str, str]]
+) -> None:
+    assert expected == found(tables)
+
+
+def test_two_equal_rows_are_two() -> None:
+    twice = [entry(0, ("pin", PIN_1)), entry(1, ("pin", PIN_1))]
+    assert [] == found({"pin": [PIN_1, PIN_1]}, twice)
+    assert [("pin", "missing from the table")] == found({"pin": [PIN_1]}, twice)
+
+
+def test_a_difference_names_the_row() -> None:
+    (difference,) = compare(LOG, {**TABLES, "pin": [PIN_1]})
+    assert f"pin: a row is missing from the table: position=2, tier=team, version={'2' * 24}" == str(
+        difference
+    )
+
+
+@pytest.mark.parametrize(
+    ("positions", "said", "expected"),
+    [
+        ([0, 1, 2], [0, 1, 2], None),
+        ([], [], None),
+        ([0, 2], [0, 2], 1),
+        ([1, 2], [1, 2], 0),
+        ([0, 1, 1], [0, 1, 1], 2),
+        ([0, 1, 2], [0, 2, 1], 1),  # two leaves changed places, the column did not
+    ],
+)
+def test_a_gap_or_a_leaf_out_of_place_is_found(
+    positions: list[int], said: list[int], expected: int | None
+) -> None:
+    leaves = [(column, leaf_bytes(entry(inside))) for column, inside in zip(positions, said, strict=True)]
+    assert expected == misplaced(leaves)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b"7", b'{"format":"tidegate-event/1"}', leaf_bytes(LOG[0]) + b" ",
+             leaf_bytes(LOG[1]).replace(b'"rows":[', b'"rows":[7,')]
+)  # fmt: skip
+def test_bytes_that_are_no_leaf_raise_only_our_error(data: bytes) -> None:
+    """An administrator may write anything into the column; `audit verify` must say so, not fall over."""
+    with pytest.raises(NotCanonical):
+        read_leaf(data)
+
+
+def test_a_leaf_that_cannot_be_read_is_found_where_it_stands() -> None:
+    leaves = [(number, leaf_bytes(entry(number))) for number in range(3)]
+    assert 1 == misplaced([leaves[0], (1, b"{}"), leaves[2]])
+
+
+def test_every_kind_of_event_has_words_of_its_own() -> None:
+    assert len(EventKind) == len({kind.value for kind in audit.EventKind})
+    assert all(kind.value == kind.value.lower() for kind in EventKind)

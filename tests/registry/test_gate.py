@@ -1,0 +1,160 @@
+"""The gate: green facts open it, and each check on its own closes it."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from registry.gate import ContractFact, Facts, GateClosed, ScanFact, SuiteFact, judge
+from registry.policy import DEFAULTS, Policy
+
+ORG = DEFAULTS[2]
+COMPATIBLE = ContractFact("compatible", (), (), ("c" * 64,))
+PASSED = SuiteFact(
+    "tool-basics", "5" * 64, "e" * 64, "PASSED", same_contract=True, same_profile=True, identity_proven=True
+)
+GREEN = Facts(
+    ref="qwen/qwen3-8b@2",
+    tier="org",
+    policy=ORG,
+    withdrawn=None,
+    brought_by="20261120-07",
+    verified_bundle=True,
+    taken_in_here=False,
+    age_days=3,
+    scan=ScanFact("5" * 64, "PASSED", ()),
+    licence="stated",
+    formats=("safetensors",),
+    size=10**9,
+    contract=COMPATIBLE,
+    way_back=COMPATIBLE,
+    suites=(PASSED,),
+    served_in=frozenset({"team"}),
+    approved_by=("alice", "bob"),
+    approvals_refused=(),
+    approval_evidence=("a" * 64, "b" * 64),
+    approvals_needed=2,
+    single_person=False,
+)
+CHECKS = [
+    "withdrawn", "trust", "freshness", "scan", "licence", "formats", "memory", "contract", "way back",
+    "suite tool-basics", "lower tier", "approvals",
+]  # fmt: skip
+
+
+def facts(**changes: Any) -> Facts:
+    return dataclasses.replace(GREEN, **changes)
+
+
+def rules(**changes: Any) -> Policy:
+    return dataclasses.replace(ORG, **changes)
+
+
+def suite(**changes: Any) -> tuple[SuiteFact]:
+    return (dataclasses.replace(PASSED, **changes),)
+
+
+def broken(verdict: str) -> ContractFact:
+    return ContractFact(verdict, ("search: `limit` is required now",), ("Set router 2 first.",), ("d" * 64,))
+
+
+def test_when_everything_holds_the_gate_is_open_and_says_why() -> None:
+    findings = judge(GREEN)
+    assert CHECKS == [finding.check for finding in findings]
+    assert [] == [finding for finding in findings if not finding.ok]
+    assert all(finding.message for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("check", "closed", "said"),
+    [
+        ("withdrawn", facts(withdrawn="leaks prompts"), "leaks prompts"),
+        ("trust", facts(verified_bundle=False), "nothing says where it came from"),
+        ("freshness", facts(age_days=91), "91 days old, 90 allowed"),
+        ("scan", facts(scan=None), "not scanned at this home"),
+        ("scan", facts(scan=ScanFact("5" * 64, "FAILED", ("a.pkl: pickle",))), "a.pkl: pickle"),
+        ("licence", facts(licence="not-stated"), "not stated"),
+        ("licence", facts(licence="not-readable"), "not readable"),
+        ("formats", facts(formats=()), "no weights"),
+        ("formats", facts(formats=("gguf", "onnx")), "onnx"),
+        ("memory", facts(policy=rules(max_bytes=10**9 - 1)), "1,000,000,000 bytes"),
+        ("contract", facts(contract=broken("incompatible")), "`limit` is required now"),
+        ("contract", facts(contract=broken("needs-router-update")), "needs-router-update"),
+        ("contract", facts(contract=broken("unknown")), "unknown"),
+        ("contract", facts(contract=broken("")), ""),
+        ("way back", facts(way_back=broken("incompatible")), "rollback would not be safe"),
+        ("way back", facts(way_back=broken("unknown")), "unknown"),
+        ("suite tool-basics", facts(suites=suite(suite=None)), "not held here"),
+        ("suite tool-basics", facts(suites=suite(report=None)), "has not been run"),
+        ("suite tool-basics", facts(suites=suite(same_contract=False)), "another tool contract"),
+        ("suite tool-basics", facts(suites=suite(same_profile=False)), "another engine profile"),
+        ("suite tool-basics", facts(suites=suite(outcome="FAILED", reasons=("7 of 9",))), "7 of 9"),
+        ("suite tool-basics", facts(suites=suite(outcome="INCONCLUSIVE")), "INCONCLUSIVE"),
+        ("suite tool-basics", facts(suites=suite(outcome="MISSING")), "MISSING"),
+        ("suite tool-basics", facts(suites=suite(identity_proven=False)), "did not prove which files"),
+        ("lower tier", facts(served_in=frozenset({"edge"})), "team has not served it"),
+        (
+            "approvals",
+            facts(approved_by=("alice",), approvals_refused=("bob: expired",)),
+            "not counted: bob: expired",
+        ),
+        ("approvals", facts(approved_by=()), "0 of 2"),
+    ],
+)
+def test_each_check_alone_closes_the_gate(check: str, closed: Facts, said: str) -> None:
+    against = [finding for finding in judge(closed) if not finding.ok]
+
+    assert [check] == [finding.check for finding in against]
+    assert said in against[0].message
+    assert "" != against[0].next_step
+    with pytest.raises(GateClosed, match="1 of 12 checks are against"):
+        raise GateClosed(closed.ref, closed.tier, judge(closed))
+
+
+def test_every_check_is_shown_also_when_the_first_one_is_against() -> None:
+    everything_wrong = facts(
+        withdrawn="x", verified_bundle=False, age_days=999, scan=None, licence="not-stated", formats=(),
+        policy=rules(max_bytes=1), contract=broken("unknown"), way_back=broken("unknown"), suites=suite(report=None),
+        served_in=frozenset(), approved_by=(),
+    )  # fmt: skip
+    findings = judge(everything_wrong)
+    assert CHECKS == [finding.check for finding in findings]
+    assert not any(finding.ok for finding in findings)
+
+
+@pytest.mark.parametrize(
+    "open_facts",
+    [
+        facts(verified_bundle=False, taken_in_here=True),
+        facts(age_days=None),
+        facts(age_days=90),
+        facts(age_days=999, policy=rules(fresh_days=None)),
+        facts(scan=ScanFact("5" * 64, "WARNED", ())),
+        facts(licence="not-stated", policy=rules(licence="any")),
+        facts(size=128, policy=rules(max_bytes=128)),
+        facts(way_back=None),
+        facts(policy=rules(served_first=None), served_in=frozenset()),
+        facts(suites=()),
+    ],
+)
+def test_what_the_policy_allows_does_not_close_it(open_facts: Facts) -> None:
+    assert [] == [finding for finding in judge(open_facts) if not finding.ok]
+
+
+def test_each_demanded_suite_answers_for_itself() -> None:
+    two = facts(suites=(PASSED, dataclasses.replace(PASSED, name="german", outcome="FAILED")))
+    assert {"suite tool-basics": True, "suite german": False} == {
+        finding.check: finding.ok for finding in judge(two) if finding.check.startswith("suite")
+    }
+
+
+def test_a_single_person_home_says_so() -> None:
+    alone = facts(single_person=True, approvals_needed=1, approved_by=("alice",))
+    assert "1 of 1 (single-person home): alice" == judge(alone)[-1].message
+
+
+def test_evidence_is_named_by_digest() -> None:
+    found = {finding.check: finding.evidence for finding in judge(GREEN)}
+    assert ("e" * 64,) == found["suite tool-basics"]
+    assert ("a" * 64, "b" * 64) == found["approvals"]
+    assert ("c" * 64,) == found["contract"]
