@@ -100,6 +100,7 @@ def _metadata(folder: Path, name: str, version: str) -> dict[str, Any]:
         "qwen3.attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
         "qwen3.rope.freq_base": float(config["rope_parameters"]["rope_theta"]),
         **_vocabulary(json.loads((folder / "tokenizer.json").read_bytes())),
+        "tokenizer.ggml.bos_token_id": config["pad_token_id"],  # never added; without it engines assume 11
         "tokenizer.ggml.eos_token_id": config["eos_token_id"],
         "tokenizer.ggml.padding_token_id": config["pad_token_id"],
         "tokenizer.ggml.add_bos_token": False,
