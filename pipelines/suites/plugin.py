@@ -76,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
             contract=_contract(config.getoption("--tidegate-contract")),
             writer=Writer(results) if results else None,
         )
-    except OperatorError as exc:
+    except (OperatorError, OSError) as exc:  # a results file that is there already is not written over
         raise pytest.UsageError(str(exc)) from exc
 
 

@@ -552,6 +552,43 @@ def test_an_environment_full_of_traps_changes_nothing(
     assert "PASSED" == bench.run(engine.url).outcome
 
 
+def test_an_author_runs_one_case_of_a_folder_by_hand(bench: Bench, engine: FaultyEngine) -> None:
+    def by_hand(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "pipelines.suites.plugin",
+            "-p",
+            "no:cacheprovider",
+            "-q",
+        ]
+        where = ["-c", "/dev/null", str(bench.folder / "suite" / "suite.toml")]
+        return subprocess.run(
+            [*command, *where, *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=bench.folder,
+        )
+
+    done = by_hand("--tidegate-endpoint", engine.url, "-k", "weather")
+    assert "1 passed, 4 deselected" in done.stdout
+    assert ["What is the weather in Oslo?", "snow"] == [
+        b["messages"][-1]["content"] for b in engine.questions
+    ]
+    for options, said in (
+        ((), "which engine to ask"),
+        (("--tidegate-endpoint", "file:///x"), "only http and https"),
+        (("--tidegate-endpoint", engine.url, "--tidegate-results", "/dev/null"), "File exists"),
+    ):
+        refused = by_hand(*options)
+        assert pytest.ExitCode.USAGE_ERROR == refused.returncode
+        assert said in refused.stderr
+
+
 def test_documents_that_are_something_else_are_refused(bench: Bench, engine: FaultyEngine) -> None:
     work = bench.work
     profile, contract = document(work, "engine-profile", PROFILE), document(work, "tool-contract", CONTRACT)
