@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.bundle.errors import MalformedBundle, MediumUnreadable, ReceiptForeign, ReceiptWrong
+from pipelines.bundle.errors import (
+    FormatTooNew,
+    MalformedBundle,
+    MediumUnreadable,
+    ReceiptForeign,
+    ReceiptWrong,
+)
 from pipelines.bundle.fields import Fields
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
@@ -107,6 +113,8 @@ def read(data: bytes, *, at: str = "receipt") -> tuple[Receipt, bytes, Envelope]
         envelope = Envelope.from_json(canonical_bytes(top.get("signature")), at=f"{at}.signature")
     except (NotCanonical, MalformedBundle) as exc:
         raise ReceiptWrong(exc.problem, at=exc.at) from exc
+    except FormatTooNew as exc:
+        raise ReceiptWrong(f"written by a newer release ({', '.join(exc.unknown)})", at=exc.at) from exc
     return receipt, payload, envelope
 
 

@@ -80,7 +80,7 @@ from signing.times import rfc3339
 
 _MARGIN = 1 << 20  # bytes left free on a destination
 _PER_CHUNK = 260 + 67 + 144  # bytes that a chunk takes in chunks.jsonl, plan.json and SHA256SUMS
-_ROOM_FOR_DOCUMENTS = 256 << 10  # bytes: what signing adds to the trust metadata, README, labels
+_ROOM_FOR_DOCUMENTS = 64 << 10  # bytes: what signing adds to the trust metadata, README, labels
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ class Landing:
 
 def conflicts(view: View, bundle: Bundle) -> list[VersionConflict]:
     """Return every number of the bundle that means other files here: numbers are never pointed elsewhere."""
-    found = []
+    found: list[VersionConflict] = []
     for release in bundle.releases:
         found.extend(
             VersionConflict(release.model, release.ordinal, held=row.digest, offered=release.digest)

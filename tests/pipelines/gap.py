@@ -100,12 +100,18 @@ class World:
         with self.at(self.origin) as work:
             return receipts.acknowledge(work, receipt)
 
-    def again(self, name: str) -> "World":
-        """The same world with a copy of the site, so that every attempt starts at the same point."""
-        copy = self.base / name
-        shutil.copytree(self.site.path, copy)
-        database = self.site.database.replace(str(self.site.path), str(copy))
-        return replace(self, site=replace(self.site, path=copy, database=database), shipped=[])
+    def copied(self, base: Path) -> "World":
+        """The same world somewhere else, so that every attempt starts at the same point."""
+        base.mkdir(parents=True)
+        return replace(
+            self, base=base, origin=_moved(self.origin, base), site=_moved(self.site, base), shipped=[]
+        )
+
+
+def _moved(home: Home, base: Path) -> Home:
+    place = base / home.path.name
+    shutil.copytree(home.path, place)
+    return replace(home, path=place, database=home.database.replace(str(home.path), str(place)))
 
 
 def make_world(base: Path) -> World:
