@@ -109,8 +109,7 @@ class ExpiredBundle(BundleUntrusted):
 
     exit_code: ClassVar[int] = 17
     next_step: ClassVar[str] = (
-        "Ask the origin for a fresh bundle, or for a new timestamp.json to put beside this one "
-        "(`tidegate trust restamp` there). Serving is not affected."
+        "Ask the origin for a fresh bundle (an empty one is enough) and import that. Serving is not affected."
     )
 
     def __init__(self, role: str, *, expired: datetime) -> None:
@@ -244,7 +243,7 @@ class RoleExpired(OperatorError):
 
     exit_code: ClassVar[int] = 96
     next_step: ClassVar[str] = (
-        "Have its key holders sign it anew (`tidegate trust renew ROLE --key …`), then repeat."
+        "Have its key holders sign it anew (the yearly ceremony, docs/how-to/platform-owner.md), then repeat."
     )
 
     def __init__(self, role: str, *, expired: datetime) -> None:
@@ -257,7 +256,7 @@ class NoSuchRole(OperatorError):
 
     exit_code: ClassVar[int] = 98
     next_step: ClassVar[str] = (
-        "Check the name of the site; add it first with `tidegate trust add-site` if it is new."
+        "Check the name of the site; add it first with `tidegate sites add` if it is new."
     )
 
     def __init__(self, what: str, role: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from signing.errors import OperatorError
+from tests.command_lines import in_backticks, problems
 from tidegate import reference
 
 HOUSE = Path(__file__).resolve().parents[1]
@@ -63,6 +64,10 @@ class TestEveryRefusal:
         assert step[0].isupper()
         assert step.split()[0] not in NOT_AN_INSTRUCTION, "an instruction, not an explanation"
         assert len(step) <= 300, "read at 3 a.m."
+
+    def test_names_only_commands_that_exist(self, refusal: type[OperatorError]) -> None:
+        wrong = [problem for line in in_backticks(refusal.next_step) for problem in problems(line)]
+        assert [] == wrong
 
     def test_says_when_it_is_raised(self, refusal: type[OperatorError]) -> None:
         assert "" != reference.first_line(refusal)

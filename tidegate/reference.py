@@ -178,13 +178,14 @@ def _options(options: list[click.Parameter] | list[click.Option]) -> list[str]:
         notes += ["May be given several times."] if option.multiple else []
         notes += [f"Default: {_default(option)}."] if option.show_default else []
         text = " ".join(note for note in notes if note)
-        lines.append(f"| `{_spelling(option)}` | {text} |")
+        cells = (f"`{_spelling(option)}`", text)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
 
 
 def _spelling(option: click.Option) -> str:
     value = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command('x')))}"
-    return ", ".join(option.opts) + value.replace("|", "\\|")
+    return ", ".join(option.opts) + value
 
 
 def _default(option: click.Option) -> str:
