@@ -44,9 +44,7 @@ class Readiness:
     why: str
 
 
-def identify(
-    endpoint: Endpoint, *, model: str | None = None, seconds: float = SECONDS
-) -> EngineIdentity:
+def identify(endpoint: Endpoint, *, model: str | None = None, seconds: float = SECONDS) -> EngineIdentity:
     """Ask an engine what it is and what it has loaded.
 
     Args:

@@ -1,7 +1,8 @@
 """Is what the engine serves the version that we mean? Answered by hashing the files that it says it has loaded.
 
 An engine answers for any model name, so names are not looked at. It says a path; the files there are hashed
-and held against the version's manifest. That needs the engine on this machine, or a shared file system
+and held against the version's manifest; a file that was exchanged under a running engine is noticed where the
+engine maps it (`pipelines.engines.memory`). That needs the engine on this machine, or a shared file system
 under the same path; anything else is honestly "not proven".
 """
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.engines.endpoint import Endpoint
+from pipelines.engines.memory import holds_an_earlier_file
 from pipelines.engines.probe import EngineIdentity
 from registry.contracts import EngineProfile
 from registry.manifests import FileEntry, Manifest
@@ -48,8 +50,12 @@ def hold_against(engine: EngineIdentity, endpoint: Endpoint, manifest: Manifest)
     path = Path(engine.model_path)
     try:
         if path.is_dir():
-            return _folder(path, manifest)
-        return _file(path, manifest) if path.is_file() else _unknown(f"{path}: there is no such file here")
+            return _folder(path, manifest, endpoint.port)
+        return (
+            _file(path, manifest, endpoint.port)
+            if path.is_file()
+            else _unknown(f"{path}: there is no such file here")
+        )
     except OSError as exc:
         return _unknown(f"{path}: cannot be read here ({exc.strerror})")
 
@@ -64,7 +70,7 @@ def _out_of_sight(engine: EngineIdentity, endpoint: Endpoint) -> str | None:
     return None
 
 
-def _file(path: Path, manifest: Manifest) -> Served:
+def _file(path: Path, manifest: Manifest, port: int) -> Served:
     weights = {entry.sha256: entry for entry in manifest.files if entry.path.endswith(WEIGHTS)}
     found = []
     for part in _parts(path):
@@ -74,6 +80,10 @@ def _file(path: Path, manifest: Manifest) -> Served:
         if digest not in weights:
             return _wrong(f"{part} holds {digest[:12]}, which is no weight file of {manifest.model}")
         found.append(weights[digest])
+        if holds_an_earlier_file(port, part):
+            return _wrong(
+                f"{part} was replaced after the engine had loaded it; the engine still holds the old one"
+            )
     return Served(
         proven=True, why=f"{path} was hashed and is the version's {found[0].path}", files=tuple(found)
     )
@@ -90,7 +100,7 @@ def _parts(path: Path) -> list[Path]:
     ]
 
 
-def _folder(path: Path, manifest: Manifest) -> Served:
+def _folder(path: Path, manifest: Manifest, port: int) -> Served:
     entries = {entry.path: entry for entry in manifest.files}
     for item in sorted(path.iterdir()):
         if item.name.endswith(_STRANGERS) and item.name not in entries:
@@ -106,6 +116,10 @@ def _folder(path: Path, manifest: Manifest) -> Served:
         if digest != entry.sha256:
             return _wrong(f"{held} holds {digest[:12]}, the version's is {entry.sha256[:12]}")
         found.append(entry)
+        if holds_an_earlier_file(port, held):
+            return _wrong(
+                f"{held} was replaced after the engine had loaded it; the engine still holds the old one"
+            )
     if not any(entry.path.endswith(WEIGHTS) for entry in found):
         return _wrong(f"{path}: none of the version's weight files is there")
     return Served(

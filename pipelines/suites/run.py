@@ -20,6 +20,7 @@ from pathlib import Path
 from securesystemslib.signer import Key
 
 from pipelines.engines.endpoint import Endpoint, EngineTrouble
+from pipelines.engines.memory import holds_an_earlier_file
 from pipelines.engines.probe import ANY_MODEL, EngineIdentity, Readiness, identify, ready
 from pipelines.evidence import PAYLOAD_TYPE, signed_statement
 from pipelines.suites import identity, report
@@ -240,6 +241,8 @@ def _changed(where: Endpoint, suite: Suite, before: _Looked, model_name: str | N
     doubts = (
         [] if after == before.engine else ["the engine was exchanged or restarted differently during the run"]
     )
+    if after.model_path and where.is_local and holds_an_earlier_file(where.port, Path(after.model_path)):
+        doubts.append(f"{after.model_path} was replaced during the run")
     answers = ready(where, seconds=suite.timeout_seconds, model=before.model)
     return doubts if answers.ready else [*doubts, f"the engine did not answer after the run: {answers.why}"]
 

@@ -89,6 +89,22 @@ def test_another_versions_file_under_the_wanted_name_is_not_measured(
     assert "another model is served" in run.verdict.reasons[0]
 
 
+def test_a_file_exchanged_under_a_running_engine_is_not_what_is_served(
+    workplace: Workplace, serve: Serve, tmp_path: Path
+) -> None:
+    """The next version is put in place by a rename, and nobody restarts the engine."""
+    place = tmp_path / "served"
+    place.mkdir()
+    (place / "model.gguf").write_bytes((MODELS / "v1" / "model.gguf").read_bytes())
+    with serve(place) as served:
+        assert run_basics(workplace, MODELS / "v1", served).served.proven
+        (place / "next").write_bytes((MODELS / "v2" / "model.gguf").read_bytes())
+        (place / "next").rename(place / "model.gguf")
+        run = run_basics(workplace, MODELS / "v2", served)
+    assert ("INCONCLUSIVE", "not-proven") == (run.outcome, run.served.state)
+    assert "still holds the old one" in run.verdict.reasons[0]
+
+
 def test_the_same_questions_get_the_same_answers_again(workplace: Workplace, serve: Serve) -> None:
     with serve(MODELS / "v2") as served:
         runs = [run_basics(workplace, MODELS / "v2", served) for _ in range(2)]
