@@ -15,7 +15,6 @@ from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.fields import Fields
 from registry.names import model_name
 from signing.canonical import NotCanonical, canonical_bytes, pretty_bytes
-from signing.digests import sha256_hex
 from signing.errors import OperatorError
 from signing.keys import public_key_from_json
 
@@ -288,8 +287,3 @@ def _unique(names: list[str], *, at: str) -> None:
         if name in seen:
             raise MalformedBundle(f"{name} stands twice", at=f"{at}[{number}]")
         seen.add(name)
-
-
-def digest_of(export: Export) -> str:
-    """Return the SHA-256 of the export document: the identity of the bundle."""
-    return sha256_hex(encode_export(export))

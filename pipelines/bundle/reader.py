@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pipelines.bundle import documents, tables
-from pipelines.bundle.documents import Export, Release, Sized
+from pipelines.bundle.documents import Export, Release
 from pipelines.bundle.errors import (
     BundlesMixed,
     FilesDamaged,
@@ -383,15 +383,3 @@ def declared(bundle: Bundle) -> set[str]:
     for statement in export.statements:
         paths.update(statement_paths(statement.digest))
     return paths
-
-
-def blob_sizes(bundle: Bundle) -> dict[str, Sized]:
-    """Return every blob that the bundle's items need, by name."""
-    return {blob.sha256: blob for blob in (*bundle.export.blobs, *bundle.export.assumed)}
-
-
-def releases_checked(bundle: Bundle, trusted: Mapping[str, bytes]) -> None:
-    """Raise `MalformedBundle` unless the release documents here are the ones that the trust walk vouched for."""
-    for release in bundle.releases:
-        if trusted.get(release.path) != bundle.small[release.path]:
-            raise MalformedBundle("not the document that the catalogue signs for", at=release.path)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.bundle import reader
-from pipelines.bundle.errors import ChunksDamaged, FilesDamaged
-from pipelines.bundle.tables import decode_sums, encode_sums
+from pipelines.bundle.errors import ChunksDamaged, FilesDamaged, PlanUntrusted
+from pipelines.bundle.tables import PLAN_TYPE, decode_sums, encode_sums
 from pipelines.receive import inspect
+from signing.envelope import sign
 from signing.errors import OperatorError
 from tests.pipelines.gap import World, make_world, model_files, state_of
 
@@ -148,3 +149,19 @@ def test_a_truncated_or_missing_file_is_refused(world: World, bundle: Path, kind
         refused(world, bundle)
         path.write_bytes(data)
     assert [] == state_of(world.site)["versions"]
+
+
+def test_a_plan_that_somebody_else_signed_is_refused(world: World, bundle: Path) -> None:
+    """Re-splitting needs the packer's key, and only that: another machine's will not do."""
+    plan, signature, sums = (bundle / name for name in ("plan.json", "plan.sig.json", "SHA256SUMS"))
+    before = {path: path.read_bytes() for path in (signature, sums)}
+    with world.at(world.site) as work:
+        signature.write_bytes(sign(plan.read_bytes(), PLAN_TYPE, work.station).to_json())
+    mended = decode_sums(before[sums], at="SHA256SUMS")
+    mended["plan.sig.json"] = hashlib.sha256(signature.read_bytes()).hexdigest()
+    sums.write_bytes(encode_sums(mended))
+    try:
+        assert isinstance(refused(world, bundle), PlanUntrusted)
+    finally:
+        for path, data in before.items():
+            path.write_bytes(data)

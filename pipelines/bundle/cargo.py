@@ -1,0 +1,188 @@
+"""Chooses what goes into a bundle: versions with everything that belongs to them, less what the site has proved.
+
+Steps 2 and 3 of `pipelines.ship`. Reads the registry and the store, writes nothing.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tuf.api.metadata import Targets
+
+from pipelines import receipts
+from pipelines.bundle import documents as docs
+from pipelines.bundle.documents import (
+    Release,
+    ShippedDocument,
+    ShippedStatement,
+    ShippedWithdrawal,
+    Sized,
+)
+from pipelines.bundle.errors import NothingToShip
+from pipelines.bundle.reader import document_path, modelpack_config, statement_paths
+from pipelines.workplace import Workplace
+from registry.entities import Document, Statement, Version
+from registry.errors import NotFound
+from registry.manifests import MAX_BYTES as MAX_MANIFEST
+from registry.manifests import decode as decode_manifest
+from registry.names import Ref
+from registry.views import View
+from signing.digests import sha256_hex
+from signing.repository import TrustState
+from signing.roots import CATALOG
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """What goes into a bundle, before anything is written."""
+
+    releases: tuple[tuple[Release, bytes], ...]
+    files: Mapping[str, bytes]  # path in the bundle to bytes: documents and statements
+    documents: tuple[ShippedDocument, ...]
+    statements: tuple[ShippedStatement, ...]
+    withdrawals: tuple[ShippedWithdrawal, ...]
+    blobs: tuple[Sized, ...]
+    assumed: tuple[Sized, ...]
+    receipt: str | None
+    lines: tuple[str, ...]  # for README.txt
+    notes: tuple[str, ...]
+
+
+def select(
+    work: Workplace,
+    view: View,
+    state: TrustState,
+    site: str,
+    *,
+    refs: Sequence[Version | Ref],
+    extra: Sequence[str],
+) -> Cargo:
+    """Return what a bundle for `site` carries. Raises `NothingToShip`, `NotFound`."""
+    versions = {v.digest: v for v in (ref if isinstance(ref, Version) else view.version(ref) for ref in refs)}
+    withdrawals = view.withdrawals()
+    if not versions and not extra and not withdrawals:
+        raise NothingToShip(site)
+    base = receipts.newest(view, site)
+    held = frozenset[str]() if base is None else base.holds
+    hold = _Hold(work, view)
+    for version in versions.values():
+        hold.version(version, _published(work, state, version))
+    for digest in extra:
+        hold.document(digest)
+    blobs = sorted(hold.blobs.values(), key=lambda blob: (-blob.size, blob.sha256))
+    return Cargo(
+        releases=tuple(hold.releases),
+        files=hold.files,
+        documents=tuple(hold.documents.values()),
+        statements=tuple(hold.statements.values()),
+        withdrawals=tuple(ShippedWithdrawal(row.version, _one_line(row.reason)) for row in withdrawals),
+        blobs=tuple(blob for blob in blobs if blob.sha256 not in held),
+        assumed=tuple(blob for blob in blobs if blob.sha256 in held),
+        receipt=None if base is None else base.digest,
+        lines=tuple(hold.lines),
+        notes=tuple(hold.notes),
+    )
+
+
+class _Hold:
+    """Collects what belongs to the versions and documents that are shipped."""
+
+    def __init__(self, work: Workplace, view: View) -> None:
+        self._work, self._view = work, view
+        self.releases: list[tuple[Release, bytes]] = []
+        self.files: dict[str, bytes] = {}
+        self.documents: dict[str, ShippedDocument] = {}
+        self.statements: dict[str, ShippedStatement] = {}
+        self.blobs: dict[str, Sized] = {}
+        self.lines: list[str] = []
+        self.notes: list[str] = []
+
+    def version(self, version: Version, published: bytes | None) -> None:
+        """Add a version: manifest, ModelPack form, tool contract, statements, files."""
+        name = f"{version.model}@{version.ordinal}"
+        manifest = decode_manifest(version.manifest.encode())
+        pack = self._work.blobs.read(version.modelpack, max_bytes=MAX_MANIFEST)
+        config = modelpack_config(pack, at=name)
+        self._small(docs.MANIFEST, name, version.manifest.encode())
+        self._small(docs.MODELPACK, name, pack)
+        self._small(docs.MODELPACK_CONFIG, name, self._work.blobs.read(config, max_bytes=MAX_MANIFEST))
+        binding = self._view.binding(version.digest)
+        bound = None if binding is None else binding.contract
+        known = tuple(sorted(self._statements(version.digest)))
+        release = Release(version.model, version.ordinal, version.digest, version.modelpack, bound, known)
+        data = docs.encode_release(release)
+        if published is not None and published != data:
+            release, data = docs.decode_release(published, at=release.path), published
+            if release.contract != bound:
+                self.notes.append(
+                    f"{name} was published with {_named(release.contract)} and is bound to {_named(bound)} here: the "
+                    "site gets the published one; ship the other with it and bind it there"
+                )
+        if release.contract is not None:
+            self.document(release.contract)
+        for entry in manifest.files:
+            self.blobs[entry.sha256] = Sized(entry.sha256, entry.size)
+        self.releases.append((release, data))
+        self.lines.append(
+            f"{name}, {len(manifest.files)} files, {manifest.size:,} bytes, sha256:{version.digest[:12]}"
+        )
+
+    def document(self, digest: str) -> None:
+        """Add a document with its statements. Raises `NotFound`."""
+        row = self._view.document_by_digest(digest)
+        if row is None:
+            raise NotFound("document", digest)
+        if row.digest not in self.documents:
+            self._small(row.kind, row.name, row.body.encode(), digest=row.digest)
+            self.lines.append(_document_line(row))
+            self._statements(row.digest)
+
+    def _small(self, kind: str, name: str, data: bytes, *, digest: str | None = None) -> None:
+        actual = sha256_hex(data)
+        assert digest in (None, actual), "a document is named by the SHA-256 of its body"
+        self.documents[actual] = ShippedDocument(actual, kind, name, len(data))
+        self.files[document_path(actual)] = data
+
+    def _statements(self, subject: str) -> list[str]:
+        rows: list[Statement] = self._view.statements(subject)
+        for row in rows:
+            payload, signature = statement_paths(row.digest)
+            self.files[payload] = row.payload.encode()
+            self.files[signature] = row.signature.encode()
+            self.statements[row.digest] = ShippedStatement(
+                row.digest, row.predicate, sha256_hex(row.signature.encode())
+            )
+        return [row.digest for row in rows]
+
+
+def _document_line(row: Document) -> str:
+    return f"{row.kind} {row.name}, sha256:{row.digest[:12]}"
+
+
+def _named(contract: str | None) -> str:
+    return "no tool contract" if contract is None else f"tool contract {contract[:12]}"
+
+
+def _one_line(text: str) -> str:
+    """A reason as a bundle carries it: one printable line."""
+    return re.sub(r"[^ -~\u00a0-\ud7ff\ue000-\uffff]+|\s+", " ", text).strip()[:1000] or "no reason recorded"
+
+
+def _published(work: Workplace, state: TrustState, version: Version) -> bytes | None:
+    """Return the release document as it was published before, None for a version that never left."""
+    path = docs.release_path(version.model, version.ordinal)
+    if CATALOG not in state.metadata or path not in signed_paths(state, CATALOG):
+        return None
+    try:
+        return (work.home.trust / path).read_bytes()
+    except FileNotFoundError:
+        return None  # then it is made anew, and `publish` refuses it unless it is the same
+
+
+def signed_paths(state: TrustState, role: str) -> dict[str, str]:
+    """Return path to SHA-256 of what a role has signed for."""
+    if role not in state.metadata:
+        return {}
+    signed = state.opened(role).signed
+    assert isinstance(signed, Targets)
+    return {path: target.hashes["sha256"] for path, target in signed.targets.items()}
