@@ -28,7 +28,7 @@ class Story:
         """A heading and what is about to happen."""
         self.chapter_count += 1
         print(f"\n{_BOLD}{self.chapter_count}. {title}{_PLAIN}")
-        print(textwrap.fill(textwrap.dedent(text).strip().replace("\n", " "), 100), flush=True)
+        print(textwrap.fill(" ".join(text.split()), 100), flush=True)
 
     def say(self, text: str) -> None:
         """One remark."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from demo.engine import Engine, Served
+from demo.engine import Engine, Served, ask
 from demo.hub import serve_hub
 from demo.story import Story
 from pipelines.bundle.errors import ChunksDamaged
@@ -101,7 +101,7 @@ def _first_bundle(story: Story) -> None:
         look through it with ls and sha256sum.""",
     )
     story.run(
-        f"tidegate bundles create {MODEL}@1 --to clinic --with tool-basics --volume-size 1.5MB --out medium --home origin --actor oda"
+        f"tidegate bundles create {MODEL}@1 --to clinic --with tool-basics --volume-size 600kB --out medium --home origin --actor oda"
     )
 
 
@@ -151,11 +151,13 @@ def _first_promotion(story: Story, engine: Engine) -> None:
 
 
 def _engine_profile(story: Story, engine: Engine) -> None:
-    """The demo's profile with the version of the engine that was found here, and the template that it is pinned to."""
+    """The demo's profile with the build that the engine found here says it is, and the template that it is pinned to."""
+    with engine.serve(HERE / "models" / "v1", story.folder / "engine-version.log") as served:
+        build = ask(served.base_url.removesuffix("/v1") + "/props")["build_info"]
     profile = json.loads(_contract("engine-profile-hermes").read_text())
     profile |= {
         "name": PROFILE,
-        "version": engine.version,
+        "version": build,
         "flags": ["--jinja", "--chat-template-file", "chat_template.jinja"],
     }
     (story.folder / "engine-profile.json").write_text(json.dumps(profile, indent=2) + "\n")
@@ -235,7 +237,7 @@ def _third_version(story: Story, engine: Engine) -> None:
         story.run(f"tidegate models fetch hf:{MODEL} --endpoint {hub} --home origin --actor oda")
     _carry(story, ordinal=3, contract="tool-contract-xml-function")
     story.run(
-        "tidegate contracts compare demo-tool-contract-xml-function demo-router-v1 --engine {PROFILE} --home site",
+        f"tidegate contracts compare demo-xml-function demo-router-v1 --engine {PROFILE} --home site",
         ends=NotCompatible.exit_code,
     )
     _validate(story, engine, ordinal=3, ends=SuiteNotPassed.exit_code)

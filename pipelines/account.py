@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from pipelines.workplace import Workplace
@@ -138,7 +139,7 @@ def _served(view: View, version: Version) -> list[dict[str, Any]]:
     stretches = []
     for tier in view.tiers():
         history = view.pin_history(tier.tier, version.model)
-        for line, following in zip(history, [*history[1:], None], strict=True):
+        for line, following in zip_longest(history, history[1:]):
             if line.version == version.digest:
                 stretches.append(_stretch(line, following))
     return stretches

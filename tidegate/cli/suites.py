@@ -1,6 +1,7 @@
 """`tidegate suites`: signed cases that a served model must pass."""
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -137,5 +138,6 @@ def run(
 
 
 def _say_case(done: int, total: int) -> None:
-    """One line on stderr while the cases run."""
-    click.echo(f"\rcase {done} of {total}", err=True, nl=done == total)
+    """The count, on a terminal: a log keeps the result."""
+    if sys.stderr.isatty():
+        click.echo(f"\rcase {done} of {total}", err=True, nl=done == total)
