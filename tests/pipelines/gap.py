@@ -114,11 +114,11 @@ def _moved(home: Home, base: Path) -> Home:
     return replace(home, path=place, database=home.database.replace(str(home.path), str(place)))
 
 
-def make_world(base: Path) -> World:
+def make_world(base: Path, *, database: str | None = None) -> World:
     """An origin, and a site that it ships to and that is enrolled with it."""
     base.mkdir(parents=True, exist_ok=True)
     origin = world.new_home(base / "origin", name="harbour", roles=("origin",), now=NOON)
-    site = world.new_home(base / "site", name=SITE, roles=("site",), now=NOON)
+    site = world.new_home(base / "site", name=SITE, roles=("site",), database=database, now=NOON)
     officer = keyring.role_signers(origin, named=(), passphrase=lambda _uri: world.PASSPHRASE)
     made = World(base, origin, site, officer)
     identity = public_key_json(keyring.station_signer(site))

@@ -508,3 +508,18 @@ def test_time_that_passed_does_not_undo_an_import(gap: World) -> None:
     gap.receive(medium)
     gap.now += timedelta(days=4000)
     assert gap.receive(medium).already
+
+
+def test_a_site_on_either_database_takes_two_bundles(tmp_path: Path, database: str | None) -> None:
+    gap = make_world(tmp_path / "world", database=database)
+    gap.add("acme/tiny", model_files())
+    first = gap.ship("acme/tiny", out="first")
+    done = gap.receive(first, receipt_to=tmp_path)
+    assert done.receipt is not None
+    assert gap.acknowledge(done.receipt).newest
+    gap.add("acme/tiny", {**model_files(), "config.json": b'{"model_type": "llama"}'})
+    assert ["imported"] == [
+        item.outcome for item in gap.receive(gap.ship("acme/tiny@2", out="second")).versions
+    ]
+    assert gap.receive(first).already
+    assert [1, 2] == [ordinal for _model, ordinal, *_rest in state_of(gap.site)["versions"]]  # type: ignore[attr-defined]
