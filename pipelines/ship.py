@@ -113,7 +113,7 @@ def create_bundle(
         expect: called once, before any progress, with the bytes that there are.
 
     Raises:
-        NothingToShip, NotFound, OutputUnusable, VolumeTooSmall, SpaceShort, TooFewSigners, NoSuchRole: before
+        NotFound, OutputUnusable, VolumeTooSmall, SpaceShort, TooFewSigners, NoSuchRole: before
             anything is written.
         BlobDamaged: a file in the store is not what its name promises; nothing is published.
         RoleExpired: see `signing.ceremony.publish`.

@@ -18,7 +18,6 @@ from pipelines.bundle.documents import (
     ShippedWithdrawal,
     Sized,
 )
-from pipelines.bundle.errors import NothingToShip
 from pipelines.bundle.reader import document_path, modelpack_config, statement_paths
 from pipelines.workplace import Workplace
 from registry.entities import Document, Statement, Version
@@ -57,11 +56,13 @@ def select(
     refs: Sequence[Version | Ref],
     extra: Sequence[str],
 ) -> Cargo:
-    """Return what a bundle for `site` carries. Raises `NothingToShip`, `NotFound`."""
+    """Return what a bundle for `site` carries; with nothing named, freshness and withdrawals only.
+
+    Raises:
+        NotFound: no such version or document.
+    """
     versions = {v.digest: v for v in (ref if isinstance(ref, Version) else view.version(ref) for ref in refs)}
     withdrawals = view.withdrawals()
-    if not versions and not extra and not withdrawals:
-        raise NothingToShip(site)
     base = receipts.newest(view, site)
     held = frozenset[str]() if base is None else base.holds
     hold = _Hold(work, view)

@@ -141,17 +141,6 @@ class BaseMissing(BundleRefused):
         self.missing = tuple(missing)
 
 
-class NothingToShip(BundleRefused):
-    """A bundle that would hold nothing."""
-
-    exit_code: ClassVar[int] = 60
-    next_step: ClassVar[str] = "Name at least one version (`tidegate models list`) or document to ship."
-
-    def __init__(self, site: str) -> None:
-        super().__init__(f"a bundle for {site} would hold no version, no document and no withdrawal")
-        self.site = site
-
-
 class OutputUnusable(BundleRefused):
     """The folder for a bundle cannot be written, or holds something already."""
 

@@ -249,15 +249,16 @@ def _licence(result: ScanResult) -> Licence:
     return Licence(result.facts.licence.state, result.facts.licence.ids)
 
 
-def rescan(work: Workplace, ref: Ref) -> tuple[Report, ScanResult]:
+def rescan(work: Workplace, ref: Ref, *, waivers: Sequence[Waiver] = ()) -> tuple[Report, ScanResult]:
     """Scan a held version by today's rules and keep what was found. Raises `NotFound`.
 
-    The waivers of its last scan here still stand: people signed them for these very bytes.
+    The waivers of its last scan here still stand beside new ones: each was given for these very bytes. An
+    origin's waivers do not travel: each site gives its own.
     """
     with work.store.view() as view:
         version = view.version(ref)
         earlier = view.reports(version.digest, "scan")
-    waivers = _waivers_of(earlier[-1]) if earlier else ()
+    waivers = (*(_waivers_of(earlier[-1]) if earlier else ()), *waivers)
     result = scan_version(work.blobs, decode(version.manifest.encode()), waivers=waivers)
     report = scan_report(work, version.digest, result, waivers=waivers)
     if report.digest not in {row.digest for row in earlier}:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.bundle import documents as docs
-from pipelines.bundle.errors import NothingToShip, OutputUnusable, VolumeTooSmall
+from pipelines.bundle.errors import OutputUnusable, VolumeTooSmall
 from pipelines.bundle.tables import CHUNK
 from pipelines.ship import create_bundle
 from registry.audit import EventKind
@@ -170,7 +170,6 @@ def test_a_bundle_never_replaces_what_is_there(gap: World, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("refs", "options", "refused"),
     [
-        ((), {}, NothingToShip),
         (("acme/none",), {}, NotFound),
         (("acme/tiny",), {"documents": ["ab" * 32]}, NotFound),
         (("acme/tiny",), {"signers": []}, TooFewSigners),
@@ -235,3 +234,10 @@ def test_when_the_next_one_is_expected_travels_along(gap: World) -> None:
     due = gap.now + timedelta(days=30)
     [bundle] = gap.ship("acme/tiny", next_expected_by=due).iterdir()
     assert "2026-12-20T" in str(read_export(gap, bundle).next_expected_by)
+
+
+def test_an_empty_bundle_carries_freshness(gap: World) -> None:
+    """Nothing new: the number rises, the signatures are of today, and the site may go on promoting."""
+    gap.receive(gap.ship("acme/tiny", out="first"))
+    imported = gap.receive(gap.ship(out="second"))
+    assert (2, False, 0, ()) == (imported.sequence, imported.already, imported.bytes, imported.versions)

@@ -79,6 +79,7 @@ def create(
     out: Path,
     volume_size: int | None,
     documents: tuple[str, ...],
+    next_by: str | None,
     keys: tuple[str, ...],
 ) -> None:
     """Pack versions for a site, signed, in one or several volumes.
@@ -86,6 +87,7 @@ def create(
     What the site has acknowledged is left out. With no REF the bundle carries freshness and withdrawals only.
     """
     from pipelines.ship import create_bundle
+    from signing.times import from_rfc3339
     from tidegate.keyring import role_signers
 
     app.demand("origin")
@@ -101,6 +103,7 @@ def create(
             signers=signers,
             documents=extra,
             volume_bytes=volume_size,
+            next_expected_by=None if next_by is None else from_rfc3339(f"{next_by}T00:00:00Z"),
             progress=bar,
             expect=bar.expect,
         )
@@ -238,8 +241,13 @@ def inspection_document(seen: "Inspection") -> dict[str, Any]:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the signed receipt here; never on the medium that came.",
 )
+@click.option(
+    "--collect",
+    is_flag=True,
+    help="With one drive and many media: copy what is here, then say which volumes are missing.",
+)
 @pass_app
-def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None) -> None:
+def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: bool) -> None:
     """Take a bundle in: trust, preflight, copy into quarantine while hashing, verify, scan, then all at once.
 
     Give every volume, in any order. Stopped at any moment, the same command finishes the job. A bundle that was
@@ -249,7 +257,9 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None) -> None:
 
     app.demand("site")
     with progress("importing") as bar:
-        done = import_bundle(app.work, dirs, receipt_to=receipt, progress=bar, expect=bar.expect)
+        done = import_bundle(
+            app.work, dirs, receipt_to=receipt, collect=collect, progress=bar, expect=bar.expect
+        )
     if done.already:
         lines = [f"Bundle {done.bundle} was imported before; nothing changed."]
     else:

@@ -228,12 +228,18 @@ def show_(app: App, ref: str) -> None:
 
 @models.command()
 @click.argument("ref")
+@_waivers
+@_because
 @pass_app
-def scan(app: App, ref: str) -> None:
-    """Scan a version's held files again, by today's rules; the finding is kept beside the earlier ones."""
+def scan(app: App, ref: str, waived: tuple[str, ...], because: str | None) -> None:
+    """Scan a version's held files again, by today's rules; the finding is kept beside the earlier ones.
+
+    A version that came with a blocker that this site accepts is let through here, with --waive: what an origin
+    waives counts at the origin only.
+    """
     from pipelines.intake.record import rescan
 
-    report, result = rescan(app.work, Ref.parse(ref))
+    report, result = rescan(app.work, Ref.parse(ref), waivers=_read_waivers(app, waived, because))
     text = "\n".join([f"{ref}: {report.outcome}  [{report.digest[:SHORT]}]", *scan_lines(result)])
     show(
         {"report": report.digest, "outcome": report.outcome, **result.to_json()},
