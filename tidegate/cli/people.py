@@ -25,7 +25,13 @@ def people() -> None:
     help="OpenSSH public key file (.pub).",
 )
 @click.option(
-    "--role", "roles", type=click.Choice(["steward"]), multiple=True, default=("steward",), show_default=True
+    "--role",
+    "roles",
+    type=click.Choice(["steward"]),
+    multiple=True,
+    default=("steward",),
+    show_default=True,
+    help="What they may do. A steward approves.",
 )
 @pass_app
 def add(app: App, name: str, key: Path, roles: tuple[str, ...]) -> None:
