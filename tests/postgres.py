@@ -11,21 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
-def binaries() -> Path | None:
-    """The folder with `initdb` and `pg_ctl`, wherever the distribution keeps them."""
-    found = shutil.which("pg_ctl")
-    if found:
-        return Path(found).resolve().parent
-    candidates = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return candidates[-1] if candidates else None
+from tests.programs import postgres_binaries
 
 
 @contextmanager
 def server() -> Iterator[str]:
     """Yield `postgresql+psycopg://test@127.0.0.1:PORT`; the server is stopped by its own pg_ctl at the end."""
-    where = binaries()
-    assert where is not None, "no PostgreSQL binaries: apt-get install postgresql"
+    where = postgres_binaries()
     folder = Path(
         tempfile.mkdtemp(prefix="tidegate-pg-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
     )

@@ -57,6 +57,7 @@ REQUEST = ApprovalRequest(
     expires_at=NOW + 24 * HOUR,
     nonce="00" * 16,
 )
+from tests.programs import program
 
 
 def by(
@@ -104,11 +105,11 @@ def test_two_stewards_who_looked_at_everything_are_enough() -> None:
 
 
 def test_a_steward_may_sign_the_payload_with_ssh_keygen_alone(tmp_path: Path) -> None:
-    new = ["ssh-keygen", "-q", "-t", "ecdsa", "-b", "256", "-N", "", "-f", "key"]
+    new = [program("ssh-keygen"), "-q", "-t", "ecdsa", "-b", "256", "-N", "", "-f", "key"]
     subprocess.run(new, cwd=tmp_path, check=True)
     data = payload(approval(nonce="44" * 16), "carla")
     (tmp_path / "payload").write_bytes(data)
-    command = ["ssh-keygen", "-q", "-Y", "sign", "-f", "key", "-n", NAMESPACE, "payload"]
+    command = [program("ssh-keygen"), "-q", "-Y", "sign", "-f", "key", "-n", NAMESPACE, "payload"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     carla = Person("carla", (tmp_path / "key.pub").read_text(), {"steward"}, NOW - HOUR)
     signed = SignedApproval(data, (tmp_path / "payload.sig").read_text(), "carla")

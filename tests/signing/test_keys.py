@@ -24,6 +24,7 @@ from signing.keys import (
     public_key_from_json,
     public_key_json,
 )
+from tests.programs import program
 
 SECRET = b"six random words are much better"
 
@@ -57,7 +58,7 @@ def test_openssl_reads_the_file_and_sees_the_same_fingerprint(tmp_path: Path) ->
     made = create_key(tmp_path / "k.pem", passphrase=SECRET)
     der = subprocess.run(
         [
-            "openssl",
+            program("openssl"),
             "pkey",
             "-in",
             made.path,
@@ -78,7 +79,18 @@ def test_a_key_sealed_harder_by_openssl_opens_here(tmp_path: Path) -> None:
     made = create_key(tmp_path / "k.pem", passphrase=None)
     sealed = tmp_path / "scrypt.pem"
     subprocess.run(
-        ["openssl", "pkcs8", "-topk8", "-scrypt", "-in", made.path, "-out", sealed, "-passout", "pass:x"],
+        [
+            program("openssl"),
+            "pkcs8",
+            "-topk8",
+            "-scrypt",
+            "-in",
+            made.path,
+            "-out",
+            sealed,
+            "-passout",
+            "pass:x",
+        ],
         check=True,
         capture_output=True,
     )
@@ -125,7 +137,7 @@ def test_what_is_no_key_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_private_key_that_cannot_sign_here_is_named_by_kind(tmp_path: Path) -> None:
     subprocess.run(
-        ["openssl", "genpkey", "-algorithm", "X25519", "-out", tmp_path / "x.pem"],
+        [program("openssl"), "genpkey", "-algorithm", "X25519", "-out", tmp_path / "x.pem"],
         check=True,
         capture_output=True,
     )

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from signing import sshsig
 from signing.keys import KeyMissing, KeyUnreadable, UnknownKeyScheme
 from signing.sshsig import SshSignature, SshSignatureUncheckable, SshSignatureWrong
+from tests.programs import program
 
 NAMESPACE = "approval@tidegate"
 MESSAGE = b'{"action":"promote"}'
@@ -90,7 +91,7 @@ def keygen_accepts(folder: Path, line: str, armored: str, message: bytes = MESSA
     (folder / "allowed").write_text(f'anna namespaces="{NAMESPACE}" {line}\n')
     (folder / "message.sig").write_text(armored)
     command = [
-        "ssh-keygen",
+        program("ssh-keygen"),
         "-Y",
         "verify",
         "-f",
@@ -122,11 +123,24 @@ def test_ssh_keygen_accepts_what_we_sign(tmp_path: Path, key: sshsig.SigningKey)
 @pytest.mark.parametrize("kind", [("ed25519", "256"), ("ecdsa", "256"), ("ecdsa", "384")])
 @pytest.mark.parametrize("digest", ["sha256", "sha512"])
 def test_we_accept_what_ssh_keygen_signs(tmp_path: Path, kind: tuple[str, str], digest: str) -> None:
-    new = ["ssh-keygen", "-q", "-t", kind[0], "-b", kind[1], "-N", "", "-C", "bo at home", "-f", "key"]
+    new = [
+        program("ssh-keygen"),
+        "-q",
+        "-t",
+        kind[0],
+        "-b",
+        kind[1],
+        "-N",
+        "",
+        "-C",
+        "bo at home",
+        "-f",
+        "key",
+    ]
     subprocess.run(new, cwd=tmp_path, check=True)
     (tmp_path / "message").write_bytes(MESSAGE)
     command = [
-        "ssh-keygen",
+        program("ssh-keygen"),
         "-q",
         "-Y",
         "sign",
@@ -144,7 +158,7 @@ def test_we_accept_what_ssh_keygen_signs(tmp_path: Path, kind: tuple[str, str], 
         (tmp_path / "message.sig").read_text(), MESSAGE, namespace=NAMESPACE, public_key_line=line
     )
     shown = subprocess.run(
-        ["ssh-keygen", "-l", "-f", "key.pub"], cwd=tmp_path, check=True, capture_output=True
+        [program("ssh-keygen"), "-l", "-f", "key.pub"], cwd=tmp_path, check=True, capture_output=True
     )
     assert found.fingerprint == shown.stdout.decode().split()[1] == sshsig.fingerprint(line)
     key = sshsig.load_private(tmp_path / "key", never_asked)
@@ -366,7 +380,7 @@ def test_a_sealed_key_file_opens_with_its_passphrase_only(tmp_path: Path) -> Non
 
 
 def test_a_key_that_ssh_keygen_sealed_opens_or_says_how_to_sign_without_us(tmp_path: Path) -> None:
-    new = ["ssh-keygen", "-q", "-t", "ed25519", "-a", "1", "-N", "six words", "-C", "", "-f", "key"]
+    new = [program("ssh-keygen"), "-q", "-t", "ed25519", "-a", "1", "-N", "six words", "-C", "", "-f", "key"]
     subprocess.run(new, cwd=tmp_path, check=True)
     if importlib.util.find_spec("bcrypt") is None:  # what OpenSSH's own seal needs
         with pytest.raises(KeyUnreadable, match="ssh-keygen -Y sign"):
