@@ -29,6 +29,7 @@ from registry.approvals import (
 from signing import sshsig
 from signing.canonical import canonical_bytes, parse
 from signing.digests import sha256_hex
+from tests.programs import program
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -57,7 +58,6 @@ REQUEST = ApprovalRequest(
     expires_at=NOW + 24 * HOUR,
     nonce="00" * 16,
 )
-from tests.programs import program
 
 
 def by(
