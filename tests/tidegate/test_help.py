@@ -1,5 +1,6 @@
 """Every command explains itself: to somebody tired, in words, with every option said."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -74,6 +75,16 @@ def test_every_option_is_explained(path: str) -> None:
 def test_every_command_takes_the_common_options(path: str) -> None:
     options = {name for p in ALL[path].params for name in p.opts}
     assert {"--home", "--actor", "--json"} <= options
+
+
+@every_command
+def test_every_parameter_reaches_its_function(path: str) -> None:
+    """An option without a parameter, or the other way round, is a traceback for whoever types the command."""
+    callback = ALL[path].callback
+    assert callback is not None
+    wanted = set(inspect.signature(callback).parameters) - {"app"}
+    read_by_the_door = {"home", "actor", "as_json", "passphrase_file"}
+    assert wanted == {p.name for p in ALL[path].params} - read_by_the_door
 
 
 @every_command

@@ -68,6 +68,11 @@ def bundles() -> None:
     help="Also send this suite, profile or contract (name or digest).",
 )
 @click.option(
+    "--next-by",
+    metavar="DATE",
+    help="The day by which the site should have the next bundle, as 2026-11-20; it is shown there.",
+)
+@click.option(
     "--key", "keys", multiple=True, metavar="URI|PATH", help="Officers' keys. Default: those in the home."
 )
 @passphrase_option
