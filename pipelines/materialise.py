@@ -89,20 +89,34 @@ def hand_over(
 
     Raises:
         NotFound: no such version, or the tier serves nothing.
-        Withdrawn: one of them may not be served; nothing is handed over then.
-        FolderTaken, BlobDamaged: see `plain`.
+        Withdrawn: one of them may not be served.
+        FolderTaken: a place holds anything but exactly these files.
+        BlobDamaged: a blob is not what its name says.
+
+    None of these hands anything over: all files of all versions are looked at first.
     """
-    chosen = _chosen(work, what)
-    expect(sum(version.size for version, _ in chosen))
+    chosen = [
+        (manifests.decode(version.manifest.encode()), f"{version.model}@{version.ordinal}", tiers)
+        for version, tiers in _chosen(work, what)
+    ]
+    expect(sum(manifest.size for manifest, _, _ in chosen))
+    places = [
+        _repository(folder, manifest) / "snapshots" / manifest.revision
+        if layout is Layout.HF_CACHE
+        else (folder if "/" in what else folder / manifest.model)
+        for manifest, _, _ in chosen
+    ]
+    there = [
+        _is_there(place, manifest, layout) for place, (manifest, _, _) in zip(places, chosen, strict=True)
+    ]
+    _verify(work.blobs, [entry for manifest, _, _ in chosen for entry in manifest.files], progress)
     done = []
-    for version, tiers in chosen:
-        manifest = manifests.decode(version.manifest.encode())
-        ref = f"{version.model}@{version.ordinal}"
+    for place, held, (manifest, ref, tiers) in zip(places, there, chosen, strict=True):
         if layout is Layout.HF_CACHE:
-            done.append(hf_cache(work.blobs, manifest, folder, ref=ref, refs=tiers, progress=progress))
+            how = _hf_cache(work.blobs, manifest, folder, refs=tiers)
         else:
-            place = folder / version.model if "/" not in what else folder
-            done.append(plain(work.blobs, manifest, place, ref=ref, progress=progress))
+            how = "already there" if held else _plain(work.blobs, manifest, place)
+        done.append(HandedOver(ref, place, len(manifest.files), manifest.size, how))
     return done
 
 
@@ -127,64 +141,76 @@ def _chosen(work: Workplace, what: str) -> list[tuple[Version, list[str]]]:
         ]
 
 
-def plain(
-    blobs: BlobStore, manifest: Manifest, folder: Path, *, ref: str, progress: Progress = no_progress
-) -> HandedOver:
-    """Write the files below `folder`, under their own paths.
-
-    Raises:
-        FolderTaken: the folder exists and holds anything but exactly these files.
-        BlobDamaged, NotFound: a blob is not what its name says; nothing is handed over then.
-    """
-    _verify(blobs, manifest.files, progress)
-    if folder.exists() and any(folder.iterdir()):
-        if _same_files(folder, manifest):
-            return HandedOver(ref, folder, len(manifest.files), manifest.size, "already there")
-        raise FolderTaken(str(folder), "holds other files")
+def _plain(blobs: BlobStore, manifest: Manifest, folder: Path) -> str:
+    """Write the files below `folder`, under their own paths."""
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}")
     try:
         how = _fill(blobs, [(entry, partial / entry.path) for entry in manifest.files])
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        _appear(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    sync_directory(folder.parent)
-    return HandedOver(ref, folder, len(manifest.files), manifest.size, how)
+    return how
 
 
-def hf_cache(
-    blobs: BlobStore,
-    manifest: Manifest,
-    cache: Path,
-    *,
-    ref: str,
-    refs: Sequence[str],
-    progress: Progress = no_progress,
-) -> HandedOver:
+def _hf_cache(blobs: BlobStore, manifest: Manifest, cache: Path, *, refs: Sequence[str]) -> str:
     """Add a version to a Hugging Face hub cache (`HF_HUB_CACHE`), and point `refs` (tiers) at it.
 
-    Adding again changes nothing; a ref that pointed elsewhere moves, the files it pointed to stay.
-
-    Raises:
-        BlobDamaged, NotFound: as `plain`.
+    Adding again changes nothing; a ref that pointed elsewhere moves, the files it pointed to stay. A blob that is
+    in the cache already is believed only if it is the store's own file or reads as its name says.
     """
-    _verify(blobs, manifest.files, progress)
-    repository = cache / f"models--{manifest.model.replace('/', '--')}"
+    repository = _repository(cache, manifest)
     snapshot = repository / "snapshots" / manifest.revision
-    wanted = [(entry, repository / "blobs" / entry.sha256) for entry in manifest.files]
-    how = _fill(blobs, [(entry, path) for entry, path in wanted if not path.exists()])
-    for entry in manifest.files:
-        link = snapshot / entry.path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        ups = "/".join([".."] * (2 + entry.path.count("/")))
-        _point(link, f"{ups}/blobs/{entry.sha256}")
-    (repository / "trees").mkdir(exist_ok=True)
+    unique = {entry.sha256: entry for entry in manifest.files}
+    wanted = [(entry, repository / "blobs" / name) for name, entry in unique.items()]
+    how = _fill(blobs, [(entry, path) for entry, path in wanted if not _holds(blobs, entry, path)])
+    sync_directory(repository / "blobs")
+    for name in ("trees", "snapshots", "refs"):
+        (repository / name).mkdir(exist_ok=True)
     write_durably(repository / "trees" / f"{manifest.revision}.json", _tree(manifest))
-    (repository / "refs").mkdir(exist_ok=True)
+    if not snapshot.exists():
+        _link_snapshot(manifest, repository, snapshot)
     for name in refs:
         write_durably(repository / "refs" / name, manifest.revision.encode())
-    return HandedOver(ref, snapshot, len(manifest.files), manifest.size, how)
+    return how
+
+
+def _repository(cache: Path, manifest: Manifest) -> Path:
+    return cache / f"models--{manifest.model.replace('/', '--')}"
+
+
+def _link_snapshot(manifest: Manifest, repository: Path, snapshot: Path) -> None:
+    """Make the folder of links beside, at the same depth, where no client looks; then let it appear."""
+    partial = repository / f".partial.{secrets.token_hex(6)}"
+    try:
+        for entry in manifest.files:
+            link = partial / snapshot.name / entry.path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(_target(entry))
+        _appear(partial / snapshot.name, snapshot)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _target(entry: FileEntry) -> str:
+    return "/".join([".."] * (2 + entry.path.count("/"))) + f"/blobs/{entry.sha256}"
+
+
+def _appear(partial: Path, folder: Path) -> None:
+    """Give a finished folder its name. Raises `FolderTaken` when somebody was quicker."""
+    try:
+        partial.rename(folder)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise FolderTaken(str(folder), "another command has just filled it") from exc
+    sync_directory(folder.parent)
+
+
+def _holds(blobs: BlobStore, entry: FileEntry, path: Path) -> bool:
+    """Whether the cache's blob is the one that it is named for."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    return path.samefile(blobs.path(entry.sha256)) or file_sha256(path) == entry.sha256
 
 
 def _tree(manifest: Manifest) -> bytes:
@@ -201,14 +227,6 @@ def _tree(manifest: Manifest) -> bytes:
     return json.dumps({"format_version": 1, "files": files}, sort_keys=True).encode()
 
 
-def _point(link: Path, target: str) -> None:
-    if link.is_symlink() and str(link.readlink()) == target:
-        return
-    temporary = link.with_name(f".{link.name}.{secrets.token_hex(6)}")
-    temporary.symlink_to(target)
-    temporary.rename(link)
-
-
 def _verify(blobs: BlobStore, files: Sequence[FileEntry], progress: Progress) -> None:
     """Read every blob, on all cores."""
 
@@ -222,6 +240,7 @@ def _verify(blobs: BlobStore, files: Sequence[FileEntry], progress: Progress) ->
 
 
 def _fill(blobs: BlobStore, wanted: Sequence[tuple[FileEntry, Path]]) -> str:
+    """Put each blob where it is wanted. Returns the way that it took."""
     ways: list[tuple[str, Callable[[Path, Path], None]]] = [
         ("reflink", _clone),
         ("hard link", os.link),
@@ -248,7 +267,7 @@ def _fill(blobs: BlobStore, wanted: Sequence[tuple[FileEntry, Path]]) -> str:
                 ):
                     raise
                 ways.pop(0)
-    return ways[0][0]
+    return ways[0][0] if wanted else "already there"
 
 
 def _clone(source: Path, target: Path) -> None:
@@ -261,7 +280,10 @@ def _copy(source: Path, target: Path) -> None:
         size = os.fstat(reading.fileno()).st_size
         done = 0
         while done < size:
-            done += os.sendfile(writing.fileno(), reading.fileno(), done, min(BLOCK, size - done))
+            count = os.sendfile(writing.fileno(), reading.fileno(), done, min(BLOCK, size - done))
+            if not count:
+                break  # the source became shorter: what was read is compared below
+            done += count
         os.fsync(writing.fileno())
     # The one way that writes bytes anew is read back.
     actual = file_sha256(target)
@@ -269,18 +291,37 @@ def _copy(source: Path, target: Path) -> None:
         raise BlobDamaged(str(target), expected=source.name, actual=actual)
 
 
-def _same_files(folder: Path, manifest: Manifest) -> bool:
-    found = {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if not path.is_dir() or path.is_symlink()
-    }
-    wanted = {entry.path: entry for entry in manifest.files}
-    if found != set(wanted):
+def _is_there(place: Path, manifest: Manifest, layout: Layout) -> bool:
+    """Whether the place holds exactly these files already. Raises `FolderTaken` if it holds anything else."""
+    if not place.is_symlink() and not place.exists():
         return False
-    return all(
-        not (folder / path).is_symlink()
-        and (folder / path).stat().st_size == entry.size
-        and file_sha256(folder / path) == entry.sha256
-        for path, entry in wanted.items()
+    if place.is_symlink() or not place.is_dir():
+        raise FolderTaken(str(place), "is not a folder")
+    found = {
+        path.relative_to(place).as_posix()
+        for path in place.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    if not found and layout is Layout.PLAIN and not any(place.iterdir()):
+        return False
+    odd = sorted(found ^ {entry.path for entry in manifest.files})
+    if odd:
+        raise FolderTaken(str(place), f"holds other files ({odd[0]})")
+    same = _same_link if layout is Layout.HF_CACHE else _same_file
+    for entry in manifest.files:
+        if not same(place / entry.path, entry):
+            raise FolderTaken(str(place), f"holds another {entry.path}")
+    return True
+
+
+def _same_link(path: Path, entry: FileEntry) -> bool:
+    return path.is_symlink() and str(path.readlink()) == _target(entry)
+
+
+def _same_file(path: Path, entry: FileEntry) -> bool:
+    return (
+        not path.is_symlink()
+        and path.is_file()
+        and path.stat().st_size == entry.size
+        and file_sha256(path) == entry.sha256
     )
