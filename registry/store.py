@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session, col, select
 
@@ -150,10 +150,12 @@ def _sqlite(url: str) -> Engine:
 
 @contextmanager
 def _translated(url: str) -> Iterator[None]:
-    """A database that is away or full is the operator's matter; every other SQL error is a bug of ours."""
+    """A database that is away, full or no database is the operator's matter; every other SQL error is a bug of ours."""
     try:
         yield
-    except OperationalError as exc:
+    except DatabaseError as exc:
+        if type(exc) not in (DatabaseError, OperationalError):  # SQLite says "malformed" with the base class
+            raise
         where = make_url(url).render_as_string(hide_password=True)
         raise StoreUnusable(where, str(exc.orig).strip()) from exc
 

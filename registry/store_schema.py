@@ -22,15 +22,19 @@ def upgrade(store: Store) -> None:
 
 def demand_current(store: Store) -> None:
     """Raise `StoreUnusable` unless the database has exactly the shape that this release reads."""
+    url = store.engine.url
+    where = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise StoreUnusable(where, "the file is not there")  # opening it would make an empty one
     found, wanted = shape(store), newest()
     if found != wanted:
-        where = store.engine.url.render_as_string(hide_password=True)
         raise StoreUnusable(where, f"has shape {found or 'none'}, this release reads {wanted}")
 
 
 def shape(store: Store) -> str | None:
-    """The step that the database stands at, or None for an empty one."""
-    with store.engine.connect() as connection:
+    """The step that the database stands at, or None for an empty one. Raises `StoreUnusable`."""
+    with store.view() as view:
+        connection = view.session.connection()
         if not connection.dialect.has_table(connection, "alembic_version"):
             return None
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
