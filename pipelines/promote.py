@@ -1,20 +1,19 @@
-"""Approving, promoting, withdrawing: load the facts, ask the rule, append in one transaction.
+"""Promoting, withdrawing: load the facts, ask the rule, append in one transaction.
 
-`facts` is the one loader: the dry run, an approval's list of evidence and the promotion itself all look through
+`case` is the one loader: the dry run, an approval's list of evidence and the promotion itself all look through
 it, so that nobody approves other evidence than the gate reads. A promotion judges inside the transaction that
 pins, on the state that it will change.
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 from pipelines.intake.record import read_scan_report
 from pipelines.workplace import Workplace
 from registry import approvals, contracts, gate, manifests, policy
-from registry.approvals import ApprovalJudgement, ApprovalRequest, SignedApproval
+from registry.approvals import ApprovalJudgement, SignedApproval
 from registry.audit import EventKind
 from registry.compatibility import Comparison, Verdict, compare
 from registry.entities import Approval, Document, Pin, Report, RouterSetting, Version, Withdrawal
@@ -94,46 +93,6 @@ def case(work: Workplace, view: View, ref: Ref, tier: str) -> Case:
         approvals=judged,
         findings=tuple(gate.judge(facts)),
     )
-
-
-def request_approval(
-    work: Workplace, ref: Ref, tier: str, *, reason: str, life: timedelta = timedelta(hours=72)
-) -> tuple[Case, ApprovalRequest]:
-    """Return what a steward is asked to sign: this version, this tier, and exactly the evidence of now."""
-    with work.store.view() as view:
-        found = case(work, view, ref, tier)
-    version = found.version
-    return found, ApprovalRequest(
-        digest=version.digest,
-        model=version.model,
-        ordinal=version.ordinal,
-        action="promote",
-        tier=tier,
-        site=work.home.name,
-        evidence=found.evidence,
-        reason=reason,
-        issued_at=work.now,
-        expires_at=work.now + life,
-        nonce=secrets.token_hex(16),
-    )
-
-
-def record_approval(
-    work: Workplace, request: ApprovalRequest, person: str, signature: str, payload: bytes
-) -> Approval:
-    """Keep a person's signed decision. It is judged at the gate, each time anew."""
-    row = Approval(
-        digest=sha256_hex(payload),
-        version=request.digest,
-        tier=request.tier,
-        person=person,
-        payload=payload.decode(),
-        signature=signature,
-        made_at=rfc3339(work.now),
-    )
-    with work.store.change(actor=work.actor, now=work.now) as change:
-        change.record(EventKind.APPROVED, request.digest, row)
-    return row
 
 
 def promote(work: Workplace, ref: Ref, tier: str, *, reason: str) -> Case:
@@ -270,9 +229,10 @@ def _approvals(
         for row in view.people()
         if row.active
     ]
+    rows = view.approvals(version.digest, rules.tier)
     signed = [
         SignedApproval(payload=row.payload.encode(), signature=row.signature, person=row.person)
-        for row in view.approvals(version.digest, rules.tier)
+        for row in rows
     ]
     others = {version.added_by, *(report.made_by for report in view.reports(version.digest))}
     return approvals.judge(
@@ -287,7 +247,19 @@ def _approvals(
         now=work.now,
         excluded=set() if work.home.profile == "solo" else others,
         require_hardware=rules.hardware_keys,
+        require_pin=rules.hardware_keys,
+        spent=_spent(view, version, rules.tier, rows),
     )
+
+
+def _spent(view: View, version: Version, tier: str, rows: Sequence[Approval]) -> set[str]:
+    """Nonces of approvals that a promotion used up: after a rollback, the way forward needs new ones."""
+    used = {
+        digest
+        for pin in view.pin_history(tier, version.model, version.digest)
+        for digest in parse(pin.evidence.encode(), max_bytes=_DOCUMENT_BYTES, at="pin.evidence")
+    }
+    return {approvals.decode(row.payload.encode())[0].nonce for row in rows if row.digest in used}
 
 
 def _newest(reports: Sequence[Report]) -> Report | None:

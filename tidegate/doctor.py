@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from registry.errors import RegistryRefusal
+from registry.errors import RegistryRefusal, StoreUnusable
 from registry.home import Home
 from signing.errors import OperatorError
 from signing.times import from_rfc3339, rfc3339
 from tidegate.wiring import App
 
 _OURS = ("signing", "registry", "pipelines", "tidegate")
+_DATABASE_STEP = (
+    "Check that the database is up and that its address in tidegate.toml is right; "
+    "a lost or damaged one is restored from the backup."
+)
+_FILE_STEP = "Mend its permissions, or restore it from the backup."
 _LITTLE_SPACE = 5 * 10**9  # bytes: less than a small model
 
 
@@ -49,19 +54,24 @@ def examine(app: App, *, deep: bool) -> list[Check]:
     )
     found.extend(_keys(home))
     found.extend(_space(home))
-    checks: list[Callable[[], Iterator[Check]]] = [
-        lambda: _database(app),
-        lambda: _clock(app),
-        lambda: _trust(app),
-        lambda: _blobs(app, deep=deep),
-        lambda: _quarantine(home),
+    checks: list[tuple[str, Callable[[], Iterator[Check]]]] = [
+        ("database", lambda: _database(app)),
+        ("clock", lambda: _clock(app)),
+        ("trust", lambda: _trust(app)),
+        ("blobs", lambda: _blobs(app, deep=deep)),
+        ("quarantine", lambda: _quarantine(home)),
     ]
-    for check in checks:
+    for name, check in checks:
         try:
             found.extend(check())
+        except StoreUnusable as refusal:
+            found.append(Check("database", ok=False, message=str(refusal), next_step=_DATABASE_STEP))
+            break  # the others would only wait for it again
         except OperatorError as refusal:
-            found.append(Check("database", ok=False, message=str(refusal), next_step=refusal.next_step))
-            break
+            found.append(Check(name, ok=False, message=str(refusal), next_step=refusal.next_step))
+        except OSError as exc:
+            problem = f"{exc.filename or home.path}: {exc.strerror}"
+            found.append(Check(name, ok=False, message=problem, next_step=_FILE_STEP))
     return found
 
 
@@ -210,5 +220,8 @@ def _blobs(app: App, *, deep: bool) -> Iterator[Check]:
 
 def _quarantine(home: Home) -> Iterator[Check]:
     waiting = sorted(path.name for path in home.quarantine.iterdir())
-    message = f"{len(waiting)} unfinished: {', '.join(name[:24] for name in waiting)}" if waiting else "empty"
+    message = "empty"
+    if waiting:
+        names = ", ".join(name[:24] for name in waiting)
+        message = f"{len(waiting)} unfinished ({names}); the same `tidegate bundles import` finishes it"
     yield Check("quarantine", ok=True, message=message)

@@ -87,6 +87,20 @@ class DatabaseAddressRefused(DoorRefusal):
         self.problem = problem
 
 
+class SystemRefused(DoorRefusal):
+    """The operating system would not read or write a file: no permission, no space, no such folder, a broken disk."""
+
+    exit_code: ClassVar[int] = 108
+    next_step: ClassVar[str] = (
+        "Mend what the message names (path, permissions, free space), then run the same command again; "
+        "what was half-written is not visible."
+    )
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.path, self.problem = path, problem
+
+
 class FileUnreadable(DoorRefusal):
     """A file that was named on the command line cannot be read."""
 

@@ -1,42 +1,100 @@
-"""`audit verify`: the tree, its signatures, and the log replayed against the tables. Returns every problem."""
+"""`audit verify`: the tree, its signatures, and the log replayed against the tables. Returns every problem.
 
+The newest events and their heads can be cut off together, or a whole new history be signed by whoever holds the
+station key: the log alone cannot show that. A head that somebody kept elsewhere can, so such heads are compared too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from securesystemslib.signer import Key
+
+from pipelines import receipts
+from pipelines.bundle.errors import ReceiptWrong
 from registry import audit
+from registry.entities import Checkpoint
 from registry.home import Home
 from registry.store import Store
-from signing import checkpoint
+from signing import checkpoint, envelope
+from signing.canonical import NotCanonical
 from signing.checkpoint import CheckpointSignatureWrong, CheckpointUnreadable
-from signing.merkle import Frontier, leaf_hash
+from signing.envelope import SignatureUncheckable, SignatureWrong
+from signing.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tidegate.keyring import log_verifier_key
 
 
-def verify(store: Store, home: Home) -> list[str]:
+@dataclass(frozen=True)
+class KeptHead:
+    """A head of this log that somebody kept where this home cannot reach it."""
+
+    at: str  # whose, for the message
+    size: int  # events
+    root: bytes  # 32 bytes
+
+
+def kept_note(note: str, key: str, *, at: str) -> KeptHead:
+    """Read a note that `audit head` wrote. Raises `CheckpointUnreadable`, `CheckpointSignatureWrong`."""
+    found = checkpoint.verify(note, key)
+    return KeptHead(at, found.size, found.root)
+
+
+def kept_receipt(data: bytes, station: Key, *, at: str) -> KeptHead:
+    """Read the head in a receipt that this site signed. Raises `ReceiptWrong`."""
+    receipt, payload, signature = receipts.read(data, at=at)
+    try:
+        envelope.verify(payload, signature, {station.keyid: station}, payload_type=receipts.PAYLOAD_TYPE)
+    except (SignatureWrong, SignatureUncheckable) as refusal:
+        raise ReceiptWrong(f"this home did not sign it ({refusal})", at=f"{at}.signature") from refusal
+    root = bytes.fromhex(receipt.log_root) if receipt.log_root else EMPTY_ROOT
+    return KeptHead(at, receipt.log_size, root)
+
+
+def verify(store: Store, home: Home, *, kept: Sequence[KeptHead] = ()) -> list[str]:
     """Return what is wrong, in words; an empty list when everything agrees."""
     with store.view() as view:
-        leaves, heads = view.leaves(), {head.size: head for head in view.checkpoints()}
+        leaves = view.leaves()
         gap = audit.misplaced(leaves)
         if gap is not None:
             return [f"event {gap} is missing, out of place or unreadable"]
-        problems: list[str] = []
-        frontier, key = Frontier(), log_verifier_key(home)
+        problems, frontier = [], Frontier()
+        roots = {0: frontier.root()}
+        heads, key = {head.size: head for head in view.checkpoints()}, log_verifier_key(home)
         for position, data in leaves:
             frontier = frontier.append(leaf_hash(data))
-            head = heads.pop(position + 1, None)
-            if head is None:
-                problems.append(f"event {position} has no signed head")
-                continue
-            try:
-                found = checkpoint.verify(head.note, key)
-            except (CheckpointSignatureWrong, CheckpointUnreadable) as refusal:
-                problems.append(f"head {head.size}: {refusal}")
-                continue
-            if (found.size, found.root) != (frontier.size, frontier.root()):
-                problems.append(
-                    f"head {head.size}: was signed over other events than those that stand before it"
-                )
+            roots[frontier.size] = frontier.root()
+            problems += _head_problems(heads.pop(position + 1, None), frontier, key)
         problems += [f"head {size}: stands beyond the last event" for size in heads]
+        problems += [problem for head in kept if (problem := _kept_problem(head, roots))]
         entries = [audit.read_leaf(data) for _, data in leaves]
         columns = [(e.position, e.kind, e.subject, e.at, e.actor) for e in entries]
         if columns != view.event_columns():
             problems.append("event: the columns of the event table differ from what was recorded")
-        problems += [str(item) for item in audit.compare(entries, dict(view.recorded()))]
+        try:
+            problems += [str(item) for item in audit.compare(entries, dict(view.recorded()))]
+        except NotCanonical as refusal:
+            problems.append(f"a table holds a value that was never recorded: {refusal}")
     return problems
+
+
+def _head_problems(head: Checkpoint | None, frontier: Frontier, key: str) -> list[str]:
+    """Hold one signed head against the events that stand before it."""
+    if head is None:
+        return [f"event {frontier.size - 1} has no signed head"]
+    try:
+        found = checkpoint.verify(head.note, key)
+    except (CheckpointSignatureWrong, CheckpointUnreadable) as refusal:
+        return [f"head {head.size}: {refusal}"]
+    if (found.size, found.root) != (frontier.size, frontier.root()):
+        return [f"head {head.size}: was signed over other events than those that stand before it"]
+    if (head.root, head.frontier) != (frontier.root().hex(), frontier.to_hex()):
+        return [f"head {head.size}: its columns differ from what was signed"]
+    return []
+
+
+def _kept_problem(kept: KeptHead, roots: dict[int, bytes]) -> str | None:
+    """Say how the log of now fails to contain a head that was kept."""
+    if kept.size >= len(roots):
+        return f"{kept.at}: {kept.size} events were signed then, {len(roots) - 1} are here: the last ones are gone"
+    if roots[kept.size] != kept.root:
+        return f"{kept.at}: the first {kept.size} events were others then"
+    return None

@@ -1,12 +1,18 @@
 """`tidegate audit`: the log, its proof, and the account of one version."""
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from registry.names import Ref
 from tidegate.cli.doors import Noun, pass_app
 from tidegate.errors import AuditBroken
 from tidegate.output import show
-from tidegate.wiring import App
+from tidegate.wiring import App, read_file
+
+_NOTE_BYTES = 1 << 20
+_RECEIPT_BYTES = 64 << 20
 
 
 @click.group(cls=Noun)
@@ -41,31 +47,89 @@ def log(app: App, last: int, subject: str | None, kind: str | None) -> None:
 
 
 @audit.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the signed head to this file, to be kept where this home cannot reach it.",
+)
 @pass_app
-def verify(app: App) -> None:
-    """Check the log's tree and signatures, and replay it against every table."""
-    from tidegate.keyring import log_verifier_key
+def head(app: App, out: Path | None) -> None:
+    """The newest signed head of the log: size, root, and the key that signed it.
+
+    Keep it elsewhere, on paper or on a medium. Later, `tidegate audit verify --kept-head FILE` shows that the log
+    of then still stands at the beginning of the log of now.
+    """
+    from registry.blobs import write_durably
+
+    found = _head(app)
+    if out is not None:
+        write_durably(out, found["checkpoint"].encode())
+    lines = [f"{found['size']} events", f"Head:    {found['root']}", f"Key:     {found['verifier_key']}"]
+    lines += [f"Wrote {out}."] if out else []
+    show(found, "\n".join(lines), as_json=app.settings.as_json)
+
+
+@audit.command()
+@click.option(
+    "--kept-head",
+    "heads",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="A head that `tidegate audit head --out` wrote earlier: the log must still begin with it.",
+)
+@click.option(
+    "--receipt",
+    "receipts",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="A receipt of this site, as the origin kept it: the head in it must be in the log.",
+)
+@pass_app
+def verify(app: App, heads: tuple[Path, ...], receipts: tuple[Path, ...]) -> None:
+    """Check the log's tree and signatures, and replay it against every table.
+
+    The log alone cannot show that its newest events were cut off together with their signed heads. A head that was
+    kept elsewhere can: give it with --kept-head, or a receipt from the origin with --receipt.
+    """
+    from tidegate.keyring import log_verifier_key, station_signer
+    from tidegate.verifying import kept_note, kept_receipt
     from tidegate.verifying import verify as check
 
-    problems = check(app.store, app.home)
+    key, station = log_verifier_key(app.home), station_signer(app.home).public_key
+    kept = [
+        kept_note(read_file(file, max_bytes=_NOTE_BYTES).decode(errors="replace"), key, at=file.name)
+        for file in heads
+    ]
+    kept += [
+        kept_receipt(read_file(file, max_bytes=_RECEIPT_BYTES), station, at=file.name) for file in receipts
+    ]
+    problems = check(app.store, app.home, kept=kept)
     if problems:
         raise AuditBroken(tuple(problems))
-    with app.store.view() as view:
-        head = view.head()
-    assert head is not None, "a home has at least the event of its making"
-    key = log_verifier_key(app.home)
+    found = _head(app)
     text = (
-        f"{head.size} events, every head signed, the log replayed and equal to the tables.\n"
-        f"Head:    {head.root}\nKey:     {key}"
+        f"{found['size']} events, every head signed, the log replayed and equal to the tables.\n"
+        + "".join(f"Begins with the {item.size} events of {item.at}.\n" for item in kept)
+        + f"Head:    {found['root']}\nKey:     {found['verifier_key']}"
     )
-    document = {
-        "ok": True,
-        "size": head.size,
-        "root": head.root,
-        "checkpoint": head.note,
-        "verifier_key": key,
+    compared = [{"file": item.at, "size": item.size, "root": item.root.hex()} for item in kept]
+    show({"ok": True, **found, "kept": compared}, text, as_json=app.settings.as_json)
+
+
+def _head(app: App) -> dict[str, Any]:
+    from registry.errors import NotFound
+    from tidegate.keyring import log_verifier_key
+
+    with app.store.view() as view:
+        newest = view.head()
+    if newest is None:
+        raise NotFound("event in the log of", app.home.name)
+    return {
+        "size": newest.size,
+        "root": newest.root,
+        "checkpoint": newest.note,
+        "verifier_key": log_verifier_key(app.home),
     }
-    show(document, text, as_json=app.settings.as_json)
 
 
 @audit.command()

@@ -3,6 +3,7 @@
 Bugs keep their traceback; only refusals are translated.
 """
 
+import errno
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from signing.errors import OperatorError
 from tidegate import output
+from tidegate.errors import SystemRefused
 from tidegate.settings import Settings, from_environment
 from tidegate.wiring import App
 
@@ -44,8 +46,12 @@ class Door(click.Command):
         try:
             return super().invoke(ctx)
         except OperatorError as refusal:
-            output.show_refusal(refusal, as_json=settings.as_json)
-            leave(refusal.exit_code)
+            _refuse(refusal, settings)
+        except OSError as exc:
+            if exc.errno is None or exc.errno == errno.EPIPE:  # a library's own, or a reader that has gone
+                raise
+            place = " -> ".join(str(name) for name in (exc.filename, exc.filename2) if name is not None)
+            _refuse(SystemRefused(place, exc.strerror or "cannot be read or written"), settings)
         finally:
             ctx.obj.close()
 
@@ -57,6 +63,11 @@ class Noun(click.Group):
 
 
 Noun.group_class = Noun
+
+
+def _refuse(refusal: OperatorError, settings: Settings) -> NoReturn:
+    output.show_refusal(refusal, as_json=settings.as_json)
+    leave(refusal.exit_code)
 
 
 def leave(code: int) -> NoReturn:

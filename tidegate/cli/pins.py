@@ -1,6 +1,7 @@
 """`approve`, `promote`, `pins`, `rollback`: what a tier serves, who said so, and the way back."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,54 +11,141 @@ import click
 from registry.names import Ref
 from tidegate.cli.doors import Door, pass_app, passphrase_option
 from tidegate.output import SHORT, progress, show, table
-from tidegate.wiring import App
+from tidegate.wiring import App, read_file
 
 if TYPE_CHECKING:
     from pipelines.promote import Case
-    from registry.entities import Pin
+    from registry.entities import Approval, Pin
     from registry.gate import Finding
+
+_PAYLOAD_BYTES = 64 << 10
+_SIGNATURE_BYTES = 16 << 10
+
+
+_file = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(cls=Door)
 @click.argument("ref")
 @click.option("--tier", required=True, help="The tier that it may be promoted to.")
 @click.option("--person", required=True, help="Your name as `tidegate people list` shows it.")
+@click.option("--reason", help="Why; it is signed with the approval and kept.")
+@click.option("--key", type=_file, help="Sign now, with this OpenSSH private key file.")
 @click.option(
-    "--key",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Your OpenSSH private key file.",
+    "--write-payload", type=_file, help="Hardware token: write what you have to sign to this file, and stop."
 )
-@click.option("--reason", required=True, help="Why; it is signed with the approval and kept.")
+@click.option("--payload", type=_file, help="Hardware token: the file that --write-payload wrote.")
+@click.option("--signature", type=_file, help="Hardware token: the .sig file that ssh-keygen made of it.")
 @passphrase_option
 @pass_app
-def approve(app: App, ref: str, tier: str, person: str, key: Path, reason: str) -> None:
+def approve(
+    app: App,
+    ref: str,
+    tier: str,
+    person: str,
+    reason: str | None,
+    key: Path | None,
+    write_payload: Path | None,
+    payload: Path | None,
+    signature: Path | None,
+) -> None:
     """Sign that REF may be promoted to TIER, on exactly the evidence that stands now.
 
-    Evidence that comes later (another suite run, a new router contract) makes the approval void. It holds for 72 hours.
+    Evidence that comes later (another suite run, a new router contract) makes the approval void. It holds for 72
+    hours, and for one promotion.
+
+    \b
+    With a key file:  tidegate approve REF --tier T --person P --reason WHY --key FILE
+    With a token:     tidegate approve REF --tier T --person P --reason WHY --write-payload FILE
+                      ssh-keygen -Y sign -n approval@tidegate -f KEY FILE
+                      tidegate approve REF --tier T --person P --payload FILE --signature FILE.sig
     """
-    from pipelines.promote import record_approval, request_approval
-    from registry.approvals import NAMESPACE, payload
-    from signing.sshsig import load_private, sign
+    from pipelines.approve import record_approval
+
+    _one_way(reason, key, write_payload, payload, signature)
+    parsed = Ref.parse(ref)
+    if payload is not None and signature is not None:
+        message = read_file(payload, max_bytes=_PAYLOAD_BYTES)
+        armored = read_file(signature, max_bytes=_SIGNATURE_BYTES).decode(errors="replace")
+    else:
+        message = _request(app, parsed, tier, person, str(reason))
+        if write_payload is not None:
+            _write_payload(app, message, write_payload)
+            return
+        assert key is not None, "one of the three ways"
+        armored = _sign(app, message, key)
+    row = record_approval(app.work, parsed, tier, person, payload=message, signature=armored)
+    _show_approval(app, parsed, row)
+
+
+def _one_way(
+    reason: str | None, key: Path | None, write: Path | None, payload: Path | None, signature: Path | None
+) -> None:
+    """Refuse a command line that says none of the three ways, or two."""
+    if (payload is None) != (signature is None):
+        raise click.UsageError("--payload and --signature belong together")
+    if sum(way is not None for way in (key, write, payload)) != 1:
+        raise click.UsageError(
+            "say how you sign: --key FILE, or --write-payload FILE, or --payload FILE --signature FILE.sig"
+        )
+    if payload is None and not (reason or "").strip():
+        raise click.UsageError("say why with --reason; it is signed with the approval")
+    if payload is not None and reason is not None:
+        raise click.UsageError("the reason is in the payload already; leave --reason out")
+
+
+def _request(app: App, ref: Ref, tier: str, person: str, reason: str) -> bytes:
+    from pipelines.approve import request_approval, steward
+    from registry import approvals
 
     with app.store.view() as view:
-        known = {row.name for row in view.people() if row.active}
-    if person not in known:
-        from registry.errors import NotFound
+        steward(view, person)
+    _, request = request_approval(app.work, ref, tier, reason=reason)
+    return approvals.payload(request, person)
 
-        raise NotFound("person", person)
-    case, request = request_approval(app.work, Ref.parse(ref), tier, reason=reason)
-    message = payload(request, person)
-    private = load_private(key, passphrase=app.passphrase)
-    signature = sign(message, namespace=NAMESPACE, private_key=private)
-    row = record_approval(app.work, request, person, signature, message)
-    version = case.version
+
+def _sign(app: App, message: bytes, key: Path) -> str:
+    from registry.approvals import NAMESPACE
+    from signing.sshsig import load_private, sign
+
+    return sign(message, namespace=NAMESPACE, private_key=load_private(key, passphrase=app.passphrase))
+
+
+def _write_payload(app: App, message: bytes, file: Path) -> None:
+    from registry.approvals import NAMESPACE
+    from registry.blobs import write_durably
+
+    write_durably(file, message)
+    said = json.loads(message)
+    command = f"ssh-keygen -Y sign -n {NAMESPACE} -f KEY {shlex.quote(str(file))}"
     text = (
-        f"{person} approves {version.model}@{version.ordinal} ({version.digest[:SHORT]}) for {tier}, "
-        f"on {len(request.evidence)} pieces of evidence, until {json.loads(message)['expires_at']}.\n"
-        f"Next:    tidegate promote {ref} --tier {tier} --dry-run"
+        f"Wrote what {said['person']} is asked to sign: {said['model']}@{said['ordinal']} for {said['tier']}, "
+        f"on {len(said['evidence'])} pieces of evidence, until {said['expires_at']}. Nothing is approved yet.\n"
+        f"Next:    {command}\n"
+        f"then:    the same `tidegate approve` with --payload {shlex.quote(str(file))} --signature {shlex.quote(str(file))}.sig"
     )
-    show({**row.content(), "evidence": list(request.evidence)}, text, as_json=app.settings.as_json)
+    show({"payload": str(file), "sign_with": command, "asks": said}, text, as_json=app.settings.as_json)
+
+
+def _show_approval(app: App, ref: Ref, row: "Approval") -> None:
+    """What was kept, and whether it counts as things stand."""
+    from pipelines.promote import case as look
+
+    with app.store.view() as view:
+        judged = look(app.work, view, ref, row.tier).approvals
+    against = next((item.detail for item in judged.refused if item.approval.digest == row.digest), None)
+    said = json.loads(row.payload)
+    text = (
+        f"{row.person} approves {said['model']}@{said['ordinal']} ({row.version[:SHORT]}) for {row.tier}, "
+        f"on {len(said['evidence'])} pieces of evidence, until {said['expires_at']}.\n"
+    )
+    if against is not None:
+        text += f"It does NOT count as things stand: {against}.\n"
+    text += f"Next:    tidegate promote {ref} --tier {row.tier} --dry-run"
+    document = {
+        **row.content(), "evidence": said["evidence"], "counts": against is None, "why_not": against,
+    }  # fmt: skip
+    show(document, text, as_json=app.settings.as_json)
 
 
 @click.command(cls=Door)
