@@ -1,6 +1,7 @@
 """The log's leaves, and its replay against the tables."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,3 +114,13 @@ def test_a_leaf_that_cannot_be_read_is_found_where_it_stands() -> None:
 def test_every_kind_of_event_has_words_of_its_own() -> None:
     assert len(EventKind) == len({kind.value for kind in audit.EventKind})
     assert all(kind.value == kind.value.lower() for kind in EventKind)
+
+
+def test_every_kind_of_event_is_emitted_somewhere() -> None:
+    house = Path(__file__).resolve().parents[2]
+    code = "".join(
+        path.read_text()
+        for layer in ("registry", "pipelines", "tidegate")
+        for path in (house / layer).rglob("*.py")
+    )
+    assert [] == [kind.name for kind in EventKind if f"EventKind.{kind.name}" not in code]
