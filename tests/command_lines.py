@@ -41,7 +41,6 @@ def _options(line: str, command: click.Command, rest: list[str]) -> list[str]:
     options = {name: p for p in command.params if isinstance(p, click.Option) for name in p.opts}
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
     found: list[str] = []
-    given: list[str] = []
     values: list[str] = []
     words = iter(rest)
     for word in words:
@@ -52,10 +51,8 @@ def _options(line: str, command: click.Command, rest: list[str]) -> list[str]:
             values.append(word)
         elif name not in options:
             found.append(f"{line}: {command.name} has no {name}")
-        else:
-            given.append(name)
-            if not options[name].is_flag and "=" not in word and next(words, None) is None:
-                found.append(f"{line}: {name} needs a value")
+        elif not options[name].is_flag and "=" not in word:
+            next(words, None)  # its value; running text may leave it out
     open_ended = bool(_ELLIPSES & set(values)) or any(p.nargs == -1 for p in arguments) or "…" in line
     if not open_ended and len(values) > len(arguments):
         found.append(f"{line}: {values[len(arguments)]!r} is too much")
@@ -78,6 +75,7 @@ def missing(line: str) -> list[str]:
             values += 1
     needed = sum(1 for p in command.params if isinstance(p, click.Argument) and p.required)
     lacking = [f"{line}: lacks an argument"] if values < needed else []
+    lacking += [f"{line}: {rest[-1]} needs a value"] if skip else []
     required = [p for p in command.params if isinstance(p, click.Option) and p.required]
     lacking += [f"{line}: lacks {p.opts[0]}" for p in required if not set(p.opts) & set(rest)]
     return lacking
