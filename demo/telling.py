@@ -172,7 +172,7 @@ def _serving(story: Story, engine: Engine, ordinal: int) -> Iterator[Served]:
     with engine.serve(story.folder / folder, story.folder / f"engine-v{ordinal}.log", flags) as served:
         port = served.base_url.split(":")[-1].removesuffix("/v1")
         story.say(
-            f"(serving: llama-server --model {folder}/model.gguf --port {port} --jinja --chat-template-file chat_template.jinja)"
+            f"(serving: llama-server --model $PWD/{folder}/model.gguf --port {port} --jinja --chat-template-file chat_template.jinja)"
         )
         yield served
 

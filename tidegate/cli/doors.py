@@ -5,6 +5,7 @@ Bugs keep their traceback; only refusals are translated.
 
 import errno
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -32,6 +33,21 @@ _COMMON = (
 )
 
 
+_REASON = 2000  # characters
+_ACTOR = 64  # characters; the audit log shows it in a column
+
+
+def _demand_text(ctx: click.Context) -> None:
+    """Refuse arguments that are not UTF-8: no document, database or log could hold them. Paths may be any bytes."""
+    for name, value in ctx.params.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not text.isascii():
+                try:
+                    text.encode()
+                except UnicodeEncodeError as exc:
+                    raise click.UsageError(f"{name} is not valid UTF-8", ctx) from exc
+
+
 class Door(click.Command):
     """A command that takes the common options and answers refusals with their own exit code."""
 
@@ -40,8 +56,11 @@ class Door(click.Command):
         self.params.extend(_COMMON)
 
     def invoke(self, ctx: click.Context) -> Any:
+        _demand_text(ctx)
         common = {name: ctx.params.pop(name) for name in ("home", "actor", "as_json")}
         settings = from_environment(**common, passphrase_file=ctx.params.pop("passphrase_file", None))
+        if not settings.actor.isprintable() or not 1 <= len(settings.actor.strip()) <= _ACTOR:
+            raise click.UsageError(f"the actor must be a name on one line, at most {_ACTOR} characters", ctx)
         ctx.obj = App(settings)
         try:
             return super().invoke(ctx)
@@ -61,6 +80,12 @@ class Noun(click.Group):
 
     command_class = Door
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The first sentence of every command, whole: click would cut it."""
+        with formatter.section("Commands"):
+            lines = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+            formatter.write_dl([(name, _sentence(command)) for name, command in lines.items() if command])
+
 
 Noun.group_class = Noun
 
@@ -68,6 +93,11 @@ Noun.group_class = Noun
 def _refuse(refusal: OperatorError, settings: Settings) -> NoReturn:
     output.show_refusal(refusal, as_json=settings.as_json)
     leave(refusal.exit_code)
+
+
+def _sentence(command: click.Command) -> str:
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    return re.split(r"(?<=[.?]) (?=[A-Z])", paragraph)[0]
 
 
 def leave(code: int) -> NoReturn:
@@ -92,6 +122,18 @@ def passphrase_option(function: Function) -> Function:
         type=click.Path(path_type=Path, dir_okay=False),
         help="File whose first line is the keys' passphrase. Default: TIDEGATE_PASSPHRASE_FILE, else you are asked.",
     )(function)
+
+
+class Reason(click.ParamType):  # type: ignore[type-arg]  # generic only to the type checker
+    """Why something was done, for whoever reads the log in a year."""
+
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip()
+        if not text or len(text) > _REASON:
+            self.fail(f"say why, in at most {_REASON:,} characters", param, ctx)
+        return text
 
 
 def settings_of(app: App) -> Settings:
