@@ -8,6 +8,7 @@ from registry.contracts import EngineProfile, RouterContract, ToolContract
 from registry.entities import Binding, Document, Version
 from registry.errors import DocumentRefused, NotFound
 from registry.names import Ref
+from registry.store import Change
 from registry.views import View
 from signing.digests import sha256_hex
 from signing.times import rfc3339
@@ -18,56 +19,53 @@ KINDS = {
     RouterContract: "router-contract",
 }
 
-__all__ = ["KINDS", "Comparison", "add_document", "bind", "compare_documents", "find", "load"]
+__all__ = ["KINDS", "Comparison", "add_document", "compare_documents", "find", "load"]
 
 
-def add_document(work: Workplace, data: bytes) -> Document:
+def add_document(work: Workplace, data: bytes, *, ref: Ref | None = None) -> tuple[Document, Version | None]:
     """Keep a contract or profile that a person wrote as JSON. The same document again is no change.
+
+    Args:
+        ref: the version that keeps to this tool contract from now on: both are recorded, or neither.
 
     Raises:
         MalformedContract: naming the place.
+        NotFound: no such version. DocumentRefused: the document is no tool contract.
     """
     document = contracts.from_json_text(data)
     body = contracts.encode(document)
+    kind = KINDS[type(document)]
+    if ref is not None and kind != KINDS[ToolContract]:
+        raise DocumentRefused(f"a version keeps to a tool contract, and this is a {kind}", at=document.name)
     with work.store.change(actor=work.actor, now=work.now) as change:
-        held = change.document_by_digest(sha256_hex(body))
-        if held is not None:
-            return held
-        row = Document(
-            digest=sha256_hex(body),
-            kind=KINDS[type(document)],
-            name=document.name,
-            body=body.decode(),
-            added_at=rfc3339(work.now),
-            added_by=work.actor,
-        )
-        change.record(EventKind.CONTRACT_ADDED, row.digest, row)
-    return row
-
-
-def bind(work: Workplace, ref: Ref, contract: Document) -> Version:
-    """Say that a version keeps to a tool contract from now on.
-
-    Raises:
-        NotFound: no such version. DocumentRefused: the document is no tool contract.
-    """
-    if contract.kind != KINDS[ToolContract]:
-        raise DocumentRefused(
-            f"a version keeps to a tool contract, and this is a {contract.kind}", at=contract.name
-        )
-    with work.store.change(actor=work.actor, now=work.now) as change:
-        version = change.version(ref)
-        last = change.binding(version.digest)
-        if last is None or last.contract != contract.digest:
-            row = Binding(
-                version=version.digest,
-                position=last.position + 1 if last else 1,
-                contract=contract.digest,
-                since=rfc3339(work.now),
-                actor=work.actor,
+        version = change.version(ref) if ref is not None else None
+        row = change.document_by_digest(sha256_hex(body))
+        if row is None:
+            row = Document(
+                digest=sha256_hex(body),
+                kind=kind,
+                name=document.name,
+                body=body.decode(),
+                added_at=rfc3339(work.now),
+                added_by=work.actor,
             )
-            change.record(EventKind.CONTRACT_BOUND, version.digest, row)
-    return version
+            change.record(EventKind.CONTRACT_ADDED, row.digest, row)
+        if version is not None:
+            _bind(work, change, version, row)
+    return row, version
+
+
+def _bind(work: Workplace, change: Change, version: Version, contract: Document) -> None:
+    last = change.binding(version.digest)
+    if last is None or last.contract != contract.digest:
+        row = Binding(
+            version=version.digest,
+            position=last.position + 1 if last else 1,
+            contract=contract.digest,
+            since=rfc3339(work.now),
+            actor=work.actor,
+        )
+        change.record(EventKind.CONTRACT_BOUND, version.digest, row)
 
 
 def find(view: View, name: str) -> Document:

@@ -22,7 +22,7 @@ HEAVY = {
 }  # fmt: skip
 
 SPEAKS_SQL = {"registry/store.py", "registry/store_schema.py", "registry/views.py", "registry/entities.py"}
-SQL_EXCEPTIONS = {"tidegate/cli/home.py": "takes a database's address apart to refuse a password in it"}
+SQL_EXCEPTIONS = {"tidegate/wiring.py": "takes a database's address apart to refuse a password in it"}
 READS_SURROUNDINGS = {"pipelines/suites/child.py": "is a program of its own: the child that runs a suite"}
 READS_JSON = {
     "pipelines/account.py": "own rows, canonical when they were written and covered by the log",

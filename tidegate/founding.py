@@ -3,6 +3,7 @@
 The settings file comes last: a home that was interrupted half-way is not a home, and `tidegate init` says so.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from registry import policy, store_schema
 from registry.audit import EventKind
 from registry.blobs import write_durably
 from registry.entities import TierPolicy
+from registry.errors import StoreUnusable
 from registry.home import Home
 from registry.store import Store
 from signing import ceremony, keys
@@ -44,24 +46,65 @@ def found(
 
     Raises:
         HomeUnusable: there is something at `path` already.
-        NameUnusable, StoreUnusable: as named.
+        StoreUnusable: the database does not answer, or holds a home already.
+        NameUnusable: as named.
+
+    Whatever is raised, nothing of the home is left behind.
     """
+    if database is not None:
+        _demand_empty(database)
+    there = path.exists()
     home = homes.make(path, name=name, roles=roles, profile=profile, database=database)
-    keys.create_key(home.station_key, passphrase=None)
-    if home.is_origin:
-        _found_trust(home, Profile(profile), passphrase=passphrase, now=now)
+    try:
+        keys.create_key(home.station_key, passphrase=None)
+        if home.is_origin:
+            _found_trust(home, Profile(profile), passphrase=passphrase, now=now)
+        _found_database(home, actor=actor, now=now)
+        homes.write_settings(home)
+    except BaseException:
+        _remove(path, keep=there)
+        raise
+    return home
+
+
+def _demand_empty(database: str) -> None:
+    """Two homes in one database would write into each other's log."""
+    store = Store(database, sign_head=_signs_nothing)
+    try:
+        if store_schema.shape(store) is not None:
+            where = store.engine.url.render_as_string(hide_password=True)
+            raise StoreUnusable(where, "holds a home already; every home needs an empty database of its own")
+    finally:
+        store.close()
+
+
+def _signs_nothing(_size: int, _root: bytes) -> str:
+    raise AssertionError("nothing is recorded while looking")
+
+
+def _remove(path: Path, *, keep: bool) -> None:
+    """Take a half-made home away: it was empty before, and no command would read it."""
+    for entry in path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    if not keep:
+        path.rmdir()
+
+
+def _found_database(home: Home, *, actor: str, now: datetime) -> None:
     store = Store(home.database, sign_head=head_signer(home))
     try:
         store_schema.upgrade(store)
         with store.change(actor=actor, now=now) as change:
-            change.record(EventKind.HOME_MADE, name, note={"roles": list(roles), "profile": profile})
+            note = {"roles": list(home.roles), "profile": home.profile}
+            change.record(EventKind.HOME_MADE, home.name, note=note)
             for tier in policy.DEFAULTS if home.is_site else ():
                 row = tier_row(tier, position=1, actor=actor, now=now)
                 change.record(EventKind.TIER_SET, tier.tier, row)
     finally:
         store.close()
-    homes.write_settings(home)
-    return home
 
 
 def tier_row(tier: policy.Policy, *, position: int, actor: str, now: datetime) -> TierPolicy:

@@ -101,9 +101,18 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, empty: s
     )
 
 
+# Control characters: what came from a medium or an argument must not steer the reader's terminal.
+_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def plain(text: str) -> str:
+    """The text with control characters spelled out, and what no terminal can encode replaced."""
+    return text.translate(_UNSEEN).encode(errors="replace").decode()
+
+
 def show(document: Any, text: str, *, as_json: bool) -> None:
     """Print the one or the other."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) if as_json else text)
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) if as_json else plain(text))
 
 
 def show_refusal(refusal: OperatorError, *, as_json: bool) -> None:
@@ -117,4 +126,4 @@ def show_refusal(refusal: OperatorError, *, as_json: bool) -> None:
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2), err=True)
     else:
-        click.echo(f"Refused: {refusal}\nNext:    {refusal.next_step}", err=True)
+        click.echo(plain(f"Refused: {refusal}\nNext:    {refusal.next_step}"), err=True)

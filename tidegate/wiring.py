@@ -1,5 +1,6 @@
 """Builds what a command works with: home, store, blobs, station key, clock. The one place that reads the clock."""
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import click
 from registry import home as homes
 from registry.blobs import BlobStore
 from registry.home import Home
-from tidegate.errors import FileUnreadable, NotHere, PassphraseMissing
+from tidegate.errors import DatabaseAddressRefused, FileUnreadable, NotHere, PassphraseMissing
 from tidegate.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class App:
         from registry.store import Store
         from tidegate.keyring import head_signer
 
+        if not self.home.database.startswith("sqlite:///"):
+            check_database(self.home.database)
         store = Store(self.home.database, sign_head=head_signer(self.home))
         store_schema.demand_current(store)
         return store
@@ -90,6 +93,23 @@ class App:
         store = self.__dict__.get("store")  # only if it was asked for
         if store is not None:
             store.close()
+
+
+def check_database(url: str) -> None:
+    """Refuse what is no PostgreSQL address, and a password that would end up in a file or an argument list."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as exc:  # the second for a port that is no number
+        raise DatabaseAddressRefused("it is not an address") from exc
+    if parsed.password is not None or "password" in parsed.query:
+        raise DatabaseAddressRefused("it holds a password, which every process list and log would show")
+    if parsed.drivername != "postgresql+psycopg":
+        raise DatabaseAddressRefused(f"{parsed.drivername!r} is not postgresql+psycopg")
+    if importlib.util.find_spec("psycopg") is None:
+        raise DatabaseAddressRefused("this installation lacks the extra: pip install 'tidegate[postgres]'")
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:

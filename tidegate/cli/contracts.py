@@ -30,12 +30,12 @@ def contracts() -> None:
 @pass_app
 def add(app: App, file: Path, ref: str | None) -> None:
     """Keep the document in FILE: a tool contract, an engine profile or a router contract (JSON)."""
-    from pipelines.agreements import add_document, bind
+    from pipelines.agreements import add_document
 
-    row = add_document(app.work, read_file(file, max_bytes=_BYTES))
+    parsed = Ref.parse(ref) if ref is not None else None
+    row, version = add_document(app.work, read_file(file, max_bytes=_BYTES), ref=parsed)
     text = f"{row.kind} {row.name} is {row.digest[:SHORT]}."
-    if ref is not None:
-        version = bind(app.work, Ref.parse(ref), row)
+    if version is not None:
         text += f"\n{version.model}@{version.ordinal} keeps to it from now on."
     show(row.content(), text, as_json=app.settings.as_json)
 
@@ -135,6 +135,7 @@ def set_router(app: App, tier: str, contract: str, engine: str) -> None:
     from pipelines.promote import contract_fact
     from pipelines.promote import set_router as put
 
+    app.demand("site")
     with app.store.view() as view:
         router, profile = view.document("router-contract", contract), view.document("engine-profile", engine)
         broken = []

@@ -5,9 +5,9 @@ import click
 from registry.home import PROFILES, ROLES
 from tidegate import doctor as looking
 from tidegate.cli.doors import Door, pass_app, passphrase_option
-from tidegate.errors import DatabaseAddressRefused, DoctorFoundProblems
+from tidegate.errors import DoctorFoundProblems
 from tidegate.output import show
-from tidegate.wiring import App
+from tidegate.wiring import App, check_database
 
 
 @click.command(cls=Door)
@@ -58,21 +58,6 @@ def init(app: App, name: str, roles: tuple[str, ...], profile: str, database: st
         f"Made {' and '.join(roles)} {name} in {home.path} ({profile}).\nNext:    {next_step}",
         as_json=app.settings.as_json,
     )
-
-
-def check_database(url: str) -> None:
-    """Refuse what is no PostgreSQL address, and a password that would end up in a file or an argument list."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except ArgumentError as exc:
-        raise DatabaseAddressRefused("it is not an address") from exc
-    if parsed.password is not None or "password" in parsed.query:
-        raise DatabaseAddressRefused("it holds a password, which every process list and log would show")
-    if parsed.drivername != "postgresql+psycopg":
-        raise DatabaseAddressRefused(f"{parsed.drivername!r} is not postgresql+psycopg")
 
 
 @click.command(cls=Door)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.names import Ref
-from tidegate.cli.doors import Door, Noun, pass_app
+from tidegate.cli.doors import Door, Noun, Reason, pass_app
 from tidegate.output import SHORT, progress, show, size, table
 from tidegate.wiring import App
 
@@ -68,6 +68,7 @@ def fetch(
     """
     from pipelines.intake.hub import fetch_hub
 
+    app.demand("origin")
     if not source.startswith("hf:"):
         raise click.BadParameter("write hf:NAMESPACE/NAME or hf:NAMESPACE/NAME@REVISION", param_hint="source")
     repo, _, revision = source.removeprefix("hf:").partition("@")
@@ -180,8 +181,13 @@ def version_document(version: Any) -> dict[str, Any]:
 @pass_app
 def list_(app: App, model: str | None) -> None:
     """Every version, or those of one model, and the tiers that serve them."""
+    from registry.errors import NotFound
+    from registry.names import model_name
+
     with app.store.view() as view:
-        rows = view.versions(model)
+        rows = view.versions(model_name(model) if model else None)
+        if model and not rows:
+            raise NotFound("model", model)
         serving: dict[str, list[str]] = {}
         for pin in view.pins():
             serving.setdefault(pin.version, []).append(pin.tier)
@@ -251,7 +257,10 @@ def scan(app: App, ref: str, waived: tuple[str, ...], because: str | None) -> No
 @models.command()
 @click.argument("ref")
 @click.option(
-    "--reason", required=True, help="Kept in the audit log and carried to every site in the next bundle."
+    "--reason",
+    type=Reason(),
+    required=True,
+    help="Kept in the audit log and carried to every site in the next bundle.",
 )
 @pass_app
 def withdraw(app: App, ref: str, reason: str) -> None:

@@ -38,6 +38,7 @@ def add(app: App, name: str, key: Path, roles: tuple[str, ...]) -> None:
     """Say that NAME signs with this key from now on. A new key replaces the old one."""
     from pipelines.people import set_person
 
+    app.demand("site")
     row = set_person(
         app.work, name, public_key=read_file(key, max_bytes=_KEY_BYTES).decode(errors="replace"), roles=roles
     )
@@ -55,6 +56,7 @@ def remove(app: App, name: str) -> None:
     """Say that NAME has left: approvals they signed no longer count."""
     from pipelines.people import retire_person
 
+    app.demand("site")
     row = retire_person(app.work, name)
     show(row.content(), f"{name} may no longer approve anything.", as_json=app.settings.as_json)
 
@@ -130,6 +132,7 @@ def set_tier(app: App, file: Path) -> None:
     from pipelines.people import set_policy
     from registry.policy import MAX_BYTES, decode
 
+    app.demand("site")
     rules = decode(read_file(file, max_bytes=MAX_BYTES))
     row = set_policy(app.work, rules)
     show(

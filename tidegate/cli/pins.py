@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.names import Ref
-from tidegate.cli.doors import Door, pass_app, passphrase_option
+from tidegate.cli.doors import Door, Reason, pass_app, passphrase_option
 from tidegate.output import SHORT, progress, show, table
 from tidegate.wiring import App, read_file
 
@@ -29,7 +29,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.argument("ref")
 @click.option("--tier", required=True, help="The tier that it may be promoted to.")
 @click.option("--person", required=True, help="Your name as `tidegate people list` shows it.")
-@click.option("--reason", help="Why; it is signed with the approval and kept.")
+@click.option("--reason", type=Reason(), help="Why; it is signed with the approval and kept.")
 @click.option("--key", type=_file, help="Sign now, with this OpenSSH private key file.")
 @click.option(
     "--write-payload", type=_file, help="Hardware token: write what you have to sign to this file, and stop."
@@ -63,6 +63,7 @@ def approve(
     from pipelines.approve import record_approval
 
     _one_way(reason, key, write_payload, payload, signature)
+    app.demand("site")
     parsed = Ref.parse(ref)
     if payload is not None and signature is not None:
         message = read_file(payload, max_bytes=_PAYLOAD_BYTES)
@@ -88,7 +89,7 @@ def _one_way(
         raise click.UsageError(
             "say how you sign: --key FILE, or --write-payload FILE, or --payload FILE --signature FILE.sig"
         )
-    if payload is None and not (reason or "").strip():
+    if payload is None and reason is None:
         raise click.UsageError("say why with --reason; it is signed with the approval")
     if payload is not None and reason is not None:
         raise click.UsageError("the reason is in the payload already; leave --reason out")
@@ -151,17 +152,18 @@ def _show_approval(app: App, ref: Ref, row: "Approval") -> None:
 @click.command(cls=Door)
 @click.argument("ref")
 @click.option("--tier", required=True, help="The tier that shall serve it.")
-@click.option("--reason", default="", help="Kept in the audit log.")
+@click.option("--reason", type=Reason(), help="Kept in the audit log.")
 @click.option(
     "--dry-run", is_flag=True, help="Show the gate and change nothing; exits 0 only if the gate is open."
 )
 @pass_app
-def promote(app: App, ref: str, tier: str, reason: str, *, dry_run: bool) -> None:
+def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool) -> None:
     """Let TIER serve REF, if every check of the gate holds. Shows all of them, with evidence and next steps."""
     from pipelines.promote import case as look
     from pipelines.promote import promote as pin
     from registry.gate import GateClosed
 
+    app.demand("site")
     parsed = Ref.parse(ref)
     with app.store.view() as view:
         case = look(app.work, view, parsed, tier)
@@ -172,7 +174,7 @@ def promote(app: App, ref: str, tier: str, reason: str, *, dry_run: bool) -> Non
             show(case_document(case, promoted=False), "", as_json=True)
         raise GateClosed(ref, tier, case.findings)
     if not dry_run:
-        case = pin(app.work, parsed, tier, reason=reason)
+        case = pin(app.work, parsed, tier, reason=reason or "")
     version = case.version
     said = "would be served by" if dry_run else "is now served by"
     text = f"{version.model}@{version.ordinal} ({version.digest[:SHORT]}) {said} {tier}."
@@ -259,13 +261,14 @@ def pin_document(row: "Pin") -> dict[str, Any]:
 @click.command(cls=Door)
 @click.argument("model")
 @click.option("--tier", required=True, help="The tier that goes back.")
-@click.option("--reason", required=True, help="Kept in the audit log.")
+@click.option("--reason", type=Reason(), required=True, help="Kept in the audit log.")
 @pass_app
 def rollback(app: App, model: str, tier: str, reason: str) -> None:
     """Return TIER to the last good version of MODEL, with the contract, engine profile and router it had."""
     from pipelines.rollback import roll_back
     from registry.names import model_name
 
+    app.demand("site")
     with progress("reading the version back") as bar:
         done = roll_back(app.work, model_name(model), tier, reason=reason, progress=bar)
     text = f"{tier} serves {model}@{done.pin.ordinal} ({done.pin.version[:SHORT]}) again; it left {model}@{done.left.ordinal}."

@@ -175,6 +175,7 @@ def add(app: App, name: str, identity: Path, keys: tuple[str, ...]) -> None:
 @pass_app
 def list_(app: App) -> None:
     """Every site: what was shipped last, and what it acknowledged."""
+    app.demand("origin")
     with app.store.view() as view:
         rows = [(site, view.exports(site.name), view.receipts(site.name)) for site in view.sites()]
     lines = [
