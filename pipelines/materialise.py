@@ -304,9 +304,11 @@ def _is_there(place: Path, manifest: Manifest, layout: Layout) -> bool:
     }
     if not found and layout is Layout.PLAIN and not any(place.iterdir()):
         return False
-    odd = sorted(found ^ {entry.path for entry in manifest.files})
-    if odd:
-        raise FolderTaken(str(place), f"holds other files ({odd[0]})")
+    wanted = {entry.path for entry in manifest.files}
+    if found - wanted:
+        raise FolderTaken(str(place), f"holds other files ({min(found - wanted)})")
+    if wanted - found:
+        raise FolderTaken(str(place), f"holds only a part of the files ({min(wanted - found)} is missing)")
     same = _same_link if layout is Layout.HF_CACHE else _same_file
     for entry in manifest.files:
         if not same(place / entry.path, entry):
