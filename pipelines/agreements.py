@@ -25,6 +25,8 @@ __all__ = ["KINDS", "Comparison", "add_document", "compare_documents", "find", "
 def add_document(work: Workplace, data: bytes, *, ref: Ref | None = None) -> tuple[Document, Version | None]:
     """Keep a contract or profile that a person wrote as JSON. The same document again is no change.
 
+    From now on its name means this document here, whatever bundles bring under the same name.
+
     Args:
         ref: the version that keeps to this tool contract from now on: both are recorded, or neither.
 
@@ -50,6 +52,8 @@ def add_document(work: Workplace, data: bytes, *, ref: Ref | None = None) -> tup
                 added_by=work.actor,
             )
             change.record(EventKind.CONTRACT_ADDED, row.digest, row)
+        elif change.meaning(kind, row.name) != row.digest:
+            change.record(EventKind.CONTRACT_ADDED, row.digest)  # held already; now the name means it
         if version is not None:
             _bind(work, change, version, row)
     return row, version

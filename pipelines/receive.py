@@ -29,7 +29,7 @@ from pathlib import Path
 
 from pipelines import receipts
 from pipelines.bundle import opening, reader
-from pipelines.bundle.documents import MODELPACK, MODELPACK_CONFIG, Sized
+from pipelines.bundle.documents import MODELPACK, MODELPACK_CONFIG, VERSION_KINDS, Sized
 from pipelines.bundle.errors import (
     ChunksDamaged,
     NotReady,
@@ -69,6 +69,9 @@ class Imported:
     bytes: int  # of the blobs that were copied
     withdrawals: int  # versions that may not serve any more, told by this bundle
     receipt: Path | None
+    beside: tuple[
+        tuple[str, str, str], ...
+    ]  # (kind, name, digest) of documents whose name means another one here
 
 
 def import_bundle(
@@ -121,6 +124,7 @@ def import_bundle(
         bytes=copied,
         withdrawals=landed.withdrawals,
         receipt=written,
+        beside=_beside(work, bundle),
     )
 
 
@@ -218,6 +222,17 @@ def _rotten(blobs: BlobStore, held: Sequence[Sized], progress: Progress) -> set[
 def _adopt(blobs: BlobStore, ingest: Ingest, wanted: Sequence[Sized]) -> None:
     for blob in wanted:
         blobs.adopt(ingest.whole(blob.sha256), blob.sha256)
+
+
+def _beside(work: Workplace, bundle: Bundle) -> tuple[tuple[str, str, str], ...]:
+    """Documents that came under a name that means another one here: they are held, and replace nothing."""
+    shipped = [document for document in bundle.export.documents if document.kind not in VERSION_KINDS]
+    with work.store.view() as view:
+        return tuple(
+            (document.kind, document.name, document.digest)
+            for document in shipped
+            if view.meaning(document.kind, document.name) != document.digest
+        )
 
 
 def _receipt_place(

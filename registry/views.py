@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from registry.audit import Entry, read_leaf
+from registry.audit import Entry, EventKind, read_leaf
 from registry.entities import (
     RECORDED,
     Approval,
@@ -31,6 +31,9 @@ from registry.entities import (
 )
 from registry.errors import NotFound
 from registry.names import Ref
+from signing.digests import is_sha256
+
+_ADDED = (EventKind.SUITE_ADDED.value, EventKind.CONTRACT_ADDED.value)
 
 
 class View:
@@ -83,16 +86,38 @@ class View:
     # -- documents --------------------------------------------------------------------------------------
 
     def document(self, kind: str, name: str) -> Document:
-        """The newest document of a kind by name, or by digest (prefix of 8 or more). Raises `NotFound`."""
-        query = select(Document).where(Document.kind == kind).order_by(col(Document.id).desc())
-        by_name = self.session.exec(query.where(Document.name == name).limit(1)).first()
-        if by_name is not None:
-            return by_name
+        """The document of a kind that a name means here, or the one with this digest (prefix of 8 or more).
+
+        A name means what somebody here added last under it. What a bundle brings is found by its digest; its name
+        means it only while nobody here has said otherwise, and the first to arrive keeps it: whoever may ship
+        to this site can so not exchange the suite that a tier demands. Raises `NotFound`.
+        """
         prefix = name.removeprefix("sha256:")
-        found = self.session.exec(query.where(col(Document.digest).startswith(prefix)).limit(2)).all()
-        if len(prefix) < 8 or len(found) != 1:
+        # A whole digest is never taken for a name: a document could be called by another one's digest.
+        meant = None if is_sha256(prefix) else self.meaning(kind, name)
+        query = select(Document).where(
+            Document.kind == kind, col(Document.digest).startswith(meant or prefix)
+        )
+        found = self.session.exec(query.limit(2)).all()
+        if (meant is None and len(prefix) < 8) or len(found) != 1:
             raise NotFound(kind, name)
         return found[0]
+
+    def meaning(self, kind: str, name: str) -> str | None:
+        """The digest of the document that a name means here: the one added here last, else the first that came."""
+        query = select(Document.digest).where(Document.kind == kind, Document.name == name)
+        rows = list(self.session.exec(query.order_by(col(Document.id))))
+        if len(rows) < 2:
+            return rows[0] if rows else None
+        added = (
+            select(Event)
+            .where(col(Event.subject).in_(rows), col(Event.kind).in_(_ADDED))
+            .order_by(col(Event.position).desc())
+        )
+        for line in self.session.exec(added):
+            if "bundle" not in read_leaf(line.leaf.encode()).note:
+                return line.subject
+        return rows[0]
 
     def document_by_digest(self, digest: str) -> Document | None:
         """The document with this digest."""

@@ -16,6 +16,8 @@ from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle, statement_paths
 from pipelines.intake.record import scan_report
 from pipelines.scan import ScannedFile, scan
+from pipelines.suites.format import KIND as SUITE
+from pipelines.suites.format import unpack
 from pipelines.workplace import Workplace
 from registry import contracts
 from registry.audit import EventKind
@@ -31,7 +33,6 @@ from signing.statements import PAYLOAD_TYPE, read_statement
 from signing.times import rfc3339
 from signing.trust import Verified
 
-SUITE = "suite"
 _ROWS_PER_EVENT = 400  # a row takes at most a few kilobytes of the leaf's 1 MiB
 BlobPath = Callable[[str], Path]  # where a blob's bytes are now: in quarantine, or in the store
 
@@ -221,6 +222,13 @@ def _document(work: Workplace, bundle: Bundle, shipped: ShippedDocument) -> Docu
                 f"is {KINDS[type(document)]} {document.name}, and was shipped as {shipped.kind} {shipped.name}",
                 at=at,
             )
+    if shipped.kind == SUITE:
+        try:
+            suite = unpack(body)
+        except OperatorError as exc:
+            raise MalformedBundle(str(exc), at=at) from exc
+        if suite.name != shipped.name:
+            raise MalformedBundle(f"is suite {suite.name}, and was shipped as {shipped.name}", at=at)
     try:
         text = body.decode()
     except UnicodeDecodeError as exc:

@@ -33,7 +33,7 @@ from pipelines.suites.results import Results
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.contracts import EngineProfile, ToolContract, decode_document
-from registry.entities import Document, Report, Statement, Version
+from registry.entities import Document, Report, Row, Statement, Version
 from registry.manifests import Manifest, decode
 from signing.canonical import NotCanonical, canonical_bytes
 from signing.digests import sha256_hex
@@ -69,19 +69,37 @@ def no_progress(_done: int, _total: int) -> None:
 def add_suite(work: Workplace, folder: Path) -> Document:
     """Take a suite in: read it strictly, sign that this home did, record both. Doing it again changes nothing.
 
+    From now on its name means this suite here.
+
     Raises:
         SuiteMalformed: naming file, line and field.
     """
     suite = load(folder)
-    body = pack(suite)
+    return _keep(work, suite, pack(suite))
+
+
+def adopt_suite(work: Workplace, name: str) -> Document:
+    """Take in a suite that a bundle brought: from now on its name means this one here.
+
+    Args:
+        name: its digest, or the start of it; or its name, which changes nothing but that this home vouches for it.
+
+    Raises:
+        NotFound: no such suite is held. SuiteMalformed: naming file, line and field.
+    """
+    with work.store.view() as view:
+        body = view.document(KIND, name).body.encode()
+    return _keep(work, unpack(body), body)
+
+
+def _keep(work: Workplace, suite: Suite, body: bytes) -> Document:
     digest = sha256_hex(body)
     with work.store.view() as view:
         held = view.document_by_digest(digest)
-    if held is not None and _vouched(work, held, {}):
+        meant = view.meaning(KIND, suite.name) == digest
+    vouched = held is not None and _vouched(work, held, {})
+    if held is not None and vouched and meant:
         return held
-    statement = signed_statement(
-        work, report.suite_statement(suite, digest, home=work.home.name, by=work.actor)
-    )
     row = held or Document(
         digest=digest,
         kind=KIND,
@@ -90,8 +108,12 @@ def add_suite(work: Workplace, folder: Path) -> Document:
         added_at=rfc3339(work.now),
         added_by=work.actor,
     )
+    rows: list[Row] = [] if held else [row]
+    if not vouched:
+        said = report.suite_statement(suite, digest, home=work.home.name, by=work.actor)
+        rows.append(signed_statement(work, said))
     with work.store.change(actor=work.actor, now=work.now) as change:
-        change.record(EventKind.SUITE_ADDED, digest, *([] if held else [row]), statement)
+        change.record(EventKind.SUITE_ADDED, digest, *rows)
     return row
 
 

@@ -277,6 +277,11 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
         lines.append(f"  {done.withdrawals} version(s) withdrawn; see `tidegate models list`")
     if done.gap:
         lines.append(f"  numbers that never arrived here: {', '.join(map(str, done.gap))}. Tell the origin.")
+    for kind, name, digest in done.beside:
+        use = f"tidegate suites adopt {digest[:SHORT]}" if kind == "suite" else "tidegate contracts add FILE"
+        lines.append(
+            f"  {kind} {name} {digest[:SHORT]} lies beside the one that this name means here, and replaces nothing. To use it: {use}"
+        )
     if done.receipt:
         lines.append(
             f"Receipt in {done.receipt}; at the origin: tidegate bundles acknowledge {done.receipt.name}"
@@ -293,6 +298,7 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
         "bytes": done.bytes,
         "withdrawals": done.withdrawals,
         "receipt": str(done.receipt) if done.receipt else None,
+        "beside": [{"kind": kind, "name": name, "digest": digest} for kind, name, digest in done.beside],
     }
     show(document, "\n".join(lines), as_json=app.settings.as_json)
 

@@ -45,20 +45,43 @@ def _builtin(name: str) -> Path:
     return held[name]
 
 
+@suites.command()
+@click.argument("suite")
+@pass_app
+def adopt(app: App, suite: str) -> None:
+    """From now on the name of SUITE (a digest) means this suite here: for one that a bundle brought beside yours.
+
+    A bundle never replaces a suite that this home demands by name; somebody here looks at it and says so.
+    """
+    from pipelines.suites.run import adopt_suite
+
+    row = adopt_suite(app.work, suite)
+    show(
+        row.content(), f"Suite {row.name} is {row.digest[:SHORT]} from now on.", as_json=app.settings.as_json
+    )
+
+
 @suites.command("list")
 @pass_app
 def list_(app: App) -> None:
     """Every suite held here."""
     with app.store.view() as view:
         rows = view.documents("suite")
-    lines = [(row.name, row.digest[:SHORT], row.added_at, row.added_by) for row in rows]
+        meant = {view.meaning("suite", row.name) for row in rows}
+    lines = [
+        (row.name, row.digest[:SHORT], "this" if row.digest in meant else "-", row.added_at, row.added_by)
+        for row in rows
+    ]
     text = table(
-        ("suite", "digest", "since", "by"),
+        ("suite", "digest", "its name means", "since", "by"),
         lines,
         empty="None yet. Next: tidegate suites add --builtin tool-basics",
     )
     show(
-        [{k: v for k, v in row.content().items() if k != "body"} for row in rows],
+        [
+            {k: v for k, v in row.content().items() if k != "body"} | {"meant": row.digest in meant}
+            for row in rows
+        ],
         text,
         as_json=app.settings.as_json,
     )
