@@ -4,7 +4,9 @@ import hashlib
 import re
 from pathlib import Path
 
-BLOCK = 4 << 20  # bytes per read: large enough that Python's share of the work disappears
+# Bytes per read: large enough that Python's share of the work disappears, small enough that a block is still in a
+# core's own cache when it is hashed and written (4 MiB took twice the CPU of it: docs/reference/figures.md).
+BLOCK = 256 << 10
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -30,7 +30,7 @@ from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle
 from pipelines.bundle.tables import Chunk
 from pipelines.bundle.writer import workers
-from registry.blobs import Progress, sync_directory, write_durably
+from registry.blobs import Progress, WriteBehind, sync_directory, write_durably
 from registry.errors import SpaceShort
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 from signing.digests import BLOCK
@@ -251,6 +251,7 @@ class _Pump:
 
     def __init__(self, ingest: Ingest, target: int, digest: "hashlib._Hash", *, size: int) -> None:
         self._ingest, self._target, self._digest = ingest, target, digest
+        self._behind = WriteBehind(target)
         self._views = [memoryview(bytearray(min(BLOCK, max(size, 1)))) for _ in range(2)]
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="hash")
         self._pending: Future[None] | None = None
@@ -275,12 +276,11 @@ class _Pump:
                 with _space_watched(self._ingest.room, chunk.size - done):
                     _write_at(self._target, block, chunk.offset + done)
                 done += len(block)
+                self._behind.reached(chunk.offset + done)
                 self._ingest.progress(len(block))
                 self._views.reverse()
             if os.pread(source, 1, done):
                 raise _Unreadable(f"holds more than {chunk.size} bytes")
-            # Starts writing back now instead of all at once in the last fsync: up to twice as fast, measured.
-            os.posix_fadvise(self._target, chunk.offset, chunk.size, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(source)
 

@@ -1,7 +1,7 @@
 """Writes volumes: blobs cut into chunks while they are hashed, and the small files beside them.
 
 Each byte is read once. The chunk's digest gives the file its name, the blob's digest is compared with the blob's
-name: a file that rotted in the store does not leave the building. Memory is two blocks per blob at work.
+name: a file that rotted in the store does not leave the building. Memory is one block per blob at work.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from pipelines.bundle import tables
 from pipelines.bundle.documents import Sized
 from pipelines.bundle.reader import SUMS
 from pipelines.bundle.tables import Chunk
-from registry.blobs import BlobStore, Progress, sync_directory, write_all
+from registry.blobs import BlobStore, Progress, WriteBehind, sync_directory, write_all
 from registry.errors import BlobDamaged
 from signing.digests import BLOCK, sha256_hex
 
-MAX_WORKERS = 12  # two blocks of 4 MiB each: 96 MiB, however many cores there are
+MAX_WORKERS = 12  # more do not help a disk, however many cores there are
 
 
 def workers() -> int:
@@ -87,13 +87,13 @@ class ChunkWriter:
         digest = hashlib.sha256()
         try:
             with temporary.open("wb", buffering=0) as target:
-                left = size
+                left, behind = size, WriteBehind(target.fileno())
                 while left and (count := source.readinto(buffer[: min(left, len(buffer))])):  # type: ignore[attr-defined]
                     block = buffer[:count]
                     digest.update(block)
                     if whole is not None:
                         whole.update(block)
-                    write_all(target, block)
+                    write_all(behind, block)
                     left -= count
                     self.progress(count)
                 os.fsync(target.fileno())

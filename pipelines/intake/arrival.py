@@ -112,5 +112,5 @@ def full_disk_named(room: Path, needed: int) -> Iterator[None]:
 
 
 def cores() -> int:
-    """How many files to hash at once: one per core of this process, at most 16 (each takes 8 MiB of memory)."""
+    """How many files to hash at once: one per core of this process, at most 16."""
     return min(16, len(os.sched_getaffinity(0)))
