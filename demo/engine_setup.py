@@ -2,17 +2,17 @@
 
 Apart from `engine.py` because this is the only part of the demonstration that downloads anything. The
 sources are llama.cpp (MIT) as they stand in the source package of llama-cpp-python (MIT); of that package
-nothing else is built or installed. pip fetches it from wherever pip is told to fetch things, and refuses other
-bytes than the pinned ones before it reads them. pip asks the package's build backend for its name and
-version; the package itself is never built by pip.
+nothing else is built, installed or run. pip fetches it, and whatever programs the machine lacks for the build
+(`engine_tools.py`), from wherever pip is told to fetch things, and refuses other bytes than the pinned ones.
 
-Order: compiler, room, word to the person, lock, download, check, unpack, build, try, rename. Killed at any
+Order: tools, room, word to the person, lock, download, check, unpack, build, try, rename. Killed at any
 point it leaves a folder that the next run removes; the finished folder appears whole or not at all.
 """
 
 import contextlib
 import fcntl
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -22,13 +22,26 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from demo.engine_tools import (
+    ZIG,
+    EngineTrouble,
+    Tools,
+    Wheel,
+    check_fetchable,
+    find_tools,
+    wrap_zig,
+    write_stand_in,
+)
 from signing.digests import file_sha256
+
+__all__ = ["EngineTrouble", "cache_folder", "engine_path", "set_up_engine"]
 
 PACKAGE, PACKAGE_VERSION = "llama-cpp-python", "0.3.36"
 PACKAGE_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 ENGINE_VERSION = "0.5.0-dev"  # what the llama.cpp inside calls itself
 _SOURCES = f"llama_cpp_python-{PACKAGE_VERSION}/vendor/llama.cpp/"
-_MEGABYTES = {"download": 77, "tools": 45, "room": 800}
+_BACKEND = "scikit_build_core.build"  # what its pyproject.toml names
+_MEGABYTES = {"download": 77, "room": 900, "room for a compiler": 900}
 
 Say = Callable[[str], None]
 
@@ -37,24 +50,11 @@ Say = Callable[[str], None]
 _FLAGS = (
     "-DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS=-O1 -DCMAKE_CXX_FLAGS=-O0 -DCMAKE_EXE_LINKER_FLAGS=-s "
     "-DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF "
-    "-DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF "
+    "-DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_ALL_WARNINGS=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF "
     "-DGGML_SSE42=OFF -DGGML_AVX=OFF -DGGML_AVX2=OFF -DGGML_BMI2=OFF -DGGML_FMA=OFF -DGGML_F16C=OFF "
     "-DGGML_LLAMAFILE=OFF -DGGML_CPU_REPACK=OFF -DGGML_CCACHE=OFF "
     f"-DLLAMA_BUILD_NUMBER=0 -DLLAMA_BUILD_COMMIT={PACKAGE}-{PACKAGE_VERSION}"
 ).split()
-_COMPILER_PACKAGE = {
-    "debian": "build-essential",
-    "ubuntu": "build-essential",
-    "fedora": "gcc-c++",
-    "rhel": "gcc-c++",
-    "suse": "gcc-c++",
-    "alpine": "build-base",
-    "arch": "base-devel",
-}
-
-
-class EngineTrouble(RuntimeError):
-    """The engine cannot be found, built or started; the message says what to do."""
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -77,20 +77,16 @@ def set_up_engine(say: Say, cache: Path | None = None) -> Path:
     target = engine_path(cache)
     if target.exists():
         return target
-    compilers = find_compilers(os.environ, Path("/etc/os-release"))
-    _check_room(cache)
-    cmake = shutil.which("cmake")
-    tools = 0 if cmake else _MEGABYTES["tools"]
-    say(
-        f"llama-server is not on this machine. Once: {_MEGABYTES['download'] + tools} MB are downloaded through pip "
-        f"({PACKAGE} {PACKAGE_VERSION}, for the llama.cpp sources in it{', and cmake' if tools else ''}) and built, "
-        f"which takes about 4 minutes on two idle cores. It goes to {target.parent}; deleting that folder undoes it."
-    )
+    tools = find_tools(os.environ)
+    missing = tools.missing()
+    check_fetchable(missing, platform.machine(), platform.libc_ver()[0], Path("/etc/os-release"))
+    _check_room(cache, missing)
+    say(announcement(missing, target.parent))
     with _only_one(cache, say):
         if target.exists():  # another set-up finished while this one waited
             return target
         with _workshop(cache) as work:
-            built = _build(work, cmake, compilers, say)
+            built = _build(work, tools, say)
             finished = work / "finished"
             finished.mkdir()
             shutil.copy2(built, finished / target.name)
@@ -100,30 +96,26 @@ def set_up_engine(say: Say, cache: Path | None = None) -> Path:
     return target
 
 
-def find_compilers(environ: Mapping[str, str], os_release: Path) -> tuple[str, str]:
-    """Return the C and the C++ compiler. Raises `EngineTrouble` naming the distribution's package."""
-    path = environ.get("PATH")
-    c = next(
-        filter(None, (shutil.which(n, path=path) for n in (environ.get("CC", "cc"), "gcc", "clang"))), None
+def announcement(missing: Sequence[Wheel], folder: Path) -> str:
+    """Return what a person is told before anything is downloaded: how much, from what, how long, where to."""
+    megabytes = _MEGABYTES["download"] + sum(wheel.megabytes for wheel in missing)
+    minutes = 7 if ZIG in missing else 4
+    words = "".join(f", {wheel.name} {wheel.version}" for wheel in missing)
+    fetched = f"; this machine lacks, for the build{words}" if missing else ""
+    return (
+        f"llama-server is not on this machine. Once: {megabytes} MB are downloaded through pip "
+        f"({PACKAGE} {PACKAGE_VERSION}, for the llama.cpp sources in it{fetched}) and built, "
+        f"which takes about {minutes} minutes on two idle cores. It goes to {folder}; deleting that folder "
+        "undoes it."
     )
-    cxx = next(
-        filter(None, (shutil.which(n, path=path) for n in (environ.get("CXX", "c++"), "g++", "clang++"))),
-        None,
-    )
-    if c and cxx:
-        return c, cxx
-    text = os_release.read_text("utf-8") if os_release.exists() else ""
-    names = " ".join(re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)', text, re.MULTILINE)).split()
-    package = next((_COMPILER_PACKAGE[name] for name in names if name in _COMPILER_PACKAGE), None)
-    hint = f"install the package {package}" if package else "install a C and C++ compiler"
-    raise EngineTrouble(f"no C++ compiler on this machine: {hint}, then run the same command again")
 
 
-def _check_room(cache: Path) -> None:
+def _check_room(cache: Path, missing: Sequence[Wheel]) -> None:
     cache.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(cache).free, _MEGABYTES["room"] * 1_000_000
-    if free < needed:
-        raise EngineTrouble(f"{cache}: {free // 1_000_000} MB free, the build needs {needed // 1_000_000} MB")
+    megabytes = _MEGABYTES["room"] + (_MEGABYTES["room for a compiler"] if ZIG in missing else 0)
+    free = shutil.disk_usage(cache).free // 1_000_000
+    if free < megabytes:
+        raise EngineTrouble(f"{cache}: {free} MB free, the build needs {megabytes} MB")
 
 
 @contextlib.contextmanager
@@ -150,41 +142,69 @@ def _workshop(cache: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _build(work: Path, cmake: str | None, compilers: tuple[str, str], say: Say) -> Path:
-    python = work / "venv" / "bin" / "python"
+def _build(work: Path, tools: Tools, say: Say) -> Path:
     log = work / "log.txt"
     _run([sys.executable, "-m", "venv", str(work / "venv")], log, "make a virtual environment (python3-venv)")
-    source = _download(work, python, log)
+    source = _download(work, log)
+    settings = _equip(work, tools, log)
     say("Downloaded and checked. Building.")
     unpack(source, work / "llama.cpp")
-    if cmake is None:
-        _run(
-            [str(python), "-m", "pip", "install", "--quiet", "cmake", "ninja"], log, "install cmake with pip"
-        )
-        cmake = str(python.parent / "cmake")
-    ninja = shutil.which("ninja") or shutil.which(str(python.parent / "ninja"))
-    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
-    named = [f"-DCMAKE_C_COMPILER={compilers[0]}", f"-DCMAKE_CXX_COMPILER={compilers[1]}"]
-    build = work / "build"
-    _run(
-        [cmake, *generator, "-S", str(work / "llama.cpp"), "-B", str(build), *named, *_FLAGS],
-        log,
-        "configure",
-    )
-    jobs = str(os.cpu_count() or 1)
-    _run([cmake, "--build", str(build), "--target", "llama-server", "-j", jobs], log, "compile", say)
-    built = build / "bin" / "llama-server"
+    cmake = tools.cmake or str(work / "venv" / "bin" / "cmake")
+    folders = ["-S", str(work / "llama.cpp"), "-B", str(work / "build")]
+    _run([cmake, *folders, *settings, *_FLAGS], log, "configure")
+    jobs = str(len(os.sched_getaffinity(0)))
+    build = [cmake, "--build", str(work / "build"), "--target", "llama-server", "-j", jobs]
+    _run(build, log, "compile", say)
+    built = work / "build" / "bin" / "llama-server"
     _run([str(built), "--version"], log, "start what was built")
     return built
 
 
-def _download(work: Path, python: Path, log: Path) -> Path:
-    """Fetch the pinned source package with pip and check it ourselves too."""
+def _equip(work: Path, tools: Tools, log: Path) -> list[str]:
+    """Install what is missing into the private environment; return cmake's settings for the tools of this build."""
+    programs = work / "venv" / "bin"
+    if missing := tools.missing():
+        pinned = work / "tools.txt"
+        pinned.write_text("".join(f"{wheel.requirement}\n" for wheel in missing), "utf-8")
+        fetch = [
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "-r",
+            str(pinned),
+        ]
+        names = ", ".join(wheel.name for wheel in missing)
+        _run([str(programs / "python"), "-m", "pip", *fetch], log, f"fetch {names} with pip")
+    ninja = tools.ninja or (None if tools.make else str(programs / "ninja"))
+    settings = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else ["-G", "Unix Makefiles"]
+    if tools.compilers:
+        c, cxx = tools.compilers
+        return [*settings, f"-DCMAKE_C_COMPILER={c}", f"-DCMAKE_CXX_COMPILER={cxx}"]
+    [zig] = (work / "venv" / "lib").glob("python*/site-packages/ziglang/zig")
+    return [*settings, *wrap_zig(zig, work / "zig")]
+
+
+def _download(work: Path, log: Path) -> Path:
+    """Fetch the pinned source package with pip, running nothing of it, and check it ourselves too."""
     pinned = work / "pinned.txt"
     pinned.write_text(f"{PACKAGE}=={PACKAGE_VERSION} --hash=sha256:{PACKAGE_SHA256}\n", "utf-8")
-    fetch = ["download", "--quiet", "--require-hashes", "--no-deps", "--no-binary", PACKAGE]
-    _run([str(python), "-m", "pip", *fetch, "-d", str(work), "-r", str(pinned)], log, f"download {PACKAGE}")
-    source = work / f"llama_cpp_python-{PACKAGE_VERSION}.tar.gz"
+    environ = write_stand_in(work / "stand-in", _BACKEND, PACKAGE, PACKAGE_VERSION)
+    fetch = [
+        "download",
+        "--quiet",
+        "--require-hashes",
+        "--no-deps",
+        "--no-binary",
+        PACKAGE,
+        "--no-build-isolation",
+    ]
+    pip = [str(work / "venv" / "bin" / "python"), "-m", "pip"]
+    command = [*pip, *fetch, "-d", str(work), "-r", str(pinned)]
+    _run(command, log, f"download {PACKAGE}", environ=environ)
+    source = work / f"{PACKAGE.replace('-', '_')}-{PACKAGE_VERSION}.tar.gz"
     check(source, PACKAGE_SHA256)
     return source
 
@@ -215,13 +235,20 @@ def progress(line: str) -> int | None:
     return int(found[1]) if (found := re.match(r"\[\s*(\d+)%\]", line)) else None
 
 
-def _run(command: Sequence[str], log: Path, purpose: str, say: Say | None = None) -> None:
+def _run(
+    command: Sequence[str],
+    log: Path,
+    purpose: str,
+    say: Say | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> None:
     """Run one step, its words into the log, per cent to the person. Raises `EngineTrouble` with the last words."""
     told = 0
     with (
         log.open("a", encoding="utf-8") as sink,
         subprocess.Popen(
             command,
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,6 +4,8 @@ import fcntl
 import io
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from demo import engine_setup
+from demo import engine_setup, engine_tools
 from demo.dialogues import TOOLS
 from demo.engine import (
     SETTING,
@@ -29,6 +31,8 @@ from demo.engine import (
     find_engine,
     free_port,
 )
+from demo.engine_tools import Tools
+from signing.digests import file_sha256
 
 MODELS = Path(__file__).parent.parent / "demo" / "models"
 OSLO = "What is the weather in oslo?"
@@ -230,12 +234,108 @@ def test_clean_environment_drops_only_the_engines_own_settings() -> None:
         ("ID=unheard-of\n", "a C and C\\+\\+ compiler"),
     ],
 )
-def test_without_a_compiler_the_distributions_package_is_named(
+def test_where_no_compiler_can_be_fetched_the_distributions_package_is_named(
     tmp_path: Path, release: str, package: str
 ) -> None:
     (tmp_path / "os-release").write_text(release, "utf-8")
-    with pytest.raises(EngineTrouble, match=f"no C\\+\\+ compiler.*{package}"):
-        engine_setup.find_compilers({"PATH": str(tmp_path)}, tmp_path / "os-release")
+    bare = Tools(None, None, None).missing()
+    for machine, libc in (("riscv64", "glibc"), ("x86_64", "")):
+        with pytest.raises(EngineTrouble, match=f"no working C\\+\\+ compiler.*{package}"):
+            engine_tools.check_fetchable(bare, machine, libc, tmp_path / "os-release")
+    for machine in ("x86_64", "aarch64"):
+        engine_tools.check_fetchable(bare, machine, "glibc", tmp_path / "os-release")
+    has_compiler = Tools(("cc", "c++"), None, None).missing()
+    engine_tools.check_fetchable(has_compiler, "riscv64", "glibc", tmp_path / "os-release")
+
+
+def test_only_what_the_machine_lacks_is_fetched_and_the_person_is_told_before() -> None:
+    bare = Tools(None, None, None).missing()
+    assert ["ziglang", "cmake", "ninja"] == [wheel.name for wheel in bare]
+    with_make = Tools(("cc", "c++"), None, None, make="make").missing()
+    assert ["cmake"] == [wheel.name for wheel in with_make]
+    assert () == Tools(("cc", "c++"), "cmake", "ninja").missing()
+    told = engine_setup.announcement(bare, Path("/cache/engine"))
+    assert "210 MB" in told
+    assert "ziglang 0.17.0, cmake 4.4.4, ninja 1.13.2" in told
+    assert "/cache/engine" in told
+    told = engine_setup.announcement((), Path("/cache/engine"))
+    assert "77 MB" in told
+    assert "lacks" not in told
+
+
+@pytest.mark.parametrize("wheel", [engine_tools.ZIG, engine_tools.CMAKE, engine_tools.NINJA])
+def test_every_program_that_is_fetched_is_pinned_to_exact_bytes(wheel: engine_tools.Wheel) -> None:
+    words = wheel.requirement.split()
+    assert f"{wheel.name}=={wheel.version}" == words[0]
+    assert len(wheel.hashes) == len(words) - 1 >= 2
+    assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", word) for word in words[1:])
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n", "utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_compiler_counts_only_if_it_compiles(tmp_path: Path) -> None:
+    environ = {"PATH": str(tmp_path)}
+    assert Tools(None, None, None) == engine_tools.find_tools(environ)
+    c, cxx = script(tmp_path / "cc", "exit 0"), script(tmp_path / "c++", "exit 0")
+    assert engine_tools.find_compilers(environ) is None  # nothing here can make a library
+    script(tmp_path / "ar", "exit 0")
+    assert (str(c), str(cxx)) == engine_tools.find_compilers(environ)
+    script(tmp_path / "c++", "exit 1")  # as Clang does where the C++ library's headers are missing
+    assert engine_tools.find_compilers(environ) is None
+    mine = script(tmp_path / "mine" / "my-c++", "exit 0")
+    assert (str(c), str(mine)) == engine_tools.find_compilers({**environ, "CXX": str(mine)})
+
+
+def test_the_fetched_compiler_builds_for_every_machine_of_its_kind_and_keeps_its_cache_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    zig = script(tmp_path / "a folder's name" / "zig", 'echo "$ZIG_GLOBAL_CACHE_DIR|$@"')
+    tools = tmp_path / "a folder's name" / "tools"
+    settings = dict(setting.split("=", 1) for setting in engine_tools.wrap_zig(zig, tools))
+    assert {"-DCMAKE_C_COMPILER", "-DCMAKE_CXX_COMPILER", "-DCMAKE_AR", "-DCMAKE_RANLIB"} == set(settings)
+    said = subprocess.check_output([settings["-DCMAKE_CXX_COMPILER"], "-c", "a b.cpp"], text=True)
+    cache, _, arguments = said.strip().partition("|")
+    assert str(tools / "cache") == cache
+    assert arguments.startswith("c++ -target aarch64-linux-gnu.2.17 -mcpu=baseline ")
+    assert arguments.endswith(" -c a b.cpp")
+
+
+def test_downloading_the_sources_runs_nothing_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package wants a foreign build backend, and leaves a mark if any file of its own is run."""
+    top, index, mark = "trap_package-1.0", tmp_path / "index", tmp_path / "mark"
+    index.mkdir()
+    files = {
+        "pyproject.toml": '[build-system]\nrequires = ["not-to-be-fetched"]\nbuild-backend = "foreign.build"\n',
+        "setup.py": f"open({str(mark)!r}, 'w').close()\n",
+        "PKG-INFO": "Metadata-Version: 2.1\nName: trap-package\nVersion: 1.0\n",
+    }
+    with tarfile.open(index / f"{top}.tar.gz", "w:gz") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(f"{top}/{name}")
+            info.size = len(text.encode())
+            archive.addfile(info, io.BytesIO(text.encode()))
+    work = tmp_path / "work"
+    work.mkdir()
+    digest = file_sha256(index / f"{top}.tar.gz")
+    constants = {"PACKAGE": "trap-package", "PACKAGE_VERSION": "1.0", "PACKAGE_SHA256": digest}
+    for name, value in {**constants, "_BACKEND": "foreign.build"}.items():
+        monkeypatch.setattr(engine_setup, name, value)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    subprocess.run([sys.executable, "-m", "venv", work / "venv"], check=True)
+    assert work / f"{top}.tar.gz" == engine_setup._download(work, work / "log")
+    assert not mark.exists()
+    monkeypatch.setattr(engine_setup, "PACKAGE_SHA256", "0" * 64)
+    with pytest.raises(EngineTrouble, match="could not download trap-package"):
+        engine_setup._download(work, work / "log")
 
 
 def test_other_bytes_than_the_pinned_ones_are_not_used(tmp_path: Path) -> None:
