@@ -38,3 +38,7 @@ class Prompt:
     def ask(self, *words: object, ends: int = 0) -> Any:
         """Run one command with --json and read what it says."""
         return json.loads(self.type(*words, "--json", ends=ends).stdout)
+
+    def ask_refused(self, *words: object, ends: int) -> Any:
+        """Run one command with --json that is refused, and read its refusal."""
+        return json.loads(self.type(*words, "--json", ends=ends).stderr)

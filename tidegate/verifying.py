@@ -4,8 +4,9 @@ The newest events and their heads can be cut off together, or a whole new histor
 station key: the log alone cannot show that. A head that somebody kept elsewhere can, so such heads are compared too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from securesystemslib.signer import Key
 
@@ -16,7 +17,7 @@ from registry.entities import Checkpoint
 from registry.home import Home
 from registry.store import Store
 from signing import checkpoint, envelope
-from signing.canonical import NotCanonical
+from signing.canonical import NotCanonical, canonical_bytes
 from signing.checkpoint import CheckpointSignatureWrong, CheckpointUnreadable
 from signing.envelope import SignatureUncheckable, SignatureWrong
 from signing.merkle import EMPTY_ROOT, Frontier, leaf_hash
@@ -69,10 +70,14 @@ def verify(store: Store, home: Home, *, kept: Sequence[KeptHead] = ()) -> list[s
         columns = [(e.position, e.kind, e.subject, e.at, e.actor) for e in entries]
         if columns != view.event_columns():
             problems.append("event: the columns of the event table differ from what was recorded")
-        try:
-            problems += [str(item) for item in audit.compare(entries, dict(view.recorded()))]
-        except NotCanonical as refusal:
-            problems.append(f"a table holds a value that was never recorded: {refusal}")
+        tables = dict(view.recorded())
+        odd = [
+            f"{label}: {problem}"
+            for label, rows in tables.items()
+            for row in rows
+            if (problem := _never_recorded(row))
+        ]
+        problems += odd or [str(item) for item in audit.compare(entries, tables)]
     return problems
 
 
@@ -89,6 +94,15 @@ def _head_problems(head: Checkpoint | None, frontier: Frontier, key: str) -> lis
     if (head.root, head.frontier) != (frontier.root().hex(), frontier.to_hex()):
         return [f"head {head.size}: its columns differ from what was signed"]
     return []
+
+
+def _never_recorded(row: Mapping[str, Any]) -> str | None:
+    """Say which value no event could have carried: SQLite keeps bytes or a fraction in any column."""
+    try:
+        canonical_bytes(dict(row))
+    except NotCanonical as refusal:
+        return f"a row holds what was never recorded: {refusal}"
+    return None
 
 
 def _kept_problem(kept: KeptHead, roots: dict[int, bytes]) -> str | None:

@@ -16,3 +16,18 @@ def built_town(tmp_path_factory: pytest.TempPathFactory) -> Town:
 @pytest.fixture
 def town(built_town: Town, tmp_path: Path) -> Town:
     return making.copy(built_town, tmp_path / "town")
+
+
+@pytest.fixture(scope="session")
+def built_serving(built_town: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
+    made = making.copy(built_town, tmp_path_factory.mktemp("serving") / "town")
+    made.serve(1)
+    made.serve(2)
+    made.site.type("audit", "verify")
+    return made
+
+
+@pytest.fixture
+def serving(built_serving: Town, tmp_path: Path) -> Town:
+    """team serves version 1, then 2, and the auditor has seen that all is well."""
+    return making.copy(built_serving, tmp_path / "town")
