@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session, col, select
 
-from registry.audit import Entry, EventKind, leaf_bytes
+from registry.audit import MAX_LEAF_BYTES, Entry, EventKind, leaf_bytes
 from registry.entities import Checkpoint, Event, Row
 from registry.errors import StoreUnusable
 from registry.views import View
@@ -55,6 +55,10 @@ class Change(View):
             note=note or {},
         )
         leaf = leaf_bytes(entry)
+        if (
+            len(leaf) > MAX_LEAF_BYTES
+        ):  # a bug of ours: recorded, it would make the whole log unreadable for good
+            raise AssertionError(f"the event {kind} has {len(leaf)} bytes; a leaf holds {MAX_LEAF_BYTES}")
         self.session.add_all(rows)
         self.session.add(
             Event(

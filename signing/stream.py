@@ -19,6 +19,7 @@ FORMAT = "tidegate-export/1"
 MAX_DOCUMENT = 16 << 20  # bytes of one export or release document
 EXPORT_PATH = re.compile(r"exports/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/([1-9][0-9]{0,14})\.json")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+MAX_STEP = 10_000  # numbers that may be missing at once; a thief could else use them all up, or fill memory
 RELEASE_PATH = re.compile(rf"releases/{_NAME}/{_NAME}/[1-9][0-9]{{0,14}}\.json")
 
 
@@ -80,6 +81,7 @@ def judge_sequence(
     Raises:
         ForkedBundle: another export was accepted under this number, or another one precedes it.
         OlderBundle: a number below the highest, and not an export accepted before.
+        ExportMalformed: a number more than `MAX_STEP` beyond the highest.
     """
     known, before = accepted.get(export.sequence), accepted.get(export.sequence - 1)
     if known == digest:
@@ -88,6 +90,11 @@ def judge_sequence(
         raise ForkedBundle(f"export {export.sequence}", found=digest, remembered=known)
     if highest is not None and export.sequence <= highest:
         raise OlderBundle("export", found=export.sequence, remembered=highest)
+    if export.sequence - (highest or 0) > MAX_STEP:
+        raise ExportMalformed(
+            f"export {export.sequence}.sequence",
+            f"more than {MAX_STEP} beyond {highest or 0}, the last one here",
+        )
     if before is not None and before != export.previous:
         raise ForkedBundle(
             f"the export before number {export.sequence}", found=str(export.previous), remembered=before

@@ -35,6 +35,7 @@ from signing.refusals import MetadataTampered, TrustFileMissing
 
 LABEL, SUMS, README, TABLE = "volume.json", "SHA256SUMS", "README.txt", "chunks.jsonl"
 PLAN, PLAN_SIGNATURE = "plan.json", "plan.sig.json"
+TOOL_CONTRACT = "tool-contract"
 OWN_FILES = (LABEL, SUMS)  # the only small files that differ from volume to volume
 MAX_ENTRIES = 3_000_000  # files and folders of one volume that are listed
 MAX_SMALL = 512 << 20  # bytes of all small files of one volume together
@@ -321,13 +322,18 @@ def _release(small: Mapping[str, bytes], path: str, sha256: str) -> Release:
 
 def _manifest(small: Mapping[str, bytes], release: Release, export: Export) -> Manifest:
     """The manifest of a release, with every file of it carried or assumed, and its ModelPack form beside it."""
-    shipped = {document.digest for document in export.documents}
+    shipped = {document.digest: document.kind for document in export.documents}
     wanted = [release.digest, release.modelpack, *([release.contract] if release.contract else [])]
     for digest in wanted:
         if digest not in shipped:
             raise MalformedBundle(
                 f"names document {digest[:12]}, which the export does not ship", at=release.path
             )
+    if release.contract is not None and shipped[release.contract] != TOOL_CONTRACT:
+        raise MalformedBundle(
+            f"its tool contract {release.contract[:12]} is shipped as {shipped[release.contract]}",
+            at=release.path,
+        )
     manifest = decode_manifest(small[document_path(release.digest)])
     if manifest.model != release.model:
         raise MalformedBundle(f"its manifest is of {manifest.model}", at=release.path)

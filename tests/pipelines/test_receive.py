@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import pipelines.suites
 from pipelines import enrol
+from pipelines.agreements import add_document
 from pipelines.bundle.errors import (
     BaseMissing,
     BundlesMixed,
@@ -26,8 +28,9 @@ from pipelines.bundle.errors import (
 )
 from pipelines.receive import import_bundle, inspect
 from pipelines.scan import ScannedFile, ScanResult, scan
+from pipelines.suites.run import add_suite
 from registry.audit import EventKind, compare
-from registry.entities import Binding, Withdrawal
+from registry.entities import Withdrawal
 from registry.errors import BlobDamaged, SpaceShort, VersionConflict
 from registry.home import HomeBusy
 from registry.names import Ref
@@ -40,7 +43,6 @@ from tests.pipelines.gap import (
     NOON,
     SITE,
     World,
-    document_row,
     make_world,
     model_files,
     small_chunks,
@@ -48,6 +50,9 @@ from tests.pipelines.gap import (
     tree_of,
     weights,
 )
+
+BASICS = Path(pipelines.suites.__file__).parent / "builtin" / "tool-basics"
+CONTRACT = Path(__file__).parents[2] / "demo" / "contracts" / "tool-contract-hermes.json"
 
 
 @pytest.fixture(scope="module")
@@ -410,29 +415,25 @@ def test_a_number_is_never_pointed_at_other_files(gap: World) -> None:
 
 
 def test_documents_contracts_and_withdrawals_travel(gap: World) -> None:
-    suite = document_row(b'{"format":"tidegate-suite/1"}', kind="suite", name="basics")
     gone = "ab" * 32
+    with gap.at(gap.origin) as work:
+        suite = add_suite(work, BASICS)
+        add_document(work, CONTRACT.read_bytes(), ref=Ref("acme/tiny"))
     with gap.at(gap.origin) as work, work.store.change(actor="ines", now=work.now) as change:
-        change.record(EventKind.SUITE_ADDED, suite.digest, suite)
         row = Withdrawal(version=gone, reason="leaks\nsecrets", since=change.now, actor="ines")
         change.record(EventKind.WITHDRAWN, gone, row)
-        version = change.version(Ref("acme/tiny"))
-        binding = Binding(
-            version=version.digest, position=1, contract=suite.digest, since=change.now, actor="ines"
-        )
-        change.record(EventKind.CONTRACT_BOUND, version.digest, binding)
     done = gap.receive(gap.ship("acme/tiny", documents=[suite.digest]))
     assert 1 == done.withdrawals
     with gap.at(gap.site) as work, work.store.view() as view:
         held = view.document_by_digest(suite.digest)
         assert held is not None
-        assert ("suite", "basics") == (held.kind, held.name)
+        assert ("suite", "tool-basics") == (held.kind, held.name)
         withdrawal = view.withdrawal(gone)
         assert withdrawal is not None
         assert "leaks secrets" == withdrawal.reason
         bound = view.binding(view.version(Ref("acme/tiny")).digest)
         assert bound is not None
-        assert suite.digest == bound.contract
+        assert bound.contract == view.document("tool-contract", "demo-hermes").digest
         assert [] == compare(view.events(), dict(view.recorded()))
 
 

@@ -6,9 +6,16 @@ from pathlib import Path
 import pytest
 
 import pipelines.suites
+from pipelines import ship
+from pipelines.bundle.errors import MalformedBundle
 from pipelines.suites.run import add_suite, adopt_suite
-from registry.entities import Document
-from tests.pipelines.gap import World, make_world, model_files
+from registry.audit import EventKind
+from registry.entities import Binding, Document
+from registry.names import Ref
+from signing.refusals import ExportMalformed
+from signing.stream import MAX_STEP
+from tests.pipelines.gap import World, document_row, make_world, model_files
+from tidegate import verifying
 
 BASICS = Path(pipelines.suites.__file__).parent / "builtin" / "tool-basics"
 
@@ -30,6 +37,11 @@ def weaker(folder: Path) -> Path:
         file.unlink()
     suite.write_text(text.replace("cases = 15\n", "cases = 8\n"))
     return folder
+
+
+def with_number(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The next bundle is signed under this number, as whoever holds the export keys can do."""
+    monkeypatch.setattr(ship, "_next_number", lambda *_: (number, "ab" * 32))
 
 
 class TestAThiefOfTheSitesExportKeys:
@@ -70,3 +82,38 @@ class TestAThiefOfTheSitesExportKeys:
             evil = add_suite(work, weaker(world.base / "weaker"))
         done = world.receive(world.ship("acme/falcon@1", documents=[evil.digest]))
         assert (("suite", "tool-basics", evil.digest),) == done.beside
+
+    def test_cannot_burn_the_numbers_that_are_left(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One bundle with the highest number there is would make every honest one after it look old."""
+        with_number(monkeypatch, 2**40)
+        medium = world.ship("acme/falcon@1")
+        with pytest.raises(ExportMalformed, match="sequence"):
+            world.receive(medium)
+
+    def test_cannot_make_the_log_unreadable(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An import says which numbers are missing; so many that no reader takes the event again were possible."""
+        with_number(monkeypatch, MAX_STEP)
+        assert MAX_STEP - 1 == len(world.receive(world.ship("acme/falcon@1")).gap)
+        with world.at(world.site) as work:
+            assert [] == verifying.verify(work.store, work.home)
+
+    def test_cannot_pass_another_document_for_a_tool_contract(self, world: World) -> None:
+        with world.at(world.origin) as work:
+            suite = add_suite(work, BASICS)
+            with work.store.change(actor="mallory", now=work.now) as change:
+                digest = change.version(Ref("acme/falcon")).digest
+                row = Binding(
+                    version=digest, position=1, contract=suite.digest, since=change.now, actor="mallory"
+                )
+                change.record(EventKind.CONTRACT_BOUND, digest, row)
+        with pytest.raises(MalformedBundle, match="tool contract"):
+            world.receive(world.ship("acme/falcon@1"))
+
+    def test_cannot_pass_anything_for_a_suite(self, world: World) -> None:
+        empty = document_row(b'{"cases":[]}', kind="suite", name="tool-basics")
+        with world.at(world.origin) as work, work.store.change(actor="mallory", now=work.now) as change:
+            change.record(EventKind.SUITE_ADDED, empty.digest, empty)
+        with pytest.raises(MalformedBundle, match="suite"):
+            world.receive(world.ship("acme/falcon@1", documents=[empty.digest]))
