@@ -1,0 +1,67 @@
+"""The site side opens no outside socket: every command of it runs where the first attempt would be an error."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli import Prompt
+
+DEMO = Path(__file__).parents[2] / "demo"
+MODEL = "demo/tiny-toolcaller"
+
+# Python's own audit events see every socket that is connected, bound or looked up, whoever asks for it.
+ALONE = """
+import sys
+
+def refuse(event, _arguments):
+    if event in {"socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}:
+        raise AssertionError(f"{event} on the site side")
+
+sys.addaudithook(refuse)
+from tidegate.cli.root import main
+main(sys.argv[1:], prog_name="tidegate")
+"""
+
+
+def test_a_site_does_all_its_work_with_no_network(tmp_path: Path) -> None:
+    origin = Prompt(tmp_path / "origin", "oda")
+    root, identity, medium = tmp_path / "root.json", tmp_path / "clinic.json", tmp_path / "medium"
+    passphrase = tmp_path / "passphrase.txt"
+
+    def alone(*words: object, ends: int = 0) -> None:
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "TIDEGATE_HOME": str(tmp_path / "site"),
+            "TIDEGATE_ACTOR": "ines",
+        }
+        environment["TIDEGATE_PASSPHRASE_FILE"] = str(passphrase)
+        command = [sys.executable, "-c", ALONE, *map(str, words)]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert ends == done.returncode, f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}"
+
+    origin.type("init", "harbour", "--role", "origin")
+    fingerprint = origin.ask("trust", "root", root)["fingerprint"]
+    alone("init", "clinic", "--role", "site")
+    alone("trust", "enrol", root, "--fingerprint", fingerprint)
+    alone("trust", "identity", identity)
+    origin.type("sites", "add", "clinic", "--identity", identity)
+    origin.type("models", "add", DEMO / "models" / "v1", "--as", MODEL)
+    origin.type("bundles", "create", MODEL, "--to", "clinic", "--out", medium)
+
+    alone("bundles", "inspect", medium, "--deep")
+    alone("bundles", "import", medium, "--receipt", tmp_path / "receipt.json")
+    alone("models", "list")
+    alone("models", "scan", f"{MODEL}@1")
+    alone("contracts", "add", DEMO / "contracts" / "tool-contract-hermes.json", "--for", f"{MODEL}@1")
+    alone("contracts", "add", DEMO / "contracts" / "engine-profile-hermes.json")
+    alone("contracts", "add", DEMO / "contracts" / "router-contract-v1.json")
+    alone("contracts", "set-router", "team", "demo-router-v1", "--engine", "llama-server-hermes")
+    alone("suites", "add", "--builtin", "tool-basics")
+    alone("promote", f"{MODEL}@1", "--tier", "team", "--dry-run", ends=89)
+    alone("materialise", f"{MODEL}@1", tmp_path / "served")
+    alone("pins")
+    alone("audit", "verify")
+    alone("audit", "explain", f"{MODEL}@1")
+    alone("doctor", "--deep")
