@@ -8,7 +8,7 @@ from benchmarks import journey, peers
 from benchmarks.measure import Cost
 
 OURS = (journey.ADD, journey.CREATE, journey.IMPORT)
-PEERS = (peers.SHA256SUM, peers.SHA256SUM_ALL, peers.HASHLIB_ALL, peers.COPY, peers.WRITE)
+PEERS = (peers.SHA256SUM, peers.SHA256SUM_ALL, peers.HASHLIB_ALL, peers.COPY, peers.WRITE, peers.WRITE_BEHIND)
 Round = Mapping[str, Cost]
 
 
@@ -37,11 +37,11 @@ class Figures:
     def of_what_is_allowed(self) -> list[float]:
         """Import's speed over that of the slower of disk and hashing on all cores, for each round.
 
-        Hashing on all cores is the faster of the two peers that do it.
+        Of the two peers that write, and of the two that hash on all cores, the faster one counts.
         """
         return [
             max(
-                costs[peers.WRITE].wall,
+                min(costs[peers.WRITE].wall, costs[peers.WRITE_BEHIND].wall),
                 min(costs[peers.SHA256SUM_ALL].wall, costs[peers.HASHLIB_ALL].wall),
             )
             / costs[journey.IMPORT].wall
@@ -81,7 +81,7 @@ class Figures:
             "Speed as a ratio to each peer in the same round (1.00 is as fast, above is faster):",
             *_table(("", *PEERS), [(o, *(f"{self.ratio(o, p):.2f}" for p in PEERS)) for o in OURS]),
             "",
-            f"bundles import / min(write + fsync, sha256 on all cores): {median(shares):.2f}  (aim: at least 0.70)",
+            f"bundles import / min(disk, sha256 on all cores): {median(shares):.2f}  (aim: at least 0.70)",
             f"  each round: {', '.join(f'{share:.2f}' for share in shares)}",
             f"bundles import, peak memory: {self.import_peak() / (1 << 20):.0f} MiB  (aim: under 256)",
             f"tidegate --help: {self.help_cpu * 1000:.0f} ms of CPU  (aim: under 200)",
