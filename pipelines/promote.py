@@ -13,7 +13,7 @@ from typing import TypeVar
 from pipelines.intake.record import read_scan_report
 from pipelines.workplace import Workplace
 from registry import approvals, contracts, gate, manifests, policy
-from registry.approvals import ApprovalJudgement, SignedApproval
+from registry.approvals import CLOCK_SKEW, ApprovalJudgement, SignedApproval
 from registry.audit import EventKind
 from registry.compatibility import Comparison, Verdict, compare
 from registry.entities import Approval, Document, Pin, Report, RouterSetting, Version, Withdrawal
@@ -112,10 +112,11 @@ def promote(work: Workplace, ref: Ref, tier: str, *, reason: str) -> Case:
 def append_pin(work: Workplace, change: Change, found: Case, *, kind: str, reason: str) -> Pin:
     """Append the line that says what the tier serves from now on."""
     version = found.version
+    history = change.pin_history(found.tier, version.model)
     pin = Pin(
         tier=found.tier,
         model=version.model,
-        position=len(change.pin_history(found.tier, version.model)) + 1,
+        position=len(history) + 1,
         kind=kind,
         version=version.digest,
         ordinal=version.ordinal,
@@ -124,13 +125,18 @@ def append_pin(work: Workplace, change: Change, found: Case, *, kind: str, reaso
         router=found.router,
         evidence=canonical_bytes([*found.evidence, *_approval_digests(found.approvals)]).decode(),
         reason=reason,
-        since=rfc3339(work.now),
+        since=not_before(rfc3339(work.now), history),
         actor=work.actor,
     )
     change.record(
         EventKind.PROMOTED, version.digest, pin, note={"gate": [finding.check for finding in found.findings]}
     )
     return pin
+
+
+def not_before(now: str, history: Sequence[Pin]) -> str:
+    """The moment of a new line: never before the line that it follows, whatever the clock says. The event keeps that."""
+    return max(now, history[-1].since) if history else now
 
 
 def withdraw(work: Workplace, ref: Ref, *, reason: str) -> tuple[Version, bool]:
@@ -207,7 +213,16 @@ def _facts(
         approval_evidence=_approval_digests(judged),
         approvals_needed=rules.approvals,
         single_person=work.home.profile == "solo",
+        recorded_later=_recorded_later(work, view),
     )
+
+
+def _recorded_later(work: Workplace, view: View) -> str | None:
+    """A moment in the log that this clock has not reached: set back, it would revive what has expired."""
+    newest = view.newest_moment()
+    if newest is None or from_rfc3339(newest) <= work.now + CLOCK_SKEW:
+        return None
+    return newest
 
 
 def _approvals(

@@ -6,7 +6,7 @@ have changed since: that it is not withdrawn, and that its bytes are all there a
 
 from dataclasses import dataclass
 
-from pipelines.promote import router_row
+from pipelines.promote import not_before, router_row
 from pipelines.workplace import Workplace
 from registry import manifests, pins
 from registry.audit import EventKind
@@ -57,7 +57,7 @@ def roll_back(
             router=old.router,
             evidence=old.evidence,
             reason=reason,
-            since=rfc3339(work.now),
+            since=not_before(rfc3339(work.now), history),
             actor=work.actor,
         )
         rows: list[Row] = [pin]

@@ -79,7 +79,7 @@ class StoreUnusable(RegistryRefusal):
 
     exit_code: ClassVar[int] = 82
     next_step: ClassVar[str] = (
-        "Check that the database is up and that its address in tidegate.toml is right; then run `tidegate doctor`."
+        "Check that the database is up, its disk not full and its address in tidegate.toml right; then run `tidegate doctor`."
     )
 
     def __init__(self, where: str, problem: str) -> None:

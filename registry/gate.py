@@ -4,7 +4,7 @@ A pure rule. The checks, in the order they are shown:
 
 1. withdrawn     a withdrawn version never serves again
 2. trust         the version came by a verified bundle, or was taken in at this home
-3. freshness     the site's newest bundle is not older than the tier allows
+3. freshness     the clock is not behind the log, and the site's newest bundle not older than the tier allows
 4. scan          this home's own scan of the held bytes found no blocker
 5. licence       the files state a licence, where the tier demands it
 6. formats       the weights are in formats that the tier's engines may load
@@ -95,6 +95,7 @@ class Facts:
     approval_evidence: tuple[str, ...]
     approvals_needed: int
     single_person: bool
+    recorded_later: str | None = None  # a moment in the log that the clock has not reached
 
 
 class GateClosed(RegistryRefusal):
@@ -160,6 +161,13 @@ def _trust(facts: Facts) -> Finding:
 
 def _freshness(facts: Facts) -> Finding:
     limit = facts.policy.fresh_days
+    if facts.recorded_later is not None:
+        return Finding(
+            "freshness",
+            ok=False,
+            message=f"the clock stands before {facts.recorded_later}, which is in the log: no age or expiry can be judged",
+            next_step="Set this computer's clock (UTC), with a second person looking on, and try again.",
+        )
     if facts.age_days is None or limit is None:
         return Finding("freshness", ok=True, message="no limit applies here")
     if facts.age_days <= limit:

@@ -299,6 +299,11 @@ class View:
         """Every signed head, smallest tree first."""
         return list(self.session.exec(select(Checkpoint).order_by(col(Checkpoint.size))))
 
+    def founding(self) -> Entry | None:
+        """The first event: how the home was made."""
+        first = self.session.exec(select(Event).where(Event.position == 0)).first()
+        return None if first is None else read_leaf(first.leaf.encode())
+
     def head(self) -> Checkpoint | None:
         """The newest signed head."""
         return self.session.exec(select(Checkpoint).order_by(col(Checkpoint.size).desc()).limit(1)).first()

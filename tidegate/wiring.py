@@ -12,6 +12,7 @@ import click
 
 from registry import home as homes
 from registry.blobs import BlobStore
+from registry.errors import HomeUnusable
 from registry.home import Home
 from tidegate.errors import DatabaseAddressRefused, FileUnreadable, NotHere, PassphraseMissing
 from tidegate.settings import Settings
@@ -46,6 +47,7 @@ class App:
             check_database(self.home.database)
         store = Store(self.home.database, sign_head=head_signer(self.home))
         store_schema.demand_current(store)
+        _demand_as_founded(self.home, store)
         return store
 
     @property
@@ -110,6 +112,26 @@ def check_database(url: str) -> None:
         raise DatabaseAddressRefused(f"{parsed.drivername!r} is not postgresql+psycopg")
     if importlib.util.find_spec("psycopg") is None:
         raise DatabaseAddressRefused("this installation lacks the extra: pip install 'tidegate[postgres]'")
+
+
+def _demand_as_founded(home: Home, store: "Store") -> None:
+    """Refuse settings that were edited: the profile says how many people must agree, the name what bundles are for.
+
+    Raises:
+        HomeUnusable: `tidegate.toml` says something else than the first event of the log.
+    """
+    from registry.audit import EventKind
+
+    with store.view() as view:
+        made = view.founding()
+    if made is None or made.kind != EventKind.HOME_MADE:
+        return  # no log to hold it against; `audit verify` says so
+    said = {"name": home.name, "roles": list(home.roles), "profile": home.profile}
+    then = {"name": made.subject, **made.note}
+    for setting, value in said.items():
+        if then.get(setting) != value:
+            problem = f"{setting} is {value!r}, and the home was made with {then.get(setting)!r}"
+            raise HomeUnusable(str(home.path / homes.SETTINGS), problem)
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:

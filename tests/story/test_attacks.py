@@ -1,6 +1,8 @@
 """What attackers tried, each told as it happened: nothing of it may work. The table of attackers is SECURITY.md."""
 
+import os
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,21 @@ import pytest
 import pipelines.suites
 from pipelines import ship
 from pipelines.bundle.errors import MalformedBundle
+from pipelines.promote import case, withdraw
+from pipelines.rollback import roll_back
 from pipelines.suites.run import add_suite, adopt_suite
 from registry.audit import EventKind
 from registry.entities import Binding, Document
+from registry.errors import HomeUnusable
+from registry.gate import GateClosed
+from registry.home import load
 from registry.names import Ref
 from signing.refusals import ExportMalformed
 from signing.stream import MAX_STEP
+from tests.cli import Prompt
 from tests.pipelines.gap import World, document_row, make_world, model_files
+from tests.tidegate.town import MODEL, Town, build
+from tests.world import at_work
 from tidegate import verifying
 
 BASICS = Path(pipelines.suites.__file__).parent / "builtin" / "tool-basics"
@@ -117,3 +127,57 @@ class TestAThiefOfTheSitesExportKeys:
             change.record(EventKind.SUITE_ADDED, empty.digest, empty)
         with pytest.raises(MalformedBundle, match="suite"):
             world.receive(world.ship("acme/falcon@1", documents=[empty.digest]))
+
+
+class TestASiteAdministrator:
+    """Owns the folder and the clock, and would rather not ask the second person."""
+
+    @pytest.fixture
+    def town(self, tmp_path: Path) -> Town:
+        """A site of officers with a version that alice approved for org, where two have to."""
+        made = build(tmp_path)
+        made.approve(1, "org", "alice")
+        return made
+
+    def test_does_not_abolish_the_two_person_rule_in_the_settings(self, town: Town) -> None:
+        settings = town.site.home / "tidegate.toml"
+        settings.write_text(settings.read_text().replace('"officers"', '"solo"'))
+        refusal = town.site.type("promote", f"{MODEL}@1", "--tier", "org", ends=HomeUnusable.exit_code)
+        assert "profile" in refusal.output
+
+    def test_does_not_turn_the_site_into_another_one_in_the_settings(self, town: Town) -> None:
+        """Approvals and bundles name the site that they are for."""
+        settings = town.site.home / "tidegate.toml"
+        settings.write_text(settings.read_text().replace('"clinic"', '"harbour"'))
+        assert "name" in town.site.type("pins", ends=HomeUnusable.exit_code).output
+
+    def test_is_not_helped_by_a_permissive_umask(self, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            Prompt(tmp_path / "home", "root").type("init", "clinic", "--role", "site")
+        finally:
+            os.umask(before)
+        loose = [path for path in (tmp_path / "home").rglob("*") if path.stat().st_mode & 0o022]
+        assert [] == loose
+
+    def test_does_not_revive_an_expired_approval_with_the_clock(self, town: Town) -> None:
+        town.approve(1, "org", "bob")
+        later = datetime.now(UTC) + timedelta(days=4)
+        home = load(town.site.home)
+        with at_work(home, actor="sam", now=later) as work:
+            with work.store.view() as view:
+                assert not case(work, view, Ref(MODEL, 1), "org").open, "expired"
+            withdraw(work, Ref(MODEL, 2), reason="something happened since")
+        town.promote(1, "org", ends=GateClosed.exit_code)
+        assert {} == town.serves()
+
+    def test_does_not_rewrite_the_past_with_the_clock(self, town: Town) -> None:
+        """A way back on a clock that was set back does not claim that the old version served all along."""
+        town.serve(1)
+        town.serve(2)
+        with at_work(load(town.site.home), actor="sam", now=datetime.now(UTC) - timedelta(days=30)) as work:
+            roll_back(work, MODEL, "team", reason="the clock's battery is empty")
+            with work.store.view() as view:
+                moments = [line.since for line in view.pin_history("team", MODEL)]
+        assert 3 == len(moments)
+        assert sorted(moments) == moments
