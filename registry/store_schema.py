@@ -24,8 +24,10 @@ def demand_current(store: Store) -> None:
     """Raise `StoreUnusable` unless the database has exactly the shape that this release reads."""
     url = store.engine.url
     where = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        raise StoreUnusable(where, "the file is not there")  # opening it would make an empty one
+    if url.get_backend_name() == "sqlite":  # opening one that is not there, or is empty, would make one
+        file = Path(url.database or "")
+        if not file.is_file() or not file.stat().st_size:
+            raise StoreUnusable(where, "the file is not there, or is empty")
     found, wanted = shape(store), newest()
     if found != wanted:
         raise StoreUnusable(where, f"has shape {found or 'none'}, this release reads {wanted}")

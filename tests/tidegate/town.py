@@ -112,9 +112,9 @@ def copy(built: Town, folder: Path) -> Town:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file below a folder by its digest. SQLite's own side files are left out: reading makes and removes them."""
+    """Every file below a folder by its digest. SQLite's own side files and locks are left out: looking makes them."""
     return {
         str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+        if path.is_file() and not path.name.endswith(("-wal", "-shm", ".lock"))
     }

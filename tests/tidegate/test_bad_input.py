@@ -1,0 +1,579 @@
+"""Every command with wrong input of each kind: its own refusal, the place, what to do next, and nothing changed.
+
+A case is a command as somebody might type it at 3 a.m. and the refusal that it must end with. After each one the
+test looks at the exit code, the words, the JSON, and every file of both homes and of the folder around them.
+"""
+
+import json
+import re
+import shutil
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipelines.bundle.errors import (
+    BundlesMixed,
+    FilesDamaged,
+    MediumUnreadable,
+    NotABundle,
+    OutputUnusable,
+    ReceiptForeign,
+    ReceiptOnMedium,
+    ReceiptWrong,
+    VolumeTooSmall,
+)
+from pipelines.intake.errors import HubUnreachable, ScanBlocked, SourceUnusable
+from pipelines.materialise import FolderTaken
+from pipelines.suites.refusals import SuiteMalformed
+from registry.approvals import ApprovalUnreadable
+from registry.compatibility import NotCompatible
+from registry.contracts import MalformedContract
+from registry.errors import DocumentRefused, HomeUnusable, NameUnusable, NotFound, StoreUnusable
+from registry.gate import GateClosed
+from registry.pins import NothingToRollBackTo
+from signing.canonical import NotCanonical
+from signing.checkpoint import CheckpointUnreadable
+from signing.errors import OperatorError
+from signing.keys import KeyMissing, KeyUnreadable, UnknownKeyScheme
+from signing.refusals import MetadataTampered, RootFingerprintWrong
+from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
+from signing.times import TimeUnreadable
+from tests.cli import Prompt
+from tests.tidegate import town as making
+from tests.tidegate.town import DEMO, MODEL, Town, tree
+from tidegate.cli.root import main
+from tidegate.errors import DatabaseAddressRefused, FileUnreadable, NotHere, PassphraseMissing, SystemRefused
+from tidegate.reference import commands
+
+V1 = f"{MODEL}@1"
+SITE, ORIGIN = "site", "origin"
+PAPERS = ("broken.json", "binary", "empty", "list.json", "deep.json", "fraction.json", "null.json")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command line (`{name}` is a path in the scene), the refusal it ends with, and what the message names."""
+
+    home: str
+    line: str
+    refusal: type[OperatorError]
+    named: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        return self.line.split()
+
+
+def _documents() -> list[Case]:
+    """Files that are not what they should be, given to every command that reads one."""
+    lines: list[tuple[str, str, type[OperatorError]]] = [
+        (SITE, "contracts add {file}", MalformedContract),
+        (SITE, "contracts compare {file} demo-router-v1", MalformedContract),
+        (SITE, "people add carol --key {file}", SshSignatureUncheckable),
+        (SITE, "trust enrol {file} --fingerprint 00", RootFingerprintWrong),
+        (SITE, "audit verify --kept-head {file}", CheckpointUnreadable),
+        (SITE, "audit verify --receipt {file}", ReceiptWrong),
+        (SITE, f"approve {V1} --tier team --person alice --reason x --key {{file}}", KeyUnreadable),
+        (SITE, f"approve {V1} --tier team --person alice --payload {{file}} --signature {{file}}",
+         SshSignatureUncheckable),
+        (ORIGIN, "bundles acknowledge {file}", ReceiptWrong),
+        (ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key {{file}}", KeyUnreadable),
+    ]  # fmt: skip
+    cases = [
+        Case(home, line.replace("{file}", f"{{{paper}}}"), refusal)
+        for home, line, refusal in lines
+        for paper in PAPERS
+    ]
+    too_large = {"people", "tiers", "sites", "approve"}  # these take small files only, and say so first
+    for paper in PAPERS:
+        policy = DocumentRefused if paper in ("list.json", "null.json", "fraction.json") else NotCanonical
+        cases.append(Case(SITE, f"tiers set {{{paper}}}", policy))
+        cases.append(Case(ORIGIN, f"sites add lab --identity {{{paper}}}", NotCanonical))
+    return [
+        Case(case.home, case.line, FileUnreadable, "is larger than")
+        if "deep.json" in case.line and case.words[0] in too_large and case.refusal is not KeyUnreadable
+        else case
+        for case in cases
+    ]
+
+
+def _nothing_there() -> list[Case]:
+    lines: list[tuple[str, str, type[OperatorError]]] = [
+        (SITE, "contracts add {none}", FileUnreadable),
+        (SITE, "tiers set {none}", FileUnreadable),
+        (SITE, "people add carol --key {none}", FileUnreadable),
+        (SITE, "trust enrol {none} --fingerprint 00", FileUnreadable),
+        (SITE, "audit verify --kept-head {none}", FileUnreadable),
+        (SITE, "audit verify --receipt {none}", FileUnreadable),
+        (SITE, f"approve {V1} --tier team --person alice --reason x --key {{none}}", KeyMissing),
+        (SITE, f"approve {V1} --tier team --person alice --payload {{none}} --signature {{none}}", FileUnreadable),
+        (SITE, "bundles import {none}", NotABundle),
+        (SITE, "bundles inspect {none}", NotABundle),
+        (SITE, "suites add {none}", SuiteMalformed),
+        (ORIGIN, "sites add lab --identity {none}", FileUnreadable),
+        (ORIGIN, "bundles acknowledge {none}", MediumUnreadable),
+        (ORIGIN, "models add {none} --as a/b", SourceUnusable),
+        (ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key {{none}}", KeyMissing),
+    ]  # fmt: skip
+    return [Case(home, line, refusal, "none") for home, line, refusal in lines]
+
+
+def _nowhere_to_write() -> list[Case]:
+    """Where a file stands, no folder can be: the same words as for a full or a read-only disk."""
+    return [
+        Case(SITE, "audit head --out {empty}/x", SystemRefused, "empty"),
+        Case(SITE, "trust identity {empty}/x", SystemRefused, "empty"),
+        Case(SITE, f"materialise {V1} {{empty}}/x", SystemRefused, "empty"),
+        Case(SITE, f"materialise {V1} {{empty}}/x --layout hf-cache", SystemRefused, "empty"),
+        Case(SITE, f"approve {V1} --tier team --person alice --reason x --write-payload {{empty}}/x", SystemRefused),
+        Case(ORIGIN, "trust root {empty}/x", SystemRefused, "empty"),
+        Case(ORIGIN, f"bundles create {V1} --to clinic --out {{empty}}/x", OutputUnusable, "empty"),
+        Case(SITE, "bundles import {medium} --receipt {empty}/x", OutputUnusable, "empty"),
+    ]  # fmt: skip
+
+
+def _names() -> list[Case]:
+    with_ref = (
+        "models show {ref}", "models scan {ref}", "models withdraw {ref} --reason x", "audit explain {ref}",
+        "promote {ref} --tier team", "rollback {ref} --tier team --reason x", "models list {ref}",
+        "approve {ref} --tier team --person alice --reason x --key {alice.key}",
+        "contracts add {contract} --for {ref}",
+    )  # fmt: skip
+    malformed = ("nope", "A/B", "a/b/c", "../x", "a--b/c", "a/b@")
+    cases = [
+        Case(SITE, line.replace("{ref}", ref), NameUnusable, ref.partition("@")[0])
+        for line in with_ref
+        for ref in malformed
+    ]
+    unknown = [
+        line for line in with_ref if not line.startswith("rollback")
+    ]  # a tier that never served it: below
+    cases += [Case(SITE, line.replace("{ref}", "acme/none"), NotFound, "acme/none") for line in unknown]
+    cases += [Case(SITE, line.replace("{ref}", "acme/none@9"), NotFound, "acme/none@9") for line in unknown[:6]
+              if "models list" not in line]  # fmt: skip
+    return [
+        *cases,
+        Case(ORIGIN, "bundles create nope --to clinic --out {out}", NameUnusable, "nope"),
+        Case(ORIGIN, "bundles create acme/none --to clinic --out {out}", NotFound, "acme/none"),
+        Case(ORIGIN, "models add {v1} --as NOPE", NameUnusable, "NOPE"),
+        Case(SITE, "materialise acme/none {out}", NotFound, "acme/none"),
+        Case(SITE, "materialise nowhere {out}", NotFound, "nowhere"),
+        Case(SITE, "materialise edge {out}", NotFound, "edge"),
+        Case(SITE, f"promote {V1} --tier nowhere", NotFound, "nowhere"),
+        Case(SITE, f"approve {V1} --tier nowhere --person alice --reason x --key {{alice.key}}", NotFound, "nowhere"),
+        Case(SITE, f"approve {V1} --tier team --person zoe --reason x --key {{alice.key}}", NotFound, "zoe"),
+        Case(SITE, f"rollback {MODEL} --tier nowhere --reason x", NotFound, "nowhere"),
+        Case(SITE, "tiers show nowhere", NotFound, "nowhere"),
+        Case(SITE, "contracts show nowhere", NotFound, "nowhere"),
+        Case(SITE, "contracts compare nowhere demo-router-v1", NotFound, "nowhere"),
+        Case(SITE, "contracts set-router nowhere demo-router-v1 --engine nowhere", NotFound, "nowhere"),
+        Case(SITE, "contracts set-router team nowhere --engine nowhere", NotFound, "nowhere"),
+        Case(SITE, "suites adopt nowhere", NotFound, "nowhere"),
+        Case(SITE, "people remove nobody", NotFound, "nobody"),
+        Case(SITE, "people add B@D --key {alice.pub}", NameUnusable, "B@D"),
+        Case(SITE, f"suites run nowhere {V1} --tier team --endpoint http://127.0.0.1:9/v1", NotFound, "nowhere"),
+        Case(ORIGIN, "sites add B@D --identity {identity}", NameUnusable, "B@D"),
+        Case(ORIGIN, f"bundles create {V1} --to nowhere --out {{out}}", NotFound, "nowhere"),
+        Case(ORIGIN, f"bundles create {V1} --to clinic --with nowhere --out {{out}}", NotFound, "nowhere"),
+    ]  # fmt: skip
+
+
+def _wrong_home() -> list[Case]:
+    at_origin = (
+        "trust enrol {root} --fingerprint 00", "bundles import {medium}", "bundles inspect {medium}",
+        f"promote {V1} --tier team", f"rollback {MODEL} --tier team --reason x", "people add zed --key {alice.pub}",
+        "people remove alice", "tiers set {root}", "contracts set-router team x --engine y",
+        f"approve {V1} --tier team --person alice --reason x --key {{alice.key}}",
+    )  # fmt: skip
+    at_site = (
+        "trust root {out}", f"bundles create {V1} --to clinic --out {{out}}", "bundles acknowledge {receipt}",
+        "sites add lab --identity {identity}", "sites list", "models fetch hf:a/b",
+    )  # fmt: skip
+    return [
+        *(Case(ORIGIN, line, NotHere, "is not a site") for line in at_origin),
+        *(Case(SITE, line, NotHere, "is not an origin") for line in at_site),
+    ]
+
+
+def _the_rest() -> list[Case]:
+    return [
+        Case(SITE, f"promote {V1} --tier team", GateClosed, "checks are against"),
+        Case(SITE, f"promote {V1} --tier org --dry-run", GateClosed, "org"),
+        Case(SITE, f"rollback {MODEL} --tier team --reason x", NothingToRollBackTo, "team"),
+        Case(SITE, "rollback acme/none --tier team --reason x", NothingToRollBackTo, "acme/none"),
+        Case(SITE, f"approve {V1} --tier team --person alice --reason x --key {{bob.key}}", SshSignatureWrong,
+             "made by another key"),
+        Case(SITE, f"approve {V1} --tier team --person alice --payload {{list.json}} --signature {{alice.pub}}",
+             SshSignatureUncheckable),
+        Case(SITE, f"approve {V1} --tier team --person alice --payload {{list.json}} --signature {{list.sig}}",
+             ApprovalUnreadable, "approval"),
+        Case(SITE, "people add al --key {alice.key}", DocumentRefused, "private key"),
+        Case(SITE, "trust enrol {root} --fingerprint 0123", RootFingerprintWrong, "0123"),
+        Case(SITE, "trust enrol {list.json} --fingerprint {list.sha}", MetadataTampered, "root"),
+        Case(SITE, "pins --at yesterday", TimeUnreadable, "yesterday"),
+        Case(SITE, f"materialise {V1} {{other}}", FolderTaken, "notes.txt"),
+        Case(SITE, "bundles import {other}", NotABundle),
+        Case(SITE, "bundles import {medium} --receipt {medium}/receipt.json", ReceiptOnMedium, "receipt.json"),
+        Case(SITE, "contracts compare demo-router-v1 {contract}", NotCompatible),
+        Case(SITE, f"contracts add {{router}} --for {V1}", DocumentRefused, "router-contract"),
+        Case(ORIGIN, f"contracts add {{router}} --for {V1}", DocumentRefused, "router-contract"),
+        Case(ORIGIN, "contracts add {new-contract} --for acme/none", NotFound, "acme/none"),
+        Case(ORIGIN, "models add {other} --as a/b", ScanBlocked, "a/b"),
+        Case(ORIGIN, "models add {nothing} --as a/b", SourceUnusable, "nothing"),
+        Case(ORIGIN, "models fetch hf: --as a/b", SourceUnusable),
+        Case(ORIGIN, "models fetch hf:a/b --endpoint http://127.0.0.1:1", HubUnreachable, "127.0.0.1:1"),
+        Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --volume-size 1k", VolumeTooSmall, "1,000"),
+        Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key hsm:1", UnknownKeyScheme, "hsm:"),
+        Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key {{alice.key}}", KeyUnreadable, "alice.key"),
+        Case(ORIGIN, "bundles acknowledge {foreign-receipt}", ReceiptForeign, "elsewhere"),
+        Case(ORIGIN, "bundles acknowledge {changed-receipt}", ReceiptWrong, "did not sign"),
+        Case(ORIGIN, "sites add clinic --identity {root}", NotCanonical, "identity"),
+    ]  # fmt: skip
+
+
+CASES = [*_documents(), *_nothing_there(), *_nowhere_to_write(), *_names(), *_wrong_home(), *_the_rest()]
+
+
+@dataclass
+class Scene:
+    """A town that no case may change, and the papers that the cases name."""
+
+    town: Town
+    papers: dict[str, str]
+
+    def words(self, case: Case) -> list[str]:
+        return [re.sub(r"\{([^}]+)\}", lambda found: self.papers[found[1]], word) for word in case.words]
+
+    def prompt(self, home: str) -> Prompt:
+        return self.town.site if home == SITE else self.town.origin
+
+
+@pytest.fixture(scope="module")
+def scene(built_town: Town, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    town = making.copy(built_town, tmp_path_factory.mktemp("bad-input") / "town")
+    folder = town.folder
+    texts = {
+        "broken.json": b"{nope", "binary": b"\xff\xfe\x00" * 50, "empty": b"", "list.json": b"[1,2]",
+        "deep.json": b"[" * 100_000, "fraction.json": b'{"a": 1.5}', "null.json": b"null",
+    }  # fmt: skip
+    for name, data in texts.items():
+        (folder / name).write_bytes(data)
+    (folder / "other").mkdir()
+    (folder / "other" / "notes.txt").write_text("mine")
+    (folder / "nothing").mkdir()
+    contract = json.loads((DEMO / "contracts" / "tool-contract-hermes.json").read_text())
+    (folder / "new-contract").write_text(json.dumps(contract | {"name": "new"}))
+    _receipts(town)
+    papers = {
+        name: str(folder / name) for name in (*texts, "other", "nothing", "out", "none", "new-contract")
+    }
+    papers |= {
+        f"{who}.{end}": str(folder / f"{who}.{end}") for who in ("alice", "bob") for end in ("key", "pub")
+    }
+    papers |= {f"{kind}-receipt": str(folder / f"{kind}.json") for kind in ("foreign", "changed")}
+    papers |= {
+        "receipt": str(town.receipt), "medium": str(town.medium), "v1": str(DEMO / "models" / "v1"),
+        "root": str(folder / "root.json"), "identity": str(folder / "clinic.json"),
+        "contract": str(DEMO / "contracts" / "tool-contract-hermes.json"),
+        "router": str(DEMO / "contracts" / "router-contract-v1.json"),
+        "list.sig": _sign(town, folder / "list.json"), "list.sha": sha256(texts["list.json"]).hexdigest(),
+    }  # fmt: skip
+    return Scene(town, papers)
+
+
+def _receipts(town: Town) -> None:
+    """One that says it is of a site nobody knows, one that claims to hold less."""
+    receipt = json.loads(town.receipt.read_text())
+    foreign = receipt | {"payload": receipt["payload"] | {"site": "elsewhere"}}
+    (town.folder / "foreign.json").write_text(json.dumps(foreign, indent=2, sort_keys=True) + "\n")
+    changed = receipt | {"payload": receipt["payload"] | {"holds": receipt["payload"]["holds"][1:]}}
+    (town.folder / "changed.json").write_text(json.dumps(changed, indent=2, sort_keys=True) + "\n")
+
+
+def _sign(town: Town, file: Path) -> str:
+    """alice signs something that is no approval."""
+    from registry.approvals import NAMESPACE
+    from signing.sshsig import load_private, sign
+
+    key = load_private(town.key("alice"), passphrase=lambda _: b"")
+    signature = file.with_suffix(".sig")
+    signature.write_text(sign(file.read_bytes(), namespace=NAMESPACE, private_key=key))
+    return str(signature)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.home}: {case.line[:90]}")
+def test_wrong_input_is_refused_in_words_and_changes_nothing(scene: Scene, case: Case) -> None:
+    prompt, words = scene.prompt(case.home), scene.words(case)
+    before = tree(scene.town.folder)
+
+    shown = prompt.type(*words, ends=case.refusal.exit_code)
+    assert f"Next:    {case.refusal.next_step}" in shown.stderr
+    assert "Refused: " in shown.stderr
+    assert case.named in shown.stderr
+    assert "Traceback" not in shown.output
+
+    refusal = prompt.ask_refused(*words, ends=case.refusal.exit_code)
+    assert {"refused", "message", "next_step", "exit_code"} == set(refusal)
+    assert case.refusal.__name__ == refusal["refused"]
+    assert refusal["message"].strip()
+
+    assert before == tree(scene.town.folder), "a refused command left something behind"
+
+
+def test_every_command_that_takes_something_is_among_the_cases() -> None:
+    """`init`, `doctor` and the lists of what is here take nothing that could be wrong but a home."""
+    tried = {" ".join(case.words[:n]) for case in CASES for n in (1, 2)}
+    untried = {path for path, _ in commands() if path not in tried}
+    assert {
+        "init", "doctor", "trust show", "tiers list", "people list", "contracts list", "suites list",
+        "bundles list", "audit log",
+    } == untried  # fmt: skip
+
+
+# --- the home itself -------------------------------------------------------------------------------------------
+
+NEEDS_A_HOME = [
+    ["models", "list"], ["contracts", "list"], ["suites", "list"], ["tiers", "list"], ["people", "list"],
+    ["trust", "show"], ["bundles", "list"], ["pins"], ["audit", "log"], ["audit", "verify"], ["audit", "head"],
+    ["audit", "explain", V1], ["promote", V1, "--tier", "team"], ["materialise", "team", "out"],
+]  # fmt: skip
+
+
+def at(home: Path, *words: object, **environment: str | None) -> Result:
+    """One command in a home, as it is; a bug's traceback comes through."""
+    variables = {"TIDEGATE_HOME": str(home), "TIDEGATE_ACTOR": "ines", "TIDEGATE_PASSPHRASE_FILE": None}
+    return CliRunner(env=variables | environment).invoke(
+        main, [str(word) for word in words], catch_exceptions=False
+    )
+
+
+@pytest.mark.parametrize("words", NEEDS_A_HOME, ids=" ".join)
+def test_without_a_home_every_command_says_so(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    for home in (tmp_path / "none", tmp_path / "other"):
+        result = at(home, *words)
+        assert HomeUnusable.exit_code == result.exit_code
+        assert str(home) in result.stderr
+    assert ["other"] == [path.name for path in tmp_path.iterdir()]
+
+
+SETTINGS = {
+    "": "format",
+    "nope": "cannot be read",
+    "\xff": "cannot be read",
+    "format = 2": "format is 2",
+    "format = 1\nname = 'x'\nroles = ['site']\nprofile = 'solo'\ncolour = 1": "colour",
+    "format = 1\nname = 'x'\nroles = ['king']\nprofile = 'solo'": "roles",
+    "format = 1\nname = 'x'\nroles = ['site']\nprofile = 'many'": "profile",
+    "format = 1\nname = 7\nroles = ['site']\nprofile = 'solo'": "name",
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_settings_that_do_not_read_are_named(town: Town, settings: str) -> None:
+    file = town.site.home / "tidegate.toml"
+    file.write_bytes(settings.encode("latin-1"))
+    result = at(town.site.home, "models", "list")
+    assert HomeUnusable.exit_code == result.exit_code
+    assert str(file) in result.stderr
+    assert SETTINGS[settings] in result.stderr
+
+
+DATABASES: dict[str, type[OperatorError]] = {
+    "nonsense": DatabaseAddressRefused,
+    "mysql://a/b": DatabaseAddressRefused,
+    "postgresql+psycopg://ines@127.0.0.1:port/x": DatabaseAddressRefused,
+    "postgresql+psycopg://ines:secret@127.0.0.1:1/x": DatabaseAddressRefused,
+    "postgresql+psycopg://ines@127.0.0.1:1/x": StoreUnusable,
+    "sqlite:////nowhere/registry.db": StoreUnusable,
+}
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_database_that_cannot_be_used_is_named_and_its_password_is_not(town: Town, database: str) -> None:
+    with (town.site.home / "tidegate.toml").open("a") as settings:
+        settings.write(f"database = {json.dumps(database)}\n")
+    for words in (["models", "list"], ["people", "remove", "alice"], ["audit", "verify"]):
+        result = at(town.site.home, *words)
+        assert DATABASES[database].exit_code == result.exit_code
+        assert "secret" not in result.output
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "junk", "cut short", "a folder"])
+def test_a_damaged_database_is_refused_and_left_as_it_is(town: Town, damage: str) -> None:
+    file = town.site.home / "registry.db"
+    data = file.read_bytes()
+    file.unlink()
+    if damage == "a folder":
+        file.mkdir()
+    elif damage != "gone":
+        file.write_bytes({"empty": b"", "junk": b"junk" * 4000, "cut short": data[:40_000]}[damage])
+    before = tree(town.site.home)
+    for words in (["models", "list"], ["pins"], ["people", "remove", "alice"], ["audit", "verify"]):
+        result = at(town.site.home, *words)
+        assert StoreUnusable.exit_code == result.exit_code, words
+        assert str(file) in result.stderr
+    assert before == tree(town.site.home)
+
+
+def test_a_database_of_another_release_is_refused(town: Town) -> None:
+    import sqlite3
+
+    with closing(sqlite3.connect(town.site.home / "registry.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    result = at(town.site.home, "models", "list")
+    assert StoreUnusable.exit_code == result.exit_code
+    assert "9999" in result.stderr
+
+
+# --- passphrases -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "refusal"),
+    [
+        (None, PassphraseMissing),
+        ("wrong", KeyUnreadable),
+        ("empty", KeyUnreadable),
+        ("none", FileUnreadable),
+        ("folder", FileUnreadable),
+    ],
+)
+@pytest.mark.parametrize("command", ["bundles create", "sites add"])
+def test_officers_keys_open_with_their_passphrase_only(
+    town: Town, command: str, file: str | None, refusal: type[OperatorError]
+) -> None:
+    (town.folder / "wrong").write_text("not this one\n")
+    (town.folder / "empty").write_text("\n")
+    (town.folder / "folder").mkdir()
+    words = {
+        "bundles create": ["bundles", "create", V1, "--to", "clinic", "--out", town.folder / "out"],
+        "sites add": ["sites", "add", "lab", "--identity", town.folder / "clinic.json"],
+    }[command]
+    before = tree(town.folder)
+    given = None if file is None else str(town.folder / file)
+    result = at(town.origin.home, *words, TIDEGATE_PASSPHRASE_FILE=given)
+    assert refusal.exit_code == result.exit_code
+    assert before == tree(town.folder)
+
+
+# --- the medium ------------------------------------------------------------------------------------------------
+
+
+def test_a_medium_with_one_changed_byte_in_its_papers_is_refused(town: Town) -> None:
+    paper = next(town.medium.rglob("README.txt"))
+    paper.write_bytes(paper.read_bytes().replace(b"t", b"T", 1))
+    before = tree(town.folder)
+    shutil.copytree(town.site.home, town.folder / "elsewhere")
+    assert FilesDamaged.exit_code == at(town.site.home, "bundles", "inspect", town.medium).exit_code
+    shutil.rmtree(town.folder / "elsewhere")
+    assert before == tree(town.folder)
+
+
+def test_two_bundles_at_once_are_refused(town: Town) -> None:
+    second = town.folder / "second"
+    town.origin.type("bundles", "create", V1, "--to", "clinic", "--out", second)
+    before = tree(town.folder)
+    result = at(town.site.home, "bundles", "import", town.medium, second)
+    assert BundlesMixed.exit_code == result.exit_code
+    assert before == tree(town.folder)
+
+
+# --- making a home ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (["B@D", "--role", "site"], NameUnusable),
+        (["lab", "--role", "site", "--database", "nonsense"], DatabaseAddressRefused),
+        (["lab", "--role", "site", "--database", "sqlite:///x.db"], DatabaseAddressRefused),
+        (["lab", "--role", "site", "--database", "postgresql+psycopg://u:pw@h/x"], DatabaseAddressRefused),
+        (["lab", "--role", "site", "--database", "postgresql+psycopg://u@h/x?password=pw"], DatabaseAddressRefused),
+        (["lab", "--role", "site", "--database", "postgresql+psycopg://u@127.0.0.1:1/x"], StoreUnusable),
+        (["lab", "--role", "origin"], PassphraseMissing),
+    ],
+)  # fmt: skip
+def test_a_home_that_cannot_be_made_leaves_nothing(
+    tmp_path: Path, words: list[str], refusal: type[OperatorError]
+) -> None:
+    for home in (tmp_path / "deep" / "home", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        result = at(home, "init", *words)
+        assert refusal.exit_code == result.exit_code
+        assert "pw@" not in result.stderr
+        assert [] == list((tmp_path / "empty").iterdir())
+        assert not (tmp_path / "deep" / "home").exists()
+
+
+def test_a_home_is_never_made_over_something(town: Town) -> None:
+    before = tree(town.folder)
+    (town.folder / "other").mkdir()
+    (town.folder / "other" / "notes.txt").write_text("mine")
+    for home, problem in ((town.site.home, "is a home already"), (town.folder / "other", "is not empty")):
+        result = at(home, "init", "lab", "--role", "site")
+        assert HomeUnusable.exit_code == result.exit_code
+        assert problem in result.stderr
+    shutil.rmtree(town.folder / "other")
+    assert before == tree(town.folder)
+
+
+def test_two_homes_never_share_a_database(tmp_path: Path, postgres_server: str) -> None:
+    from tests.conftest import new_database
+
+    database = new_database(postgres_server)
+    assert 0 == at(tmp_path / "one", "init", "one", "--role", "site", "--database", database).exit_code
+    size = json.loads(at(tmp_path / "one", "audit", "head", "--json").stdout)["size"]
+    result = at(tmp_path / "two", "init", "two", "--role", "site", "--database", database)
+    assert StoreUnusable.exit_code == result.exit_code
+    assert "holds a home already" in result.stderr
+    assert not (tmp_path / "two").exists()
+    assert size == json.loads(at(tmp_path / "one", "audit", "head", "--json").stdout)["size"]
+
+
+# --- arguments -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["models", "list", "\udc80/b"],
+        ["contracts", "show", "\udc80"],
+        ["models", "withdraw", V1, "--reason", "\udc80"],
+        ["models", "withdraw", V1, "--reason", "  "],
+        ["rollback", MODEL, "--tier", "team", "--reason", ""],
+        ["models", "withdraw", V1, "--reason", "x" * 10_000],
+        ["models", "withdraw", V1, "--reason", "x", "--actor", "ines\n9 bob"],
+        ["models", "withdraw", V1, "--reason", "x", "--actor", "x" * 100],
+        ["models", "withdraw", V1],
+        ["models", "add", "x", "--as", "a/b", "--waive", "nonsense"],
+        ["audit", "log", "--last", "0"],
+        ["suites", "add"],
+        ["suites", "add", "--builtin", "nope"],
+        ["suites", "run", "x", V1, "--endpoint", "u"],
+        ["nope"],
+        ["models", "nope"],
+    ],
+    ids=lambda words: " ".join(words)[:60].encode(errors="replace").decode(),
+)
+def test_a_command_line_that_cannot_be_meant_ends_with_2(scene: Scene, words: list[str]) -> None:
+    before = tree(scene.town.folder)
+    result = scene.town.site.type(*words, ends=2)
+    assert "Usage:" in result.stderr
+    assert before == tree(scene.town.folder)
+
+
+def test_a_reader_that_went_away_is_no_refusal(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tidegate audit log | head -1`."""
+    from tidegate.cli import audit
+
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(audit, "show", gone)
+    assert "Refused" not in at(town.site.home, "audit", "log").output
