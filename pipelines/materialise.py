@@ -95,6 +95,8 @@ def hand_over(
 
     None of these hands anything over: all files of all versions are looked at first.
     """
+    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(work.home.path)):
+        raise FolderTaken(str(folder), "lies inside the home, where only Tidegate writes")
     chosen = [
         (manifests.decode(version.manifest.encode()), f"{version.model}@{version.ordinal}", tiers)
         for version, tiers in _chosen(work, what)

@@ -6,6 +6,8 @@ out; it is the only thing that makes the origin do so. The newest receipt alone 
 blobs than one before it: a site may have cleaned up.
 """
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +178,10 @@ def _check(view: View, receipt: Receipt, payload: bytes, envelope: Envelope, *, 
 
 def _read_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        # O_NONBLOCK: a pipe that a courier left on a medium would make us wait for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise MediumUnreadable(str(path), "is no plain file")
             data = stream.read(MAX_RECEIPT + 1)
     except OSError as exc:
         raise MediumUnreadable(str(path), exc.strerror or "cannot be read") from exc

@@ -1,6 +1,8 @@
 """Builds what a command works with: home, store, blobs, station key, clock. The one place that reads the clock."""
 
 import importlib.util
+import os
+import stat
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from registry import home as homes
 from registry.blobs import BlobStore
 from registry.errors import HomeUnusable
 from registry.home import Home
+from signing.canonical import NotCanonical
 from tidegate.errors import DatabaseAddressRefused, FileUnreadable, NotHere, PassphraseMissing
 from tidegate.settings import Settings
 
@@ -122,8 +125,11 @@ def _demand_as_founded(home: Home, store: "Store") -> None:
     """
     from registry.audit import EventKind
 
-    with store.view() as view:
-        made = view.founding()
+    try:
+        with store.view() as view:
+            made = view.founding()
+    except NotCanonical:
+        made = None
     if made is None or made.kind != EventKind.HOME_MADE:
         return  # no log to hold it against; `audit verify` says so
     said = {"name": home.name, "roles": list(home.roles), "profile": home.profile}
@@ -137,7 +143,10 @@ def _demand_as_founded(home: Home, store: "Store") -> None:
 def read_file(path: Path, *, max_bytes: int) -> bytes:
     """Return a file that the person named. Raises `FileUnreadable`."""
     try:
-        with path.open("rb") as stream:
+        # O_NONBLOCK: a pipe that somebody left on a medium would make us wait for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise FileUnreadable(str(path), "is no plain file")
             data = stream.read(max_bytes + 1)
     except OSError as exc:
         raise FileUnreadable(str(path), exc.strerror or "cannot be read") from exc

@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 import pipelines.suites
 from pipelines import ship
-from pipelines.bundle.errors import MalformedBundle
+from pipelines.bundle.errors import MalformedBundle, MediumUnreadable
+from pipelines.materialise import FolderTaken
 from pipelines.promote import case, withdraw
 from pipelines.rollback import roll_back
 from pipelines.suites.run import add_suite, adopt_suite
@@ -26,6 +28,7 @@ from tests.pipelines.gap import World, document_row, make_world, model_files
 from tests.tidegate.town import MODEL, Town, build
 from tests.world import at_work
 from tidegate import verifying
+from tidegate.errors import AuditBroken, FileUnreadable
 
 BASICS = Path(pipelines.suites.__file__).parent / "builtin" / "tool-basics"
 
@@ -41,11 +44,11 @@ def weaker(folder: Path) -> Path:
     """The suite that every tier demands, without the cases that it would fail, under the same name."""
     shutil.copytree(BASICS, folder)
     suite = folder / "suite.toml"
-    text = suite.read_text()
-    assert "cases = 15\n" in text
+    said = suite.read_text()
+    assert "cases = 15\n" in said
     for file in sorted((folder / "cases").iterdir())[2:]:
         file.unlink()
-    suite.write_text(text.replace("cases = 15\n", "cases = 8\n"))
+    suite.write_text(said.replace("cases = 15\n", "cases = 8\n"))
     return folder
 
 
@@ -181,3 +184,29 @@ class TestASiteAdministrator:
                 moments = [line.since for line in view.pin_history("team", MODEL)]
         assert 3 == len(moments)
         assert sorted(moments) == moments
+
+    def test_finds_the_first_event_missed(self, town: Town) -> None:
+        """Without its first event the log cannot say how the home was made; then it says that."""
+        with at_work(load(town.site.home), actor="mallory", now=datetime.now(UTC)) as work:
+            with work.store.engine.begin() as connection:
+                connection.execute(text("UPDATE event SET leaf = '{' WHERE position = 0"))
+        town.site.type("audit", "verify", ends=AuditBroken.exit_code)
+
+
+class TestACourier:
+    """Leaves things on the medium that no one asked for."""
+
+    def test_leaves_a_pipe_where_a_receipt_or_a_root_should_be(self, world: World) -> None:
+        """Reading it would wait for ever."""
+        pipe = world.base / "pipe"
+        os.mkfifo(pipe)
+        Prompt(world.origin.path, "oda").type("bundles", "acknowledge", pipe, ends=MediumUnreadable.exit_code)
+        words = ["trust", "enrol", pipe, "--fingerprint", "00"]
+        Prompt(world.site.path, "ines").type(*words, ends=FileUnreadable.exit_code)
+
+
+def test_nothing_is_handed_over_into_a_home(world: World) -> None:
+    """An engine that may write into its folder must not come to stand in the blob store."""
+    inside = world.origin.path / "store" / "served"
+    Prompt(world.origin.path, "oda").type("materialise", "acme/falcon@1", inside, ends=FolderTaken.exit_code)
+    assert not inside.exists()

@@ -62,9 +62,8 @@ class Door(click.Command):
         settings = from_environment(**common, passphrase_file=ctx.params.pop("passphrase_file", None))
         if not settings.actor.isprintable() or not 1 <= len(settings.actor.strip()) <= _ACTOR:
             raise click.UsageError(f"the actor must be a name on one line, at most {_ACTOR} characters", ctx)
-        os.umask(
-            os.umask(0o077) | 0o022
-        )  # nothing of a home may be written by others, whatever the shell allows
+        # Nothing of a home may be written by others, whatever the shell allows.
+        os.umask(os.umask(0o077) | 0o022)
         ctx.obj = App(settings)
         try:
             return super().invoke(ctx)
