@@ -75,15 +75,23 @@ def roll_back(
 
 def served(line: Pin) -> pins.Served:
     """A pin as the rule sees it."""
-    return pins.Served(line.position, line.version, line.ordinal, line.contract, line.profile, line.router)
+    return pins.Served(
+        line.position,
+        line.version,
+        line.ordinal,
+        line.contract,
+        line.profile,
+        line.router,
+        rolled_back=line.kind == "rollback",
+    )
 
 
 def _damaged(work: Workplace, view: View, history: list[Pin], progress: Progress) -> set[str]:
     """Read the candidates' blobs, newest first, until one is whole: only that one can be chosen."""
     damaged: set[str] = set()
-    withdrawn = {row.version for row in view.withdrawals()}
+    never = {row.version for row in view.withdrawals()} | pins.left_by_rollback([*map(served, history)])
     for line in reversed(history[:-1]):
-        if line.version in withdrawn or line.version == history[-1].version or line.version in damaged:
+        if line.version in never or line.version == history[-1].version or line.version in damaged:
             continue
         version = view.version_by_digest(line.version)
         try:

@@ -1,4 +1,8 @@
-"""Where a rollback leads: a rule on a tier's history. Values in, values out."""
+"""Where a rollback leads: a rule on a tier's history. Values in, values out.
+
+Only ever back: a version that a rollback left is not chosen by the next one. Typed twice, or by two people at once,
+`rollback` must not return to what was wrong, nor be a way forward past the gate; forward leads only a promotion.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,7 +17,7 @@ class NothingToRollBackTo(RegistryRefusal):
     exit_code: ClassVar[int] = 88
     next_step: ClassVar[str] = (
         "Promote a version that passes the gate, or take the model out of service at the engines; "
-        "`tidegate pins --history` shows what was passed over."
+        "`tidegate pins --history` shows everything that the tier has served."
     )
 
     def __init__(self, tier: str, model: str, *, passed_over: Sequence[str]) -> None:
@@ -32,6 +36,18 @@ class Served:
     contract: str | None
     profile: str | None
     router: str | None
+    rolled_back: bool = False  # a rollback led to this line, not a promotion
+
+
+def left_by_rollback(history: Sequence[Served]) -> set[str]:
+    """Return the versions that a rollback left and that no promotion has brought back since; oldest line first."""
+    left: set[str] = set()
+    for before, line in zip((None, *history), history, strict=False):
+        if line.rolled_back and before is not None:
+            left.add(before.version)
+        elif not line.rolled_back:
+            left.discard(line.version)
+    return left
 
 
 def choose_rollback(
@@ -54,12 +70,14 @@ def choose_rollback(
     """
     passed_over: list[str] = []
     if history:
-        current = history[-1]
+        current, left = history[-1], left_by_rollback(history)
         for line in reversed(history[:-1]):
             if line.version == current.version:
                 continue
             if line.version in withdrawn:
                 passed_over.append(f"{line.ordinal} is withdrawn")
+            elif line.version in left:
+                passed_over.append(f"{line.ordinal} was left by a rollback")
             elif line.version in damaged:
                 passed_over.append(f"{line.ordinal} is not whole in the store")
             else:

@@ -37,7 +37,7 @@ def back(*ordinals: int, withdrawn: tuple[int, ...] = (), damaged: tuple[int, ..
         ((1, 2, 3), (), (2,), 1),
         ((1, 2, 3), (3,), (), 2),  # what is left may be withdrawn: that is why one goes back
         ((1, 2, 2), (), (), 1),  # pinned again with another router: still the same version
-        ((1, 2, 1), (), (), 2),  # back from a rollback
+        ((1, 2, 1), (), (), 2),  # the older one was promoted again
         ((3, 1), (), (), 3),  # history decides, not the number
     ],
 )
@@ -75,3 +75,36 @@ def test_the_history_is_looked_at_and_never_changed() -> None:
     lines = history(1, 2, 3)
     choose_rollback("team", MODEL, tuple(lines), withdrawn=frozenset({digest(2)}))
     assert history(1, 2, 3) == lines
+
+
+def serving(*line: str) -> list[Served]:
+    """A history from words: "+2" was promoted, "-1" is where a rollback led."""
+    return [
+        Served(position, digest(int(word[1:])), int(word[1:]), None, None, None, rolled_back=word[0] == "-")
+        for position, word in enumerate(line, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (("+1", "+2", "+3", "-2"), 1),  # a second rollback goes one further back
+        (
+            ("+1", "+2", "-1", "+2"),
+            1,
+        ),  # promoted again with new approvals: the way back is the same as before
+        (("+1", "+2", "-1", "+3"), 1),  # what was wrong is passed over
+        (("+1", "+2", "+1", "+3", "-1"), 2),  # 2 was left by a promotion, not by a rollback
+    ],
+)
+def test_a_rollback_only_ever_leads_back(line: tuple[str, ...], expected: int) -> None:
+    assert expected == choose_rollback("team", MODEL, serving(*line), withdrawn=()).ordinal
+
+
+@pytest.mark.parametrize(
+    "line", [("+1", "+2", "-1"), ("+1", "+2", "+1", "-2"), ("+1", "+2", "-1", "+2", "-1")]
+)
+def test_typed_twice_it_does_not_return_to_what_was_wrong(line: tuple[str, ...]) -> None:
+    """And it is no way forward past the gate: that would take approvals, which the first promotion used up."""
+    with pytest.raises(NothingToRollBackTo, match="was left by a rollback"):
+        choose_rollback("team", MODEL, serving(*line), withdrawn=())

@@ -234,6 +234,12 @@ class TestGoingBack:
             assert first[field] == found[field]
         assert ({"team": 1}, "rollback") == (serving.serves(), found["kind"])
 
+    def test_typed_twice_does_not_go_forward_again(self, serving: Town) -> None:
+        words = ["rollback", MODEL, "--tier", "team", "--reason", "wrong units"]
+        serving.site.type(*words)
+        serving.site.type(*words, ends=NothingToRollBackTo.exit_code)
+        assert {"team": 1} == serving.serves()
+
     def test_with_nothing_earlier_is_refused(self, town: Town) -> None:
         words = ["rollback", MODEL, "--tier", "team", "--reason", "x"]
         town.site.type(*words, ends=NothingToRollBackTo.exit_code)
