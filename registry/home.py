@@ -146,7 +146,7 @@ def load(path: Path) -> Home:
         raise HomeUnusable(
             str(path), f"is not a home: it has no {SETTINGS}. `tidegate init` makes one"
         ) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as exc:
         raise HomeUnusable(str(path / SETTINGS), f"cannot be read ({exc})") from exc
     unknown = set(raw) - {"format", "name", "roles", "profile", "database"}
     if unknown:

@@ -89,6 +89,7 @@ def test_a_name_that_no_home_may_have(tmp_path: Path) -> None:
         (GOOD + "name = 'twice'\n", "cannot be read"),
         ("{", "cannot be read"),
         ("\x00", "cannot be read"),
+        ("a = " + "[" * 50_000, "cannot be read"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_named(tmp_path: Path, text: str, problem: str) -> None:
