@@ -125,7 +125,7 @@ def create_bundle(
             view.site(site)
             cargo = select(work, view, state, site, refs=refs, extra=documents)  # steps 2 and 3
             sequence, previous = _next_number(view, state, site)  # step 4
-        bundle = f"{work.now:%Y%m%d}-{sequence:02d}"
+        bundle = bundle_id(work.now, sequence)
         _demand_signers(state, site, cargo, signers)  # step 5
         small = _estimate(cargo, state, site)
         placed = tables.assign(cargo.blobs, volume_bytes=volume_bytes, small=small)
@@ -143,6 +143,11 @@ def create_bundle(
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
         return shipped
+
+
+def bundle_id(made: datetime, sequence: int) -> str:
+    """Return what media and logs call a bundle: its day and number, and nothing of what is in it."""
+    return f"{made:%Y%m%d}-{sequence:02d}"
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,11 @@ def preflight(
     if absent:
         found.append(BaseMissing(absent))
     found += conflicts(view, parts.bundle)
+    export = parts.bundle.export
+    if any(row.bundle == export.bundle and row.sequence != export.sequence for row in view.imports()):
+        found.append(
+            MalformedBundle(f"another bundle was called {export.bundle}", at=f"{export.path}: bundle")
+        )
     needed, free = ingest.bytes_needed(wanted), free_bytes(work)
     if needed and needed + _MARGIN > free:
         found.append(SpaceShort(str(work.home.quarantine), needed=needed + _MARGIN, free=free))

@@ -105,6 +105,14 @@ class TestAThiefOfTheSitesExportKeys:
         with pytest.raises(ExportMalformed, match="sequence"):
             world.receive(medium)
 
+    def test_cannot_call_two_bundles_alike(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What brought a version is recorded by the bundle's name."""
+        monkeypatch.setattr("pipelines.ship.bundle_id", lambda _made, _sequence: "20261120-01")
+        world.receive(world.ship("acme/falcon@1", out="first"))
+        again = world.ship("acme/falcon@1", out="second")
+        with pytest.raises(MalformedBundle, match="another bundle was called 20261120-01"):
+            world.receive(again)
+
     def test_cannot_make_the_log_unreadable(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """An import says which numbers are missing; so many that no reader takes the event again were possible."""
         with_number(monkeypatch, MAX_STEP)
