@@ -319,7 +319,7 @@ def _count(approval: SignedApproval, case: _Case) -> CountedApproval:
     if who in case.excluded or (request.requested_by is not None and who == _same(request.requested_by)):  # 7
         raise _Refused(Refusal.TOOK_PART, f"{person.name} requested, imported or validated this version")
     if request.nonce in case.nonces or request.nonce in case.spent:  # 8
-        raise _Refused(Refusal.NONCE_USED, f"nonce {request.nonce[:8]} has been used")
+        raise _Refused(Refusal.NONCE_USED, "this approval has been used for a promotion already")
     if who in case.persons:  # 9
         raise _Refused(Refusal.SAME_PERSON, f"{person.name} has been counted already")
     if signature.key_material in case.keys:

@@ -5,7 +5,7 @@ of the change that it records. Leaf bytes are canonical JSON; the tree is RFC 69
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,6 +14,7 @@ from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 
 LEAF_FORMAT = "tidegate-event/1"
 MAX_LEAF_BYTES = 1 << 20
+_MAX_TWINS = 100
 
 
 class EventKind(StrEnum):
@@ -114,10 +115,34 @@ class Difference:
     table: str
     problem: str  # "not in the log", "missing from the table"
     row: Mapping[str, Any]
+    twin: Mapping[str, Any] | None = None  # the row on the other side that it was most likely made from
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{key}={str(value)[:24]}" for key, value in self.row.items() if value is not None)
-        return f"{self.table}: a row is {self.problem}: {shown}"
+        said = {key: value for key, value in self.row.items() if value is not None}
+        if self.twin is None:
+            shown = ", ".join(f"{key}={str(value)[:24]}" for key, value in said.items())
+            return f"{self.table}: a row is {self.problem}: {shown}"
+        other = "log" if self.problem == "not in the log" else "table"
+        changed = [key for key in self.row if self.row[key] != self.twin.get(key)]
+        shown = ", ".join(
+            f"{key}={_brief(self.row[key])} where the {other} has {_brief(self.twin.get(key))}"
+            for key in changed
+        )
+        rest = ", ".join(
+            f"{key}={value}" for key, value in said.items() if key not in changed and _short(value)
+        )
+        return f"{self.table}: a row is {self.problem}: {shown} ({rest})"
+
+
+def _brief(value: Any) -> str:
+    """At most so much of a value that two different ones can be told apart by eye."""
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:24]}…"
+
+
+def _short(value: Any) -> bool:
+    """Whether a field helps to find the row: a name or a number, not a digest or a list of them."""
+    return len(str(value)) <= 32 and not str(value).startswith(("[", "{"))
 
 
 def compare(entries: Iterable[Entry], tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Difference]:
@@ -135,14 +160,29 @@ def compare(entries: Iterable[Entry], tables: Mapping[str, Iterable[Mapping[str,
     found: list[Difference] = []
     for label, expected in recorded.items():
         actual = Counter(canonical_bytes(dict(row)) for row in tables.get(label, ()))
-        found.extend(_differences(label, actual - expected, "not in the log"))
-        found.extend(_differences(label, expected - actual, "missing from the table"))
+        strange, missing = _rows(actual - expected), _rows(expected - actual)
+        found.extend(Difference(label, "not in the log", row, _twin(row, missing)) for row in strange)
+        found.extend(Difference(label, "missing from the table", row, _twin(row, strange)) for row in missing)
     return found
 
 
-def _differences(label: str, rows: Counter[bytes], problem: str) -> Iterator[Difference]:
-    for data in sorted(rows.elements()):
-        yield Difference(label, problem, parse_canonical(data, max_bytes=MAX_LEAF_BYTES))
+def _rows(rows: Counter[bytes]) -> list[Any]:
+    return [parse_canonical(data, max_bytes=MAX_LEAF_BYTES) for data in sorted(rows.elements())]
+
+
+def _twin(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row of the other side that differs in the fewest fields, if most are the same: then it was edited.
+
+    Looked for among few only: in a table that was replaced as a whole no row has a twin.
+    """
+    if not others or len(others) > _MAX_TWINS:
+        return None
+    best = max(others, key=lambda other: _alike(row, other))
+    return best if _alike(row, best) * 2 > len(row) else None
+
+
+def _alike(row: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    return sum(other.get(key) == value for key, value in row.items())
 
 
 def misplaced(leaves: Sequence[tuple[int, bytes]]) -> int | None:

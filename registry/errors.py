@@ -22,16 +22,36 @@ class NameUnusable(RegistryRefusal):
         self.what, self.name, self.rule = what, name, rule
 
 
+# Where to look instead, by what was looked for.
+_SEE = {
+    "version": "`tidegate models list` shows what there is",
+    "model": "`tidegate models list` shows what there is",
+    "version pinned as": "`tidegate pins` shows what each tier serves",
+    "version served by the tier": "`tidegate pins` shows what each tier serves",
+    "tier": "`tidegate tiers list` shows what there is",
+    "site": "`tidegate sites list` shows what there is",
+    "person": "`tidegate people list` shows who there is",
+    "suite": "`tidegate suites list` shows what there is",
+    "tool contract of": "`tidegate contracts add FILE --for REF` says which one it keeps to",
+    "router setting of tier": "`tidegate contracts set-router TIER ROUTER --engine PROFILE` makes one",
+    "blob": "`tidegate doctor --deep` shows what else is missing; the bundle that brought it brings it again",
+} | dict.fromkeys(
+    ("tool-contract", "router-contract", "engine-profile", "engine profile", "contract or profile"),
+    "`tidegate contracts list` shows what there is",
+)
+
+
 class NotFound(RegistryRefusal):
     """Nothing of that name is held in this home."""
 
     exit_code: ClassVar[int] = 41
     next_step: ClassVar[str] = (
-        "List what is there (`tidegate models list`, `contracts list`, `suites list`, `pins`) and name one of those."
+        "Do what the message says, or check the spelling; if it should be there, check which home this is (--home)."
     )
 
     def __init__(self, what: str, name: str) -> None:
-        super().__init__(f"no {what} {name!r} in this home")
+        see = _SEE.get(what)
+        super().__init__(f"no {what} {name!r} in this home" + (f": {see}" if see else ""))
         self.what, self.name = what, name
 
 
@@ -66,7 +86,7 @@ class HomeUnusable(RegistryRefusal):
 
     exit_code: ClassVar[int] = 81
     next_step: ClassVar[str] = (
-        "Run `tidegate doctor`; it names what is wrong with the home and how to mend it."
+        "Name the right home with --home or TIDEGATE_HOME; `tidegate doctor` says what is wrong with one."
     )
 
     def __init__(self, home: str, problem: str) -> None:

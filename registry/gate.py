@@ -109,9 +109,9 @@ class GateClosed(RegistryRefusal):
     def __init__(self, ref: str, tier: str, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
         against = [finding for finding in findings if not finding.ok]
-        lines = "".join(f"\n  {finding.check}: {finding.message}" for finding in against)
+        names = ", ".join(finding.check for finding in against)
         super().__init__(
-            f"{ref} may not be promoted to {tier}: {len(against)} of {len(findings)} checks are against{lines}"
+            f"{ref} may not be promoted to {tier}: {len(against)} of {len(findings)} checks are against: {names}"
         )
         self.ref, self.tier = ref, tier
 

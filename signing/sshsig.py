@@ -167,6 +167,10 @@ def load_private(path: Path, passphrase: Callable[[str], bytes]) -> SigningKey:
         raise KeyMissing(str(path)) from exc
     except OSError as exc:
         raise KeyUnreadable(str(path), exc.strerror or "cannot be read") from exc
+    if data.startswith((b"ssh-", b"ecdsa-", b"sk-")):
+        raise KeyUnreadable(
+            str(path), "this is the public key; the private key beside it has no .pub in its name"
+        )
     load = load_ssh_private_key if b"BEGIN OPENSSH PRIVATE KEY" in data else load_pem_private_key
     try:
         try:
@@ -237,7 +241,10 @@ def verify(
     key = read_public_key(public_key_line)
     signed, blob, found_namespace, signature = _dearmor(armored, message)
     if blob != key.blob:
-        raise SshSignatureWrong("made by another key", fingerprint=_read_key_blob(blob).fingerprint)
+        raise SshSignatureWrong(
+            f"made by another key than the registered {key.fingerprint}",
+            fingerprint=_read_key_blob(blob).fingerprint,
+        )
     if found_namespace != namespace.encode():
         shown = found_namespace.decode(errors="replace")
         raise SshSignatureWrong(f"made for {shown!r}, not for {namespace!r}", fingerprint=key.fingerprint)

@@ -88,7 +88,9 @@ def _names() -> Iterator[Check]:
                 next_step="Install Tidegate in an environment of its own.",
             )
             return
-    yield Check("packages", ok=True, message="nobody else owns our import names")
+    yield Check(
+        "packages", ok=True, message="no other package in this environment replaces a part of Tidegate"
+    )
 
 
 def _keys(home: Home) -> Iterator[Check]:

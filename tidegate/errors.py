@@ -40,7 +40,8 @@ class SuiteNotPassed(DoorRefusal):
 
     exit_code: ClassVar[int] = 102
     next_step: ClassVar[str] = (
-        "Read the failed cases above; the run is kept and the gate stays closed for this version."
+        "Mend what the lines above name and run the suite again. This report is kept; the gate stays closed "
+        "until one has PASSED on files that are proven."
     )
 
     def __init__(self, suite: str, ref: str, outcome: str) -> None:
@@ -66,11 +67,12 @@ class NotHere(DoorRefusal):
 
     exit_code: ClassVar[int] = 105
     next_step: ClassVar[str] = (
-        "Choose the right home with --home or TIDEGATE_HOME; `tidegate doctor` says what a home is."
+        "Name the right home with --home or TIDEGATE_HOME; bundles are made at an origin and imported at a site."
     )
 
     def __init__(self, home: str, role: str) -> None:
-        super().__init__(f"{home} is not {'an origin' if role == 'origin' else 'a site'}")
+        wanted, found = ("an origin", "a site") if role == "origin" else ("a site", "an origin")
+        super().__init__(f"{home} is not {wanted} (it is {found})")
         self.home, self.role = home, role
 
 

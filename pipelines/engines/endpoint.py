@@ -163,7 +163,9 @@ class Endpoint:
         except TimeoutError as exc:
             raise EngineTooSlow(where, seconds) from exc
         except (OSError, UnicodeError) as exc:
-            raise EngineUnreachable(where, f"no connection ({exc})") from exc
+            raise EngineUnreachable(
+                where, f"no connection ({getattr(exc, 'strerror', None) or exc})"
+            ) from exc
         late = threading.Event()
         # A socket's own timeout counts from each byte; this one cuts the line at the last moment.
         cutter = threading.Timer(max(0.0, started + seconds - time.monotonic()), _cut, (link.sock, late))

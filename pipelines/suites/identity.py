@@ -78,7 +78,9 @@ def _file(path: Path, manifest: Manifest, port: int) -> Served:
             return _wrong(f"{part}: missing, though its siblings are there")
         digest = file_sha256(part)
         if digest not in weights:
-            return _wrong(f"{part} holds {digest[:12]}, which is no weight file of {manifest.model}")
+            return _wrong(
+                f"{part} holds {digest[:12]}, which is no weight file of this version of {manifest.model}"
+            )
         found.append(weights[digest])
         if holds_an_earlier_file(port, part):
             return _wrong(

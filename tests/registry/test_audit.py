@@ -71,6 +71,17 @@ def test_two_equal_rows_are_two() -> None:
     assert [("pin", "missing from the table")] == found({"pin": [PIN_1]}, twice)
 
 
+def test_an_edited_row_is_shown_by_what_was_edited() -> None:
+    row = {"tier": "team", "position": 2, "version": "2" * 64, "ordinal": 2, "reason": None}
+    edited = {**row, "ordinal": 1}
+    log = [entry(0, ("pin", row))]
+    strange, missing = compare(log, {"pin": [edited]})
+    assert "pin: a row is not in the log: ordinal=1 where the log has 2 (position=2, tier=team)" == str(
+        strange
+    )
+    assert "pin: a row is missing from the table: ordinal=2 where the table has 1" in str(missing)
+
+
 def test_a_difference_names_the_row() -> None:
     (difference,) = compare(LOG, {**TABLES, "pin": [PIN_1]})
     assert f"pin: a row is missing from the table: position=2, tier=team, version={'2' * 24}" == str(

@@ -112,7 +112,7 @@ def create(
             progress=bar,
             expect=bar.expect,
         )
-    lines = [f"Bundle {done.bundle} for {site}: {len(done.folders)} volume(s), {size(done.bytes)}."]
+    lines = [f"Bundle {done.bundle} for {site}: {_volumes(len(done.folders))}, {size(done.bytes)}."]
     lines += [f"  {version}" for version in done.versions]
     if done.left_out:
         lines.append(f"  left out, because {site} acknowledged it: {size(done.left_out)}")
@@ -164,17 +164,23 @@ def inspect(app: App, dirs: tuple[Path, ...], *, deep: bool) -> None:
         raise seen.problems[0]
 
 
+def _volumes(count: int) -> str:
+    return f"{count} volume{'s' if count != 1 else ''}"
+
+
 def inspection_text(seen: "Inspection") -> str:
     """What was seen, for people."""
-    lines = [f"Bundle {seen.bundle}: volumes {', '.join(map(str, seen.present))} of {seen.of}"]
+    shown = f"volume{'s' if len(seen.present) != 1 else ''} {', '.join(map(str, seen.present))}"
+    lines = [f"Bundle {seen.bundle}: {shown} of {seen.of}"]
     if seen.trusted:
         state = "imported here already" if seen.already else "not imported here yet"
         lines.append(
             f"  trusted: root {seen.root_version}, number {seen.sequence} from {seen.origin} to {seen.audience}; {state}"
         )
-        lines.append(
-            f"  signed {seen.issued_at}, good until {seen.expires or '-'}; the next one is expected by {seen.next_expected_by or '-'}"
-        )
+        signed = f"  signed {seen.issued_at}, good until {seen.expires or '-'}"
+        if seen.next_expected_by:
+            signed += f"; the next one is expected by {seen.next_expected_by}"
+        lines.append(signed)
     else:
         lines.append("  NOT TRUSTED: what follows is only what somebody wrote")
     if seen.gap:

@@ -167,11 +167,16 @@ def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool)
     parsed = Ref.parse(ref)
     with app.store.view() as view:
         case = look(app.work, view, parsed, tier)
+        served = view.pin(tier, case.version.model)
     if not app.settings.as_json:
         click.echo(gate_text(case.findings))
     if not case.open:
         if app.settings.as_json:
             show(case_document(case, promoted=False), "", as_json=True)
+        elif served is not None and _same_set(served, case):
+            click.echo(
+                f"  {tier} serves exactly this already, since {served.since}; there is nothing to promote."
+            )
         raise GateClosed(ref, tier, case.findings)
     if not dry_run:
         case = pin(app.work, parsed, tier, reason=reason or "")
@@ -181,6 +186,12 @@ def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool)
     show(case_document(case, promoted=not dry_run), text, as_json=app.settings.as_json)
 
 
+def _same_set(pin: "Pin", case: "Case") -> bool:
+    """Whether what is pinned is what would be pinned."""
+    wanted = (case.version.digest, case.contract, case.profile, case.router)
+    return wanted == (pin.version, pin.contract, pin.profile, pin.router)
+
+
 def gate_text(findings: Sequence["Finding"]) -> str:
     """Every finding on a line, its next step below it."""
     lines = []
@@ -188,7 +199,7 @@ def gate_text(findings: Sequence["Finding"]) -> str:
         evidence = (
             f"  [{', '.join(digest[:SHORT] for digest in finding.evidence)}]" if finding.evidence else ""
         )
-        lines.append(f"  {'yes' if finding.ok else 'NO '}  {finding.check}: {finding.message}{evidence}")
+        lines.append(f"  {'ok ' if finding.ok else 'NO '}  {finding.check}: {finding.message}{evidence}")
         if not finding.ok:
             lines.append(f"       Next: {finding.next_step}")
     return "\n".join(lines)

@@ -12,6 +12,8 @@ from tidegate.errors import SuiteNotPassed
 from tidegate.output import SHORT, show, table
 from tidegate.wiring import App
 
+_SHOWN_CASES = 10
+
 
 @click.group(cls=Noun)
 def suites() -> None:
@@ -153,11 +155,20 @@ def run(
         f"  files served: {done.served.state} ({done.served.why})",
         f"  report {done.report.digest[:SHORT]}, signed by this home",
         *(f"  {reason}" for reason in verdict.reasons),
+        *_not_passed([result.case.id for result in verdict.cases if result.attempts and not result.passed]),
     ]
     body = {name: value for name, value in done.report.content().items() if name != "body"}
     show({**body, "report": json.loads(done.report.body)}, "\n".join(lines), as_json=app.settings.as_json)
     if verdict.outcome != "PASSED":
         raise SuiteNotPassed(suite, ref, verdict.outcome)
+
+
+def _not_passed(names: list[str]) -> list[str]:
+    """The cases by name, as many as fit a screen; the report holds them all."""
+    if not names:
+        return []
+    more = f" and {len(names) - _SHOWN_CASES} more" if len(names) > _SHOWN_CASES else ""
+    return [f"  not passed: {', '.join(names[:_SHOWN_CASES])}{more}"]
 
 
 def _say_case(done: int, total: int) -> None:
