@@ -9,6 +9,7 @@ from benchmarks.measure import Cost
 
 OURS = (journey.ADD, journey.CREATE, journey.IMPORT)
 PEERS = (peers.SHA256SUM, peers.SHA256SUM_ALL, peers.HASHLIB_ALL, peers.COPY, peers.WRITE, peers.WRITE_BEHIND)
+DISKS = (peers.WRITE, peers.WRITE_BEHIND)
 Round = Mapping[str, Cost]
 
 
@@ -34,19 +35,21 @@ class Figures:
         """How fast compared with the peer in the same round, as a median: 1 is as fast, 0.5 takes twice as long."""
         return median(costs[peer].wall / costs[ours].wall for costs in self.rounds)
 
-    def of_what_is_allowed(self) -> list[float]:
+    def of_what_is_allowed(self, disk: str) -> list[float]:
         """Import's speed over that of the slower of disk and hashing on all cores, for each round.
 
-        Of the two peers that write, and of the two that hash on all cores, the faster one counts.
+        Args:
+            disk: the peer that stands for the disk. Of the two peers that hash on all cores, the faster counts.
         """
-        return [
-            max(
-                min(costs[peers.WRITE].wall, costs[peers.WRITE_BEHIND].wall),
-                min(costs[peers.SHA256SUM_ALL].wall, costs[peers.HASHLIB_ALL].wall),
-            )
-            / costs[journey.IMPORT].wall
-            for costs in self.rounds
-        ]
+        return [_share(disk, {name: cost.wall for name, cost in costs.items()}) for costs in self.rounds]
+
+    def fastest_of_what_is_allowed(self, disk: str) -> float:
+        """The same from the fastest run of each in any round: what else the machine does only ever adds time.
+
+        Where the rounds differ much, this is the figure to believe.
+        """
+        names = (*PEERS, journey.IMPORT)
+        return _share(disk, {name: min(costs[name].wall for costs in self.rounds) for name in names})
 
     def import_peak(self) -> int:
         """The most memory of any import, bytes."""
@@ -61,7 +64,13 @@ class Figures:
             "load": list(self.load),
             "rounds": [{name: vars(cost) for name, cost in costs.items()} for costs in self.rounds],
             "ratios": {ours: {peer: self.ratio(ours, peer) for peer in PEERS} for ours in OURS},
-            "import_of_what_is_allowed": self.of_what_is_allowed(),
+            "import_of_what_is_allowed": {
+                disk: {
+                    "rounds": self.of_what_is_allowed(disk),
+                    "fastest": self.fastest_of_what_is_allowed(disk),
+                }
+                for disk in DISKS
+            },
             "help_cpu": self.help_cpu,
             "distributions": self.distributions,
             "installed": self.installed,
@@ -70,19 +79,18 @@ class Figures:
     def text(self) -> str:
         """For people."""
         speeds = [self._speed(name) for name in (*PEERS, *OURS)]
-        shares = self.of_what_is_allowed()
         lines = [
             f"Model of {self.size / (1 << 30):.2f} GiB; {self.cache} page cache; medians of {len(self.rounds)} rounds.",
             "; ".join(f"{name} {value}" for name, value in self.machine.items()),
             f"Processes running before each round (1-minute load): {', '.join(f'{load:.1f}' for load in self.load)}",
             "",
-            *_table(("", "seconds", "MiB/s", "CPU s", "peak MiB"), speeds),
+            *_table(("", "fastest s", "median s", "MiB/s", "CPU s", "peak MiB"), speeds),
             "",
             "Speed as a ratio to each peer in the same round (1.00 is as fast, above is faster):",
             *_table(("", *PEERS), [(o, *(f"{self.ratio(o, p):.2f}" for p in PEERS)) for o in OURS]),
             "",
-            f"bundles import / min(disk, sha256 on all cores): {median(shares):.2f}  (aim: at least 0.70)",
-            f"  each round: {', '.join(f'{share:.2f}' for share in shares)}",
+            "bundles import / min(disk, sha256 on all cores)  (aim: at least 0.70):",
+            *(self._allowed(disk) for disk in DISKS),
             f"bundles import, peak memory: {self.import_peak() / (1 << 20):.0f} MiB  (aim: under 256)",
             f"tidegate --help: {self.help_cpu * 1000:.0f} ms of CPU  (aim: under 200)",
         ]
@@ -93,11 +101,23 @@ class Figures:
             )
         return "\n".join(lines)
 
+    def _allowed(self, disk: str) -> str:
+        shares = self.of_what_is_allowed(disk)
+        rounds = ", ".join(f"{share:.2f}" for share in shares)
+        fastest = self.fastest_of_what_is_allowed(disk)
+        return f"  disk as {disk}: {fastest:.2f} fastest runs, {median(shares):.2f} median (rounds: {rounds})"
+
     def _speed(self, name: str) -> tuple[str, ...]:
         wall = self.median(name, "wall")
+        fastest = min(costs[name].wall for costs in self.rounds)
         numbers = (wall, self.size / wall / (1 << 20), self.median(name, "cpu"))
         peak = f"{self.median(name, 'peak') / (1 << 20):.0f}" if name in OURS else ""
-        return (name, f"{numbers[0]:.2f}", f"{numbers[1]:.0f}", f"{numbers[2]:.2f}", peak)
+        return (name, f"{fastest:.2f}", f"{numbers[0]:.2f}", f"{numbers[1]:.0f}", f"{numbers[2]:.2f}", peak)
+
+
+def _share(disk: str, wall: Mapping[str, float]) -> float:
+    hashing = min(wall[peers.SHA256SUM_ALL], wall[peers.HASHLIB_ALL])
+    return max(wall[disk], hashing) / wall[journey.IMPORT]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -15,7 +15,7 @@ SHA256SUM_ALL = "sha256sum, all cores"
 HASHLIB_ALL = "hashlib, all cores"
 COPY = "cp + fsync"
 WRITE = "write + fsync"
-WRITE_BEHIND = "same, early"  # the fastest way to write that we know: what the disk really allows
+WRITE_BEHIND = "write early + fsync"  # the fastest way to write that we know: what the disk allows at best
 
 _COPY = 'cp --reflink=never -r "$1" "$2" && find "$2" -type f -exec sync {} +'  # sync FILE… is one fsync each
 _XARGS = 'cores=$1; shift; printf "%s\\0" "$@" | xargs -0 -n 1 -P "$cores" sha256sum'
