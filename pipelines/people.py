@@ -22,7 +22,20 @@ def set_person(work: Workplace, name: str, *, public_key: str, roles: Sequence[s
         raise DocumentRefused("this is a private key; give the .pub file beside it", at="public key")
     if "\n" in line or len(line) > MAX_KEY_LINE:
         raise DocumentRefused("one OpenSSH public key line is needed (the .pub file)", at="public key")
-    sshsig.fingerprint(line)  # refuses what no signature can be checked with
+    fingerprint = sshsig.fingerprint(line)  # refuses what no signature can be checked with
+    with work.store.view() as view:
+        holder = next(
+            (
+                row.name
+                for row in view.people()
+                if row.active and row.name != name and sshsig.fingerprint(row.public_key) == fingerprint
+            ),
+            None,
+        )
+    if holder is not None:
+        raise DocumentRefused(
+            f"this key is {holder}'s already; each person signs with their own", at="public key"
+        )
     return _append(work, name, public_key=line, roles=",".join(roles), active=True)
 
 

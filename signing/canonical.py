@@ -62,6 +62,8 @@ def parse(data: bytes, *, max_bytes: int, at: str = "document") -> Any:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except NotCanonical as exc:
         raise NotCanonical(exc.problem, at=at) from exc
+    except json.JSONDecodeError as exc:
+        raise NotCanonical(f"not readable as JSON (line {exc.lineno}, column {exc.colno})", at=at) from exc
     except (ValueError, RecursionError) as exc:
         raise NotCanonical(f"not readable as JSON ({exc})", at=at) from exc
     if _depth(value) > MAX_DEPTH:

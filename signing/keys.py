@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
 from signing.canonical import NotCanonical, parse, pretty_bytes
+from signing.durable import sync_directory
 from signing.errors import OperatorError
 
 SCHEMES = ("file",)  # `hsm:` joins here
@@ -61,7 +62,7 @@ class KeyUnreadable(OperatorError):
 
     exit_code: ClassVar[int] = 91
     next_step: ClassVar[str] = (
-        "Try the passphrase again; if it is right, this is not the key file that you mean."
+        "Check that this is the private key file that you mean; if it is, try its passphrase again."
     )
 
     def __init__(self, path: str, problem: str) -> None:
@@ -267,11 +268,7 @@ def _write_once(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             beside.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_directory(path.parent)
 
 
 def _create_exclusively(path: Path, data: bytes) -> None:

@@ -182,7 +182,11 @@ class RootFingerprintWrong(SiteNotReady):
     )
 
     def __init__(self, *, expected: str, actual: str) -> None:
-        super().__init__(f"the file's fingerprint is {actual[:16]}…, the one given is {expected[:16]}…")
+        if len(expected) == len(actual):
+            given = f"the one given is {expected[:16]}…"
+        else:
+            given = f"the one given has {len(expected)} of {len(actual)} characters: {expected[:16]}"
+        super().__init__(f"the file's fingerprint is {actual[:16]}…, {given}")
         self.expected, self.actual = expected, actual
 
 

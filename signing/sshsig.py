@@ -55,8 +55,8 @@ class SshSignatureWrong(OperatorError):
 
     exit_code: ClassVar[int] = 58
     next_step: ClassVar[str] = (
-        "Do not count this signature. Ask the person to look at the document again and sign it again with "
-        "their registered key, touching it when it blinks."
+        "Do not count this signature. Have the person look at the document and sign it again with their registered "
+        "key (`tidegate people list` shows it), touching it when it blinks."
     )
 
     def __init__(self, problem: str, *, fingerprint: str = "") -> None:

@@ -35,7 +35,15 @@ class KeptHead:
 
 def kept_note(note: str, key: str, *, at: str) -> KeptHead:
     """Read a note that `audit head` wrote. Raises `CheckpointUnreadable`, `CheckpointSignatureWrong`."""
-    found = checkpoint.verify(note, key)
+    try:
+        found = checkpoint.verify(note, key)
+    except CheckpointSignatureWrong as refusal:
+        name, said = key.partition("+")[0], checkpoint.parse(note).origin
+        if said == name:
+            raise
+        raise CheckpointSignatureWrong(
+            name, f"{at} says that it is a head of another log, {said!r}"
+        ) from refusal
     return KeptHead(at, found.size, found.root)
 
 

@@ -42,7 +42,8 @@ class ScanBlocked(JudgingRefused):
         if len(findings) > SHOWN:
             lines.append(f"  and {len(findings) - SHOWN} more")
         count = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}"
-        super().__init__("\n".join([f"{model}: {count} of the scan forbid these files", *lines]))
+        forbid = "forbids" if len(findings) == 1 else "forbid"
+        super().__init__("\n".join([f"{model}: {count} of the scan {forbid} these files", *lines]))
         self.model, self.findings = model, tuple(findings)
 
 

@@ -141,7 +141,10 @@ def _document(view: Any, name: str) -> str:
     try:
         found: str = view.document("suite", name).digest
     except NotFound:
-        found = find(view, name).digest
+        try:
+            found = find(view, name).digest
+        except NotFound as exc:
+            raise NotFound("suite, contract or profile", name) from exc
     return found
 
 
@@ -280,7 +283,8 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
         for item in done.versions
     ]
     if done.withdrawals:
-        lines.append(f"  {done.withdrawals} version(s) withdrawn; see `tidegate models list`")
+        count = f"{done.withdrawals} version{'s' if done.withdrawals != 1 else ''}"
+        lines.append(f"  {count} withdrawn; see `tidegate models list`")
     if done.gap:
         lines.append(f"  numbers that never arrived here: {', '.join(map(str, done.gap))}. Tell the origin.")
     for kind, name, digest in done.beside:

@@ -114,7 +114,7 @@ def _sign(app: App, message: bytes, key: Path) -> str:
 
 def _write_payload(app: App, message: bytes, file: Path) -> None:
     from registry.approvals import NAMESPACE
-    from registry.blobs import write_durably
+    from signing.durable import write_durably
 
     write_durably(file, message)
     said = json.loads(message)
@@ -258,8 +258,9 @@ def pins(app: App, at: str | None, *, history: bool) -> None:
         for row in rows
     ]
     headings = ("tier", "serves", "digest", "by", "since", "who", "reason")
+    empty = "No tier serves anything. Next: tidegate promote REF --tier TIER --dry-run"
     text = table(
-        headings, lines, empty="No tier serves anything. Next: tidegate promote REF --tier TIER --dry-run"
+        headings, lines, empty=empty if moment is None else f"No tier had been given anything by {moment}."
     )
     show([pin_document(row) for row in rows], text, as_json=app.settings.as_json)
 
