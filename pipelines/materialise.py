@@ -23,12 +23,13 @@ from typing import ClassVar
 from pipelines.errors import JudgingRefused
 from pipelines.workplace import Workplace
 from registry import manifests
-from registry.blobs import BlobStore, Progress, no_progress, sync_directory, write_durably
+from registry.blobs import BlobStore, Progress, no_progress
 from registry.entities import Version
 from registry.errors import BlobDamaged, NotFound
 from registry.manifests import FileEntry, Manifest
 from registry.names import Ref
 from signing.digests import BLOCK, file_sha256
+from signing.durable import sync_directory, write_durably
 
 _FICLONE = 0x40049409  # linux/fs.h
 

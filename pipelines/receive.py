@@ -46,9 +46,10 @@ from pipelines.bundle.writer import workers
 from pipelines.intake.record import republish_index
 from pipelines.receipts import Item, Receipt
 from pipelines.workplace import Workplace
-from registry.blobs import BlobStore, Progress, no_progress, write_durably
+from registry.blobs import BlobStore, Progress, no_progress
 from registry.errors import BlobDamaged
 from signing.digests import file_sha256
+from signing.durable import write_durably
 from signing.errors import OperatorError
 from signing.times import rfc3339
 from signing.trust import Verified

@@ -50,7 +50,7 @@ from pipelines.bundle.tables import Chunk, Plan
 from pipelines.bundle.writer import ChunkWriter, write_small
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
-from registry.blobs import Progress, no_progress, sync_directory, write_durably
+from registry.blobs import Progress, no_progress
 from registry.entities import Export as ExportRow
 from registry.entities import Version
 from registry.errors import SpaceShort
@@ -60,6 +60,7 @@ from signing import ceremony
 from signing.canonical import parse
 from signing.ceremony import NoSuchRole, TooFewSigners
 from signing.digests import sha256_hex
+from signing.durable import sync_directory, write_durably
 from signing.envelope import sign
 from signing.keys import public_key_json
 from signing.repository import TrustRepository, TrustState

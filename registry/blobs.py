@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol
 
 from registry.errors import BlobDamaged, NotFound, SpaceShort
 from signing.digests import BLOCK, file_sha256
+from signing.durable import sync_directory, write_durably
 
 Progress = Callable[[int], None]  # called with the bytes just done
 _STEP = 8 << 20  # bytes written between two words to the system
@@ -194,26 +195,3 @@ def write_all(target: Target, block: memoryview) -> None:
     """Write every byte: an unbuffered file may take fewer than it was given."""
     while block:
         block = block[target.write(block) :]
-
-
-def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace a small file so that, after a crash, it is the old one or the new one and never half."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames in a directory durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

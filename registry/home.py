@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from registry.blobs import BlobStore, write_durably
+from registry.blobs import BlobStore
 from registry.errors import HomeUnusable, RegistryRefusal
 from registry.names import word
+from signing.durable import write_durably
 
 SETTINGS = "tidegate.toml"
 FORMAT = 1

@@ -4,10 +4,7 @@ File names follow TUF's consistent snapshots: `1.root.json`, `7.catalog.json`, .
 written last. Whatever happens before that rename, the folder still reads as the state before; older versions stay.
 """
 
-import contextlib
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +12,7 @@ from types import MappingProxyType
 
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
+from signing.durable import write_durably
 from signing.folder import read_inside
 from signing.refusals import TrustFileMissing
 from signing.roots import CATALOG, MAX_METADATA, open_metadata, site_role
@@ -112,7 +110,7 @@ class TrustRepository:
         for name, data in state.files().items():
             place = self.path / name
             if not place.is_file() or place.read_bytes() != data:
-                _replace(place, data)
+                write_durably(place, data)
 
     def _read(self, name: str, kind: str) -> bytes:
         return read_inside(self.path, name, max_bytes=MAX_METADATA[kind])
@@ -121,21 +119,3 @@ class TrustRepository:
 def _first_gap(numbers: list[int]) -> int:
     present = set(numbers)
     return next(number for number in range(1, len(numbers) + 2) if number not in present)
-
-
-def _replace(place: Path, data: bytes) -> None:
-    beside = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(place)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            beside.unlink()
-    folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -13,12 +13,12 @@ from securesystemslib.signer import Key, Signer
 from registry import home as homes
 from registry import policy, store_schema
 from registry.audit import EventKind
-from registry.blobs import write_durably
 from registry.entities import TierPolicy
 from registry.errors import StoreUnusable
 from registry.home import Home
 from registry.store import Store
 from signing import ceremony, keys
+from signing.durable import write_durably
 from signing.repository import TrustRepository
 from signing.roots import CATALOG, Profile, site_role
 from signing.times import rfc3339

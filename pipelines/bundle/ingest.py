@@ -30,10 +30,11 @@ from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle
 from pipelines.bundle.tables import Chunk
 from pipelines.bundle.writer import workers
-from registry.blobs import Progress, WriteBehind, sync_directory, write_durably
+from registry.blobs import Progress, WriteBehind
 from registry.errors import SpaceShort
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 from signing.digests import BLOCK
+from signing.durable import sync_directory, write_durably
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAX_HAVE = 16 << 20  # bytes

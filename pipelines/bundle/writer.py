@@ -17,9 +17,10 @@ from pipelines.bundle import tables
 from pipelines.bundle.documents import Sized
 from pipelines.bundle.reader import SUMS
 from pipelines.bundle.tables import Chunk
-from registry.blobs import BlobStore, Progress, WriteBehind, sync_directory, write_all
+from registry.blobs import BlobStore, Progress, WriteBehind, write_all
 from registry.errors import BlobDamaged
 from signing.digests import BLOCK, sha256_hex
+from signing.durable import sync_directory
 
 MAX_WORKERS = 12  # more do not help a disk, however many cores there are
 

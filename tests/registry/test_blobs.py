@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from registry.blobs import BlobStore, WriteBehind, copy_hashing, write_all, write_durably
+from registry.blobs import BlobStore, WriteBehind, copy_hashing, write_all
 from registry.errors import BlobDamaged, NotFound, SpaceShort
 from signing.digests import BLOCK
+from signing.durable import write_durably
 
 WEIGHTS = b"weights" * 1000
 NAME = hashlib.sha256(WEIGHTS).hexdigest()

@@ -9,7 +9,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
-from signing import repository
+from signing import durable, repository
 from signing.ceremony import (
     AlreadyPublished,
     Lifetimes,
@@ -325,7 +325,7 @@ def test_killed_at_any_write_the_folder_reads_as_before_or_after(
     store.save(origin.state)
     before = origin.state
     origin.export("alpha", [RELEASE])
-    honest, allowed = repository._replace, 0
+    honest, allowed = durable.write_durably, 0
 
     class Killed(BaseException):
         pass
@@ -337,7 +337,7 @@ def test_killed_at_any_write_the_folder_reads_as_before_or_after(
         allowed -= 1
         honest(place, data)
 
-    monkeypatch.setattr(repository, "_replace", until)
+    monkeypatch.setattr(repository, "write_durably", until)
     for count in range(9):
         allowed = count
         try:

@@ -59,7 +59,7 @@ def head(app: App, out: Path | None) -> None:
     Keep it elsewhere, on paper or on a medium. Later, `tidegate audit verify --kept-head FILE` shows that the log
     of then still stands at the beginning of the log of now.
     """
-    from registry.blobs import write_durably
+    from signing.durable import write_durably
 
     found = _head(app)
     if out is not None:

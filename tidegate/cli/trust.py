@@ -89,8 +89,8 @@ def spoken(fingerprint: str) -> str:
 @pass_app
 def root(app: App, file: Path) -> None:
     """Write this origin's root to FILE, for a site to enrol with; read its fingerprint to the site by telephone."""
-    from registry.blobs import write_durably
     from signing.digests import sha256_hex
+    from signing.durable import write_durably
     from signing.repository import TrustRepository
 
     app.demand("origin")
@@ -123,7 +123,7 @@ def enrol(app: App, file: Path, fingerprint: str) -> None:
 @pass_app
 def identity(app: App, file: Path) -> None:
     """Write this site's public key to FILE: with it the origin checks the site's receipts."""
-    from registry.blobs import write_durably
+    from signing.durable import write_durably
     from signing.keys import public_key_json
 
     data = public_key_json(app.work.station)
