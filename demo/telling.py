@@ -49,7 +49,7 @@ def _homes(story: Story) -> None:
     story.run("tidegate init clinic --role site --profile officers --home site")
     for person in ("alice", "bob"):
         _ssh_key(story.folder / f"{person}.key")
-        story.run(f"tidegate people add {person} --key {person}.key.pub --home site --actor root")
+        story.run(f"tidegate people add {person} --key {person}.key.pub --home site --actor paula")
 
 
 def _ssh_key(path: Path) -> None:
@@ -274,7 +274,9 @@ def _audit(story: Story) -> None:
     )
     story.run("tidegate audit verify --home site")
     story.run(f"tidegate audit explain {MODEL}@2 --home site")
-    story.say("Now somebody with the database's password makes org serve version 3 (in a copy of the home):")
+    story.say(
+        "Now somebody who can write to the database edits one row of it, so that org's pin says version 3 (in a copy of the home):"
+    )
     shutil.copytree(story.folder / "site", story.folder / "tampered-site")
     with sqlite3.connect(story.folder / "tampered-site" / "registry.db") as database:
         database.execute("UPDATE pin SET ordinal = 3 WHERE tier = 'org' AND position = 3")
