@@ -164,65 +164,77 @@ def _withdrawn(view: View, version: Version) -> dict[str, Any] | None:
 
 
 def _text(document: dict[str, Any]) -> str:
-    version, origin = document["version"], document["origin"]
-    licence = version["licence"]
-    lines = [
-        f"{version['model']}@{version['ordinal']}  {version['digest']}",
-        f"  {version['files']} files, {version['bytes']:,} bytes; licence {licence['state'].replace('-', ' ')}"
-        + (f" ({', '.join(licence['ids'])})" if licence["ids"] else ""),
-        "Where from",
+    version, licence = document["version"], document["version"]["licence"]
+    alone = " (single-person home)" if document["profile"] == "solo" else ""
+    contract = document["contract"]
+    sections: list[tuple[str, list[str]]] = [
+        ("Where from", _whence(version, document["origin"])),
+        ("Scanned here", [line for scan in document["scans"] for line in _scan_lines(scan)]),
+        ("Tool contract", [_contract_line(contract)] if contract else []),
+        ("Validated here", [line for run in document["validations"] for line in _run_lines(run)]),
+        ("Approved" + alone, [_approval_line(item) for item in document["approvals"]]),
+        ("Served", [_stretch_line(item) for item in document["served"]]),
     ]
-    if version["upstream"]:
-        commit = version["upstream"]["commit"]
-        lines.append(f"  {version['upstream']['uri']}" + (f" at commit {commit}" if commit else ""))
-    if origin["bundle"]:
-        bundle = origin["bundle"]
-        lines.append(
-            f"  bundle {bundle['id']} (number {bundle['sequence']}) from {bundle['origin']}, signed {bundle['signed_at']}"
-        )
-    lines.append(f"  taken in {origin['at']} by {origin['by']} ({origin['brought_by']})")
-    lines.append("Scanned here")
-    for scan in document["scans"]:
-        lines.append(f"  {scan['at']} {scan['outcome']} by {scan['by']}  [{scan['report'][:_SHORT]}]")
-        lines += [f"    {finding}" for finding in scan["findings"]]
-    if document["contract"]:
-        contract = document["contract"]
-        lines += [
-            "Tool contract",
-            f"  {contract['name']} [{contract['digest'][:_SHORT]}] since {contract['since']} by {contract['by']}",
-        ]
-    lines.append("Validated here")
-    for run in document["validations"]:
-        lines.append(
-            f"  {run['at']} {run['suite']['name']}: {run['outcome']} with {run['engine_profile']['name']}, "
-            f"files served {run['identity']}, by {run['by']}  [{run['report'][:_SHORT]}]"
-        )
-        lines += [f"    {reason}" for reason in run["reasons"]]
     if document["claims"]:
-        lines.append("Claimed from outside (never enough for a gate here)")
-        lines += [
-            f"  {claim['predicate']} with bundle {claim['bundle']}  [{claim['statement'][:_SHORT]}]"
-            for claim in document["claims"]
+        claims = [
+            f"{c['predicate']} with bundle {c['bundle']}  [{_short(c['statement'])}]"
+            for c in document["claims"]
         ]
-    lines.append("Approved" + (" (single-person home)" if document["profile"] == "solo" else ""))
-    lines += [
-        f"  {item['at']} {item['person']} for {item['tier']}: {item['reason']}  [{item['digest'][:_SHORT]}], on {len(item['evidence'])} pieces of evidence"
-        for item in document["approvals"]
-    ]
-    lines.append("Served")
-    for item in document["served"]:
-        until = f"until {item['until']} ({item['left_by']})" if item["until"] else "until now"
-        lines.append(
-            f"  {item['tier']}: from {item['from']} {until}, {item['by']} by {item['who']}"
-            + (f": {item['reason']}" if item["reason"] else "")
-        )
+        sections.insert(4, ("Claimed from outside (never enough for a gate here)", claims))
     if document["withdrawn"]:
         gone = document["withdrawn"]
-        lines += ["Withdrawn", f"  {gone['at']} by {gone['by']}: {gone['reason']}"]
-    nothing = {"Scanned here", "Validated here", "Served"}
-    return "\n".join(
-        f"{line}\n  nothing recorded"
-        if line in nothing and (at + 1 == len(lines) or not lines[at + 1].startswith(" "))
-        else line
-        for at, line in enumerate(lines)
+        sections.append(("Withdrawn", [f"{gone['at']} by {gone['by']}: {gone['reason']}"]))
+    ids = f" ({', '.join(licence['ids'])})" if licence["ids"] else ""
+    lines = [
+        f"{version['model']}@{version['ordinal']}  {version['digest']}",
+        f"  {version['files']} files, {version['bytes']:,} bytes; licence {licence['state'].replace('-', ' ')}{ids}",
+    ]
+    for title, found in sections:
+        lines += [title, *(f"  {line}" for line in found or ["nothing recorded"])]
+    return "\n".join(lines)
+
+
+def _whence(version: dict[str, Any], origin: dict[str, Any]) -> list[str]:
+    lines = []
+    if version["upstream"]:
+        commit = version["upstream"]["commit"]
+        lines.append(version["upstream"]["uri"] + (f" at commit {commit}" if commit else ""))
+    if origin["bundle"]:
+        bundle = origin["bundle"]
+        number = f"bundle {bundle['id']} (number {bundle['sequence']})"
+        lines.append(f"{number} from {bundle['origin']}, signed {bundle['signed_at']}")
+    return [*lines, f"taken in {origin['at']} by {origin['by']} ({origin['brought_by']})"]
+
+
+def _scan_lines(scan: dict[str, Any]) -> list[str]:
+    first = f"{scan['at']} {scan['outcome']} by {scan['by']}  [{_short(scan['report'])}]"
+    return [first, *(f"  {finding}" for finding in scan["findings"])]
+
+
+def _contract_line(contract: dict[str, Any]) -> str:
+    return f"{contract['name']} [{_short(contract['digest'])}] since {contract['since']} by {contract['by']}"
+
+
+def _run_lines(run: dict[str, Any]) -> list[str]:
+    first = (
+        f"{run['at']} {run['suite']['name']}: {run['outcome']} with {run['engine_profile']['name']}, "
+        f"files served {run['identity']}, by {run['by']}  [{_short(run['report'])}]"
     )
+    return [first, *(f"  {reason}" for reason in run["reasons"])]
+
+
+def _approval_line(item: dict[str, Any]) -> str:
+    pieces = f"on {len(item['evidence'])} pieces of evidence"
+    return f"{item['at']} {item['person']} for {item['tier']}: {item['reason']}  [{_short(item['digest'])}], {pieces}"
+
+
+def _stretch_line(item: dict[str, Any]) -> str:
+    began = {"promote": "promoted", "rollback": "rolled back to"}[item["by"]]
+    ended = {"promote": "another promotion", "rollback": "a rollback"}
+    until = f" to {item['until']}, ended by {ended[item['left_by']]}" if item["until"] else " until now"
+    reason = f": {item['reason']}" if item["reason"] else ""
+    return f"{item['tier']}, from {item['from']}{until}; {began} by {item['who']}{reason}"
+
+
+def _short(digest: str) -> str:
+    return digest[:_SHORT]

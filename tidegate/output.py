@@ -1,7 +1,9 @@
 """What a command prints: text for people, one JSON document for programs, progress on stderr."""
 
 import json
+import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -126,4 +128,19 @@ def show_refusal(refusal: OperatorError, *, as_json: bool) -> None:
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2), err=True)
     else:
-        click.echo(plain(f"Refused: {refusal}\nNext:    {refusal.next_step}"), err=True)
+        click.echo(
+            plain(f"{_folded('Refused: ', str(refusal))}\n{_folded('Next:    ', refusal.next_step)}"),
+            err=True,
+        )
+
+
+def _folded(heading: str, text: str) -> str:
+    """A paragraph as wide as the terminal, its further lines below the first; a log gets whole lines."""
+    if not sys.stderr.isatty():
+        return heading + text
+    width, indent = max(40, shutil.get_terminal_size().columns), " " * len(heading)
+    first, *others = text.split("\n")
+    lines = textwrap.wrap(
+        first, width, initial_indent=heading, subsequent_indent=indent, break_long_words=False
+    )
+    return "\n".join([*lines, *others])

@@ -4,12 +4,25 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from pipelines.errors import BundleRefused
+from signing.errors import OperatorError
 
 
 def listed(names: Sequence[str], *, limit: int = 20) -> str:
     """Return the names for one line; all of them stay on the refusal's attribute."""
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def below(problems: Sequence[str], *, limit: int = 20) -> str:
+    """Return the problems on lines of their own below a heading."""
+    rest = len(problems) - limit
+    more = [f"and {rest} more"] if rest > 0 else []
+    return "".join(f"\n  {problem}" for problem in (*problems[:limit], *more))
+
+
+def chunks(problems: Sequence[str], what: str) -> str:
+    """Return `1 chunk damaged` or `3 chunks damaged`, with each named below."""
+    return f"{len(problems)} {'chunk' if len(problems) == 1 else 'chunks'} {what}{below(problems)}"
 
 
 class NotABundle(BundleRefused):
@@ -69,7 +82,8 @@ class VolumeMissing(BundleRefused):
 
     exit_code: ClassVar[int] = 24
     next_step: ClassVar[str] = (
-        "Insert the volumes named here and run the same command with all folders; what is copied already is kept."
+        "Insert the volumes named here and run the same command with all folders. With one drive, add --collect and "
+        "run it once for each medium: what was copied is kept."
     )
 
     def __init__(self, bundle: str, *, missing: Sequence[int], of: int) -> None:
@@ -87,7 +101,7 @@ class ChunksMissing(BundleRefused):
     )
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__(f"{len(problems)} chunks: {listed(problems)}")
+        super().__init__(chunks(problems, "missing or cut"))
         self.problems = tuple(problems)
 
 
@@ -100,7 +114,7 @@ class ChunksDamaged(BundleRefused):
     )
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__(f"{len(problems)} chunks: {listed(problems)}")
+        super().__init__(chunks(problems, "damaged"))
         self.problems = tuple(problems)
 
 
@@ -220,10 +234,11 @@ class NotReady(BundleRefused):
     """Several things stand in the way; each is named with what mends it."""
 
     exit_code: ClassVar[int] = 67
-    next_step: ClassVar[str] = "Mend every line above, then run the same command again."
+    next_step: ClassVar[str] = "Do what stands under each of them, then run the same command again."
 
-    def __init__(self, problems: Sequence[Exception]) -> None:
-        super().__init__("; ".join(str(problem) for problem in problems))
+    def __init__(self, problems: Sequence[OperatorError]) -> None:
+        each = "".join(f"\n- {problem}\n  Next: {problem.next_step}" for problem in problems)
+        super().__init__(f"{len(problems)} things stand in the way:{each}")
         self.problems = tuple(problems)
 
 

@@ -1,15 +1,19 @@
 """`tidegate audit`: the log, its proof, and the account of one version."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from registry.names import Ref
 from tidegate.cli.doors import Noun, pass_app
 from tidegate.errors import AuditBroken
-from tidegate.output import show
+from tidegate.output import SHORT, show, table
 from tidegate.wiring import App, read_file
+
+if TYPE_CHECKING:
+    from registry.audit import Entry
 
 _NOTE_BYTES = 1 << 20
 _RECEIPT_BYTES = 64 << 20
@@ -29,9 +33,15 @@ def audit() -> None:
 @pass_app
 def log(app: App, last: int, subject: str | None, kind: str | None) -> None:
     """Events in the order in which they happened."""
+    from pipelines.agreements import KINDS
+
     with app.store.view() as view:
         entries = view.events(subject=subject, kind=kind, last=last)
-    lines = [f"{e.position:>5}  {e.at}  {e.actor:<12} {e.kind:<20} {_brief(e.subject)}" for e in entries]
+        names = {row.digest: f"{row.model}@{row.ordinal}" for row in view.versions()}
+        names |= {row.digest: f"{row.kind} {row.name}" for row in view.documents("suite", *KINDS.values())}
+        names |= {row.digest: f"bundle {row.bundle}" for row in view.imports()}
+        names |= {row.digest: f"bundle {row.bundle}" for row in view.exports()}
+    lines = [(e.position, e.at, e.actor, e.kind, _about(e, names)) for e in entries]
     document = [
         {
             "position": e.position,
@@ -43,7 +53,8 @@ def log(app: App, last: int, subject: str | None, kind: str | None) -> None:
         }
         for e in entries
     ]
-    show(document, "\n".join(lines) or "No such event.", as_json=app.settings.as_json)
+    text = table(("event", "at", "who", "what", "about"), lines, empty="No such event.")
+    show(document, text, as_json=app.settings.as_json)
 
 
 @audit.command()
@@ -143,5 +154,9 @@ def explain(app: App, ref: str) -> None:
     show(found.document, found.text, as_json=app.settings.as_json)
 
 
-def _brief(subject: str) -> str:
-    return f"{subject[:16]}…" if len(subject) == 64 else subject
+def _about(entry: "Entry", names: Mapping[str, str]) -> str:
+    """What an event was about, by name where the digest has one, and the tier that it concerned."""
+    digest = len(entry.subject) == 64
+    subject = names.get(entry.subject) or (f"{entry.subject[:SHORT]}…" if digest else entry.subject)
+    tiers = {str(row["tier"]) for _, row in entry.rows if "tier" in row} - {entry.subject}
+    return " ".join((subject, "→", ", ".join(sorted(tiers)))) if tiers else subject

@@ -223,13 +223,27 @@ def show_(app: App, ref: str) -> None:
 
     with app.store.view() as view:
         row = view.version(Ref.parse(ref))
+        binding, gone = view.binding(row.digest), view.withdrawal(row.digest)
+        contract = view.document_by_digest(binding.contract) if binding else None
+        scans = view.reports(row.digest, "scan")
+        serving = [pin.tier for pin in view.pins() if pin.version == row.digest]
     manifest = decode(row.manifest.encode())
+    licence = f"licence {manifest.licence.state.replace('-', ' ')} {' '.join(manifest.licence.ids)}".rstrip()
+    scanned = f"scan {scans[-1].outcome} [{scans[-1].digest[:SHORT]}]" if scans else "not scanned here"
     lines = [
         f"{row.model}@{row.ordinal}  {row.digest}",
         f"  revision {row.revision}; {size(row.size)}; by {row.brought_by}",
+        f"  {licence}; {scanned}; tool contract {contract.name if contract else 'none'}",
+        f"  served by {', '.join(serving) or 'no tier'}" + (f"; WITHDRAWN: {gone.reason}" if gone else ""),
     ]
     lines += [f"  {entry.sha256[:SHORT]}  {size(entry.size):>10}  {entry.path}" for entry in manifest.files]
-    show(version_document(row), "\n".join(lines), as_json=app.settings.as_json)
+    document = version_document(row) | {
+        "contract": contract.digest if contract else None,
+        "scan": scans[-1].outcome if scans else None,
+        "served_by": serving,
+        "withdrawn": gone.reason if gone else None,
+    }
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
 
 
 @models.command()
