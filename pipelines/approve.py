@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass, fields
 from datetime import timedelta
 
+from pipelines.evidence import approval_statement
 from pipelines.promote import Case, case
 from pipelines.workplace import Workplace
 from registry import approvals
@@ -77,7 +78,10 @@ def record_approval(
             signature=signature,
             made_at=rfc3339(work.now),
         )
-        change.record(EventKind.APPROVED, request.digest, row)
+        subject = f"{version.model}@{version.ordinal}"
+        key = sshsig.fingerprint(known.public_key)
+        statement = approval_statement(work, row, subject=subject, fingerprint=key)
+        change.record(EventKind.APPROVED, request.digest, row, statement)
     return row
 
 

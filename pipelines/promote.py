@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from pipelines.evidence import pin_statement
 from pipelines.intake.record import read_scan_report
 from pipelines.workplace import Workplace
 from registry import approvals, contracts, gate, manifests, policy
@@ -128,9 +129,9 @@ def append_pin(work: Workplace, change: Change, found: Case, *, kind: str, reaso
         since=not_before(rfc3339(work.now), history),
         actor=work.actor,
     )
-    change.record(
-        EventKind.PROMOTED, version.digest, pin, note={"gate": [finding.check for finding in found.findings]}
-    )
+    statement = pin_statement(work, pin, previous=history[-1] if history else None)
+    gate_note = {"gate": [finding.check for finding in found.findings]}
+    change.record(EventKind.PROMOTED, version.digest, pin, statement, note=gate_note)
     return pin
 
 

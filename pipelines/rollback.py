@@ -6,6 +6,7 @@ have changed since: that it is not withdrawn, and that its bytes are all there a
 
 from dataclasses import dataclass
 
+from pipelines.evidence import pin_statement
 from pipelines.promote import not_before, router_row
 from pipelines.workplace import Workplace
 from registry import manifests, pins
@@ -60,7 +61,7 @@ def roll_back(
             since=not_before(rfc3339(work.now), history),
             actor=work.actor,
         )
-        rows: list[Row] = [pin]
+        rows: list[Row] = [pin, pin_statement(work, pin, previous=history[-1])]
         setting = change.router(tier)
         moved = bool(old.router and old.profile) and (
             setting is None or (setting.router, setting.profile) != (old.router, old.profile)

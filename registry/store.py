@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
@@ -38,7 +37,6 @@ class Change(View):
         self.actor = actor
         self.now = rfc3339(now)
         self._sign_head = sign_head
-        self._events = 0
 
     def record(
         self, kind: EventKind, subject: str, *rows: Row, note: Mapping[str, Any] | None = None
@@ -162,8 +160,3 @@ def _translated(url: str) -> Iterator[None]:
             raise
         where = make_url(url).render_as_string(hide_password=True)
         raise StoreUnusable(where, str(exc.orig).strip()) from exc
-
-
-def sqlite_url(path: Path) -> str:
-    """Return the URL of a database file."""
-    return f"sqlite:///{path}"

@@ -19,7 +19,6 @@ from securesystemslib.signer import Key, Signature, Signer
 from signing.canonical import NotCanonical, parse, pretty_bytes
 from signing.errors import OperatorError
 
-SUFFIX = ".sig.json"
 MAX_SIGNATURE_FILE = 64 << 10  # bytes; ML-DSA-87 in base64 is 6 KiB
 
 

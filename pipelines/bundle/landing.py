@@ -14,6 +14,7 @@ from pipelines.agreements import KINDS
 from pipelines.bundle.documents import VERSION_KINDS, Release, ShippedDocument, ShippedStatement
 from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle, statement_paths
+from pipelines.evidence import signed_statement
 from pipelines.intake.record import scan_report
 from pipelines.scan import ScannedFile, scan
 from pipelines.suites.format import KIND as SUITE
@@ -29,7 +30,7 @@ from signing.canonical import NotCanonical, pretty_bytes
 from signing.envelope import Envelope, SignatureUncheckable, verify
 from signing.errors import OperatorError
 from signing.keys import public_key_from_json
-from signing.statements import PAYLOAD_TYPE, read_statement
+from signing.statements import PAYLOAD_TYPE, imported, read_statement
 from signing.times import rfc3339
 from signing.trust import Verified
 
@@ -68,7 +69,12 @@ class Landing:
             new = [release for release in self.bundle.releases if self._is_new(change, release)]
             apart = {release.digest for release in new}
             rest = [row for subject, rows in claims.items() if subject not in apart for row in rows]
-            self._record(change, EventKind.BUNDLE_IMPORTED, self.bundle.digest, [self._import(), *rest])
+            self._record(
+                change,
+                EventKind.BUNDLE_IMPORTED,
+                self.bundle.digest,
+                [self._import(), self._statement(), *rest],
+            )
             for document in self.documents.values():
                 self._document(change, document)
             for release in new:
@@ -101,6 +107,22 @@ class Landing:
             imported_at=rfc3339(self.work.now),
             actor=self.work.actor,
         )
+
+    def _statement(self) -> Statement:
+        """This site's own signed word that it took the bundle in; its subjects are the versions that came."""
+        export = self.bundle.export
+        versions = [(f"{one.model}@{one.ordinal}", one.digest) for one in self.bundle.releases]
+        said = imported(
+            versions or [(export.bundle, self.bundle.digest)],
+            bundle=export.bundle,
+            sequence=export.sequence,
+            export=self.bundle.digest,
+            trust={"root": self.verified.root_version},
+            size=sum(blob.size for blob in export.blobs),
+            actor=self.work.actor,
+            at=self.work.now,
+        )
+        return signed_statement(self.work, said)
 
     def _note(self) -> dict[str, object]:
         export = self.bundle.export

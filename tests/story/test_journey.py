@@ -12,7 +12,10 @@ from demo.engine import Engine, ask, find_engine
 from registry.compatibility import NotCompatible
 from registry.gate import GateClosed
 from registry.home import load
+from registry.names import Ref
 from registry.pins import NothingToRollBackTo
+from signing.envelope import Envelope, verify
+from signing.statements import APPROVAL, IMPORT, PIN
 from tests.cli import Prompt
 from tests.conftest import NOON
 from tests.world import at_work
@@ -147,6 +150,16 @@ def test_a_model_goes_the_whole_way_and_back(crossing: Crossing) -> None:
         "rollback", MODEL, "--tier", "team", "--reason", "x", ends=NothingToRollBackTo.exit_code
     )
 
+    with at_work(load(crossing.site.home), actor="auditor", now=NOON) as work, work.store.view() as view:
+        digest = view.version(Ref.parse(f"{MODEL}@1")).digest
+        said = [row.predicate.removeprefix("urn:tidegate:") for row in view.statements(digest)]
+        key = work.station.public_key
+        for row in view.statements(digest):
+            if row.predicate in (APPROVAL, PIN, IMPORT):
+                verify(row.payload.encode(), Envelope.from_json(row.signature.encode()), {key.keyid: key})
+    assert ["approval:v1", "approval:v1", "approval:v1", "import:v1", "pin:v1", "pin:v1", "pin:v1"] == sorted(
+        kind for kind in said if kind.startswith(("approval", "import", "pin"))
+    )
     crossing.site.type("audit", "verify")
     account = crossing.site.ask("audit", "explain", f"{MODEL}@2")
     assert ["team", "org"] == [stretch["tier"] for stretch in account["served"]]

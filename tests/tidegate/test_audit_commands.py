@@ -26,8 +26,8 @@ def cut_off(town: Town, events: int) -> None:
             "SELECT leaf FROM event ORDER BY position DESC LIMIT ?", (events,)
         ).fetchall():
             for item in json.loads(leaf)["rows"]:
-                assert "pin" == item["table"]
-                database.execute("DELETE FROM pin WHERE position = ?", (item["row"]["position"],))
+                key = {"pin": "position", "statement": "digest"}[item["table"]]
+                database.execute(f"DELETE FROM {item['table']} WHERE {key} = ?", (item["row"][key],))
         database.execute(
             "DELETE FROM event WHERE position > (SELECT max(position) - ? FROM event)", (events,)
         )

@@ -35,13 +35,9 @@ def add(app: App, folder: Path | None, builtin: str | None) -> None:
 
 
 def _builtin(name: str) -> Path:
-    import pipelines.suites
+    from pipelines.suites import BUILTIN
 
-    held = {
-        path.name: path
-        for path in (Path(pipelines.suites.__file__).parent / "builtin").iterdir()
-        if path.is_dir()
-    }
+    held = {path.name: path for path in BUILTIN.iterdir() if path.is_dir()}
     if name not in held:
         raise click.BadParameter(f"the built-in suites are {', '.join(sorted(held))}", param_hint="--builtin")
     return held[name]
