@@ -82,6 +82,6 @@ def machine() -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "processor": model,
         "memory": f"{memory:.0f} GiB",
-        "system": f"{release.sysname} {release.release} {release.machine}",
+        "system": f"{release.sysname} {release.machine}",
         "python": sys.version.split()[0],
     }
