@@ -175,14 +175,14 @@ def to_json(document: Document) -> dict[str, Any]:
         emission = document.emission
         wire = {"family": emission.family, "template_sha256": emission.template_sha256, **emission.extra}
         out |= {"emission": wire, "context": document.context}
-        out["tools"] = [_tool_json(tool, described=True) for tool in document.tools]
+        out["tools"] = [tool_json(tool, described=True) for tool in document.tools]
     elif isinstance(document, EngineProfile):
         out |= {"engine": document.engine, "version": document.version}
         out |= {"parses": list(document.parses), "flags": list(document.flags)}
     else:
         out |= {"accepts": list(document.accepts), "required": list(document.required)}
         out["min_context"] = document.min_context
-        out["tools"] = [_tool_json(tool, described=False) for tool in document.tools]
+        out["tools"] = [tool_json(tool, described=False) for tool in document.tools]
     return out
 
 
@@ -209,7 +209,7 @@ def tools_from(data: bytes) -> tuple[Tool, ...]:
             for place, item in enumerate(value)
         ]
         _different([tool.name for tool in tools], at or "tools")
-        canonical_bytes([_tool_json(tool, described=True) for tool in tools])
+        canonical_bytes([tool_json(tool, described=True) for tool in tools])
     except (NotCanonical, MalformedContract) as exc:
         raise UnreadableToolList(exc.problem, at=exc.at) from exc
     return tuple(tools)
@@ -380,7 +380,8 @@ def _different(names: Iterable[str], at: str) -> None:
 # ------------------------------------------------------------------------------------------- tools elsewhere
 
 
-def _tool_json(tool: Tool, *, described: bool) -> dict[str, Any]:
+def tool_json(tool: Tool, *, described: bool = True) -> dict[str, Any]:
+    """Return a tool as it stands in a contract's `tools`."""
     out = {"name": tool.name, "input": tool.input, "output": tool.output, **tool.extra}
     if described and tool.description is not None:
         out["description"] = tool.description

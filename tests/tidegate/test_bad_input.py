@@ -31,7 +31,7 @@ from pipelines.materialise import FolderTaken
 from pipelines.suites.refusals import SuiteMalformed
 from registry.approvals import ApprovalUnreadable
 from registry.compatibility import NotCompatible
-from registry.contracts import MalformedContract
+from registry.contracts import MalformedContract, UnreadableToolList
 from registry.errors import DocumentRefused, HomeUnusable, NameUnusable, NotFound, StoreUnusable
 from registry.gate import GateClosed
 from registry.pins import NothingToRollBackTo
@@ -73,6 +73,7 @@ def _documents() -> list[Case]:
     lines: list[tuple[str, str, type[OperatorError]]] = [
         (SITE, "contracts add {file}", MalformedContract),
         (SITE, "contracts compare {file} demo-router-v1", MalformedContract),
+        (SITE, "contracts tools {file}", UnreadableToolList),
         (SITE, "people add carol --key {file}", SshSignatureUncheckable),
         (SITE, "trust enrol {file} --fingerprint 00", RootFingerprintWrong),
         (SITE, "audit verify --kept-head {file}", CheckpointUnreadable),
@@ -104,6 +105,7 @@ def _documents() -> list[Case]:
 def _nothing_there() -> list[Case]:
     lines: list[tuple[str, str, type[OperatorError]]] = [
         (SITE, "contracts add {none}", FileUnreadable),
+        (SITE, "contracts tools {none}", FileUnreadable),
         (SITE, "tiers set {none}", FileUnreadable),
         (SITE, "people add carol --key {none}", FileUnreadable),
         (SITE, "trust enrol {none} --fingerprint 00", FileUnreadable),

@@ -31,13 +31,29 @@ def contracts() -> None:
 def add(app: App, file: Path, ref: str | None) -> None:
     """Keep the document in FILE: a tool contract, an engine profile or a router contract (JSON)."""
     from pipelines.agreements import add_document
+    from registry.contracts import MalformedContract
 
     parsed = Ref.parse(ref) if ref is not None else None
-    row, version = add_document(app.work, read_file(file, max_bytes=_BYTES), ref=parsed)
+    data = read_file(file, max_bytes=_BYTES)
+    try:
+        row, version = add_document(app.work, data, ref=parsed)
+    except MalformedContract as refusal:
+        raise MalformedContract(refusal.problem, at=f"{file.name}, {refusal.at}") from refusal
     text = f"{row.kind} {row.name} is {row.digest[:SHORT]}."
     if version is not None:
         text += f"\n{version.model}@{version.ordinal} keeps to it from now on."
     show(row.content(), text, as_json=app.settings.as_json)
+
+
+@contracts.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@pass_app
+def tools(app: App, file: Path) -> None:
+    """Show the tool definitions in FILE as the `tools` of a contract: OpenAI Chat or Responses tools, or MCP tools/list."""
+    from registry.contracts import tool_json, tools_from
+
+    found = [tool_json(tool) for tool in tools_from(read_file(file, max_bytes=_BYTES))]
+    show(found, json.dumps(found, indent=2, ensure_ascii=False), as_json=app.settings.as_json)
 
 
 @contracts.command("list")
