@@ -70,9 +70,8 @@ class Imported:
     bytes: int  # of the blobs that were copied
     withdrawals: int  # versions that may not serve any more, told by this bundle
     receipt: Path | None
-    beside: tuple[
-        tuple[str, str, str], ...
-    ]  # (kind, name, digest) of documents whose name means another one here
+    # (kind, name, digest) of documents that came under a name that means another one here
+    beside: tuple[tuple[str, str, str], ...]
 
 
 def import_bundle(

@@ -186,7 +186,8 @@ class Hub:
             with self._translated(asked):
                 info = self._api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
         except httpx2.RequestError as exc:
-            raise HubUnreachable(self.host, f"cannot be reached ({str(exc) or type(exc).__name__})") from exc
+            said = re.sub(r"^\[Errno -?\d+\] ", "", str(exc)) or type(exc).__name__
+            raise HubUnreachable(self.host, f"cannot be reached ({said})") from exc
         except (
             ValueError,
             TypeError,

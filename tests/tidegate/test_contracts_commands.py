@@ -36,3 +36,4 @@ def test_a_document_that_is_none_is_named(tmp_path: Path) -> None:
     site = Prompt(tmp_path / "site", "sam")
     site.type("init", "clinic", "--role", "site")
     assert "notes.md" in site.type("contracts", "add", tmp_path / "notes.md", ends=42).output
+    assert "notes.md" in site.type("contracts", "tools", tmp_path / "notes.md", ends=43).output

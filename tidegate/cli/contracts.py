@@ -50,9 +50,13 @@ def add(app: App, file: Path, ref: str | None) -> None:
 @pass_app
 def tools(app: App, file: Path) -> None:
     """Show the tool definitions in FILE as the `tools` of a contract: OpenAI Chat or Responses tools, or MCP tools/list."""
-    from registry.contracts import tool_json, tools_from
+    from registry.contracts import UnreadableToolList, tool_json, tools_from
 
-    found = [tool_json(tool) for tool in tools_from(read_file(file, max_bytes=_BYTES))]
+    data = read_file(file, max_bytes=_BYTES)
+    try:
+        found = [tool_json(tool) for tool in tools_from(data)]
+    except UnreadableToolList as refusal:
+        raise UnreadableToolList(refusal.problem, at=f"{file.name}, {refusal.at}") from refusal
     show(found, json.dumps(found, indent=2, ensure_ascii=False), as_json=app.settings.as_json)
 
 
