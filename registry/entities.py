@@ -310,6 +310,80 @@ class Import(Row, table=True):
     actor: str
 
 
+class Assumption(Row, table=True):
+    """A person's word that a site received a bundle of which no receipt came back; deltas may build on it."""
+
+    label: ClassVar[str] = "assumption"
+    __table_args__ = (digest_check("export"),)
+    id: int | None = Field(default=None, primary_key=True)
+    site: str = Field(index=True)
+    sequence: int
+    export: str  # digest of the export document
+    person: str
+    reason: str
+    since: str
+    actor: str
+
+
+class SpokenReceipt(Row, table=True):
+    """A code that a site read out: advice for a person, never proof of what the site holds."""
+
+    label: ClassVar[str] = "spoken receipt"
+    __table_args__ = (digest_check("export"),)
+    id: int | None = Field(default=None, primary_key=True)
+    site: str = Field(index=True)
+    sequence: int
+    export: str
+    outcome: str
+    since: str
+    actor: str
+
+
+class Custody(Row, table=True):
+    """A written medium that was read back: what it is, who carries it, and whether all of it was there."""
+
+    label: ClassVar[str] = "custody"
+    __table_args__ = (digest_check("export"), digest_check("sums"))
+    id: int | None = Field(default=None, primary_key=True)
+    bundle: str = Field(index=True)
+    export: str
+    volume: int
+    of: int
+    sums: str  # SHA-256 of the volume's SHA256SUMS
+    outcome: str  # WHOLE, DAMAGED
+    serial: str | None  # of the medium, as printed on it
+    seal: str | None
+    carrier: str | None
+    body: str = Field(sa_type=Text)  # canonical JSON: what was found
+    since: str
+    actor: str
+
+
+class Removal(Row, table=True):
+    """The bytes of a version were removed here; its record stays."""
+
+    label: ClassVar[str] = "removal"
+    __table_args__ = (digest_check("version"),)
+    id: int | None = Field(default=None, primary_key=True)
+    version: str = Field(index=True)
+    reason: str
+    bytes: int = Field(sa_type=BigInteger)
+    since: str
+    actor: str
+
+
+class Upstream(Row, table=True):
+    """The root of the origin behind ours: whose releases a relaying site may pass on to this one."""
+
+    label: ClassVar[str] = "upstream"
+    __table_args__ = (digest_check("fingerprint"),)
+    id: int | None = Field(default=None, primary_key=True)
+    fingerprint: str
+    root: str = Field(sa_type=Text)
+    since: str
+    actor: str
+
+
 class Event(SQLModel, table=True):
     """One line of the audit log: a leaf of the RFC 6962 tree."""
 
@@ -332,5 +406,5 @@ class Checkpoint(SQLModel, table=True):
 
 RECORDED: tuple[type[Row], ...] = (
     Version, Document, Binding, Report, Claim, Statement, RouterSetting, TierPolicy, Person, Approval, Pin,
-    Withdrawal, Site, Export, Receipt, Enrolment, Import,
+    Withdrawal, Site, Export, Receipt, Enrolment, Import, Assumption, SpokenReceipt, Custody, Removal, Upstream,
 )  # fmt: skip

@@ -10,9 +10,11 @@ from registry.audit import Entry, EventKind, read_leaf
 from registry.entities import (
     RECORDED,
     Approval,
+    Assumption,
     Binding,
     Checkpoint,
     Claim,
+    Custody,
     Document,
     Enrolment,
     Event,
@@ -21,11 +23,14 @@ from registry.entities import (
     Person,
     Pin,
     Receipt,
+    Removal,
     Report,
     RouterSetting,
     Site,
+    SpokenReceipt,
     Statement,
     TierPolicy,
+    Upstream,
     Version,
     Withdrawal,
 )
@@ -264,6 +269,30 @@ class View:
     def imports(self) -> list[Import]:
         """Bundles taken in here, by sequence."""
         return list(self.session.exec(select(Import).order_by(col(Import.sequence))))
+
+    def assumptions(self, site: str) -> list[Assumption]:
+        """What people said a site received, oldest first."""
+        return list(
+            self.session.exec(select(Assumption).where(Assumption.site == site).order_by(col(Assumption.id)))
+        )
+
+    def spoken_receipts(self, site: str) -> list[SpokenReceipt]:
+        """Codes that a site read out, oldest first."""
+        query = select(SpokenReceipt).where(SpokenReceipt.site == site)
+        return list(self.session.exec(query.order_by(col(SpokenReceipt.id))))
+
+    def custody(self, bundle: str | None = None) -> list[Custody]:
+        """Media that were read back, oldest first."""
+        query = select(Custody).order_by(col(Custody.id))
+        return list(self.session.exec(query.where(Custody.bundle == bundle) if bundle else query))
+
+    def removals(self) -> list[Removal]:
+        """Versions whose bytes were removed here, oldest first."""
+        return list(self.session.exec(select(Removal).order_by(col(Removal.id))))
+
+    def upstream(self) -> Upstream | None:
+        """The root of the origin behind ours, if one is enrolled."""
+        return self.session.exec(select(Upstream).order_by(col(Upstream.id).desc()).limit(1)).first()
 
     # -- the log ----------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ FAMILIES = (
     Family(
         "Bundles",
         "What lies on the medium, or what would be written to one. Nothing of it has become visible here.",
-        (range(20, 30), range(60, 70)),
+        (range(20, 30), range(60, 70), range(110, 120)),
         ("pipelines",),
     ),
     Family(
