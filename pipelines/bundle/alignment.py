@@ -107,16 +107,39 @@ def align(target: Source, target_spans: Iterable[Span], bases: Bases) -> list[Ex
     Raises:
         OSError, EOFError: from a source.
     """
-    extents: list[Extent] = []
+    pieces = [_Piece(target, span) for span in target_spans]
+    choices: list[list[Extent]] = []
     last = Extent(0, 0, "")
-    for span in target_spans:
-        piece = _Piece(target, span)
-        follower = bases.at(last.base, last.base_offset + last.size)
-        named = bases.named(span)[:CHOICES]
-        found = _equal(piece, [follower, *named] if follower else named, bases)
-        extents += [_beside(span, found, alike=True)] if found else _delta(piece, named, follower)
-        last = extents[-1]
-    return extents
+    for piece in pieces:
+        choices.append(_choose(piece, bases.at(last.base, last.base_offset + last.size), bases))
+        last = choices[-1][-1]
+    _reach_back(pieces, choices, bases)
+    return [extent for choice in choices for extent in choice]
+
+
+def _choose(piece: "_Piece", follower: "_Piece | None", bases: Bases) -> list[Extent]:
+    named = bases.named(piece.span)[:CHOICES]
+    found = _equal(piece, [follower, *named] if follower else named, bases)
+    return [_beside(piece.span, found, alike=True)] if found else _delta(piece, named, follower)
+
+
+def _reach_back(pieces: Sequence["_Piece"], choices: list[list[Extent]], bases: Bases) -> None:
+    """Where a run begins, take in the equal spans before it that were found elsewhere, or too small to be sought."""
+    for index in range(len(pieces) - 2, -1, -1):
+        extent, after = choices[index][0], choices[index + 1][0]
+        alone = index == 0 or not _continues(choices[index - 1][-1], extent)
+        if alone and not _continues(extent, after):
+            held = bases.at(after.base, after.base_offset - pieces[index].span.size)
+            if held is not None and held.alike(pieces[index]):
+                choices[index] = [_beside(pieces[index].span, held, alike=True)]
+
+
+def _continues(run: Extent, extent: Extent) -> bool:
+    """Whether the base of one goes on where that of the other ends."""
+    return run.base is not None and (run.base, run.base_offset + run.size) == (
+        extent.base,
+        extent.base_offset,
+    )
 
 
 def _equal(piece: "_Piece", candidates: Iterable["_Piece"], bases: Bases) -> "_Piece | None":
@@ -242,9 +265,9 @@ def frames(extents: Iterable[Extent], *, frame: int = FRAME) -> Iterator[Extent]
 
 
 def _joins(run: Extent, extent: Extent) -> bool:
-    if run.unit != extent.unit or run.base != extent.base or run.size % UNIT_BYTES[run.unit]:
+    if run.unit != extent.unit or run.size % UNIT_BYTES[run.unit]:
         return False
-    if run.base is not None and run.base_offset + run.size != extent.base_offset:
+    if not _continues(run, extent) and (run.base, extent.base) != (None, None):
         return False
     equal = run if run.alike else extent
     return run.alike == extent.alike or equal.size < SMALL
