@@ -1,0 +1,172 @@
+"""Which encoding a frame gets, and the way in and out of all of them.
+
+A sample of one element in 61 decides the order in which encodings are tried; the first that is worth it is kept. Only
+`compact` tries more than it needs. Whatever is kept has been decoded again and compared.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.encodings import delta, exponent, planes, scratch, sparse, words, zstd
+from pipelines.encodings.names import (
+    FRAME,
+    NEEDS_BASE,
+    UNITS,
+    Encoded,
+    EncodingBroken,
+    FrameMalformed,
+    applies,
+)
+from pipelines.encodings.scratch import Words
+
+_FEW = 0.12  # share of changed elements below which the changed ones alone are written
+_STEP = 61  # one element in so many is looked at; odd, so that it meets every column of a matrix
+_WORTH = 0.98  # of the raw size; what is not below is stored raw, which costs nobody anything
+
+
+def encode(raw: memoryview, unit: str, base: memoryview | None = None, *, compact: bool = False) -> Encoded:
+    """Return the smallest form of one frame that the ladder finds; `raw` itself when none is worth it.
+
+    Args:
+        raw: at most FRAME bytes. Size and address need not fit the unit.
+        unit: a key of `UNITS`: what the bytes are made of.
+        base: as many bytes that the site holds already.
+        compact: also try what is smaller still at a third of the speed.
+
+    Raises:
+        EncodingBroken: the frame does not decode to `raw`. Nothing may be written.
+    """
+    if base is not None and len(base) != len(raw):
+        raise ValueError(f"{len(raw)} bytes and a base of {len(base)}")
+    limit = int(len(raw) * _WORTH)
+    found = [one for one in _tried(raw, unit, base, compact=compact, limit=limit) if len(one.data) < limit]
+    if not found:
+        return Encoded("raw", raw)
+    smallest = min(found, key=lambda one: len(one.data))
+    _check(smallest, raw, unit, base)
+    return smallest
+
+
+def decode(
+    encoding: str, unit: str, stored: memoryview, out: memoryview, base: memoryview | None = None
+) -> None:
+    """Fill `out` with the frame's bytes, all of it.
+
+    Raises:
+        FrameMalformed: whatever the stored bytes are; `out` then holds anything. Never more than a few FRAMEs of
+            memory, nor more time than grows with `len(stored) + len(out)`.
+    """
+    if not applies(encoding, unit):
+        raise FrameMalformed(f"no encoding {encoding} of {unit}")
+    if encoding == "raw":
+        _copy(stored, out)
+        return
+    if not len(stored) < len(out) <= FRAME or (len(out) % UNITS[unit] and encoding != "zstd"):
+        raise FrameMalformed(f"{len(stored)} stored bytes cannot be {len(out)} bytes of {unit}")
+    if encoding in NEEDS_BASE and (base is None or len(base) != len(out)):
+        raise FrameMalformed("its base is not as long as it is")
+    _decode(encoding, unit, stored, out, base)
+
+
+def _tried(
+    raw: memoryview, unit: str, base: memoryview | None, *, compact: bool, limit: int
+) -> Iterator[Encoded]:
+    """Encode in the order of the ladder, up to the first that is below `limit`; `compact` brings one more."""
+    if unit.startswith("q"):
+        yield from _blocks(raw, unit, base)
+        return
+    if not applies("planes", unit) or len(raw) % UNITS[unit] or not raw:
+        yield Encoded("zstd", zstd.common(raw))
+        return
+    numbers = words.of(raw, UNITS[unit])
+    held = None if base is None else words.of(base, UNITS[unit])
+    if compact and held is not None and applies("exponent", unit):
+        yield Encoded("exponent", exponent.encode(numbers, held, unit))
+    for encoding in _order(numbers, held):
+        found = Encoded(encoding, _encode(encoding, numbers, held))
+        yield found
+        if len(found.data) < limit:
+            return
+
+
+def _order(numbers: Words, held: Words | None) -> list[str]:
+    """What to try, the likeliest first, by a sample."""
+    if held is None:
+        return ["planes"]
+    step = _STEP if numbers.size > _STEP * _STEP else 1
+    sample, before = numbers[::step], held[::step]
+    changed = int(np.count_nonzero(sample != before))
+    if changed < _FEW * sample.size:
+        return ["sparse", "delta", "planes"]
+    if delta.bits(sample, before) < planes.bits(sample):
+        return ["delta", "planes"]
+    return ["planes"]
+
+
+def _encode(encoding: str, numbers: Words, held: Words | None) -> bytes:
+    if held is None or encoding == "planes":
+        return planes.encode(numbers)
+    if encoding == "sparse":
+        return sparse.encode(numbers, held)
+    return delta.encode(numbers, held)
+
+
+def _decode(encoding: str, unit: str, stored: memoryview, out: memoryview, base: memoryview | None) -> None:
+    if encoding == "zstd":
+        zstd.expand(stored, out)
+    elif unit.startswith("q"):
+        from pipelines.encodings import blocks  # noqa: PLC0415 - only who meets GGUF blocks needs their layouts
+
+        blocks.decode_blocks(encoding, unit, stored, out, base)
+    else:
+        _decode_numbers(encoding, unit, stored, words.of(out, UNITS[unit]), base)
+
+
+def _decode_numbers(
+    encoding: str, unit: str, stored: memoryview, out: Words, base: memoryview | None
+) -> None:
+    if base is None or encoding == "planes":
+        planes.decode(stored, out)
+        return
+    held = words.of(base, UNITS[unit])
+    if encoding == "exponent":
+        exponent.decode(stored, out, held, unit)
+    elif encoding == "sparse":
+        sparse.decode(stored, out, held)
+    else:
+        delta.decode(stored, out, held)
+
+
+def _blocks(raw: memoryview, unit: str, base: memoryview | None) -> Iterator[Encoded]:
+    from pipelines.encodings import blocks  # noqa: PLC0415 - only who meets GGUF blocks needs their layouts
+
+    found = blocks.encode_blocks(raw, unit, base)
+    if found is not None:
+        yield found
+
+
+def _copy(stored: memoryview, out: memoryview) -> None:
+    if len(stored) != len(out):
+        raise FrameMalformed(f"{len(stored)} stored bytes are not {len(out)}")
+    out[:] = stored
+
+
+def _check(kept: Encoded, raw: memoryview, unit: str, base: memoryview | None) -> None:
+    """Decode what is about to be stored, and compare."""
+    again = scratch.buffer("check", len(raw))
+    again.fill(0)
+    try:
+        decode(kept.encoding, unit, memoryview(kept.data), again.data, base)
+    except FrameMalformed as error:
+        raise EncodingBroken(f"{kept.encoding} of {unit}: {error.problem}") from error
+    if not _same(again, np.frombuffer(raw, np.uint8)):
+        raise EncodingBroken(f"{kept.encoding} of {unit} gave other bytes back")
+
+
+def _same(one: scratch.Bytes, other: scratch.Bytes) -> bool:
+    """`np.array_equal` in steps of eight bytes, so that its answer per step stays small."""
+    whole = one.size // 8 * 8
+    return np.array_equal(one[:whole].view(np.uint64), other[:whole].view(np.uint64)) and np.array_equal(
+        one[whole:], other[whole:]
+    )
