@@ -1,17 +1,22 @@
 """Receipts: what a site says back, signed with its station key, and what an origin makes of it.
 
 One file, readable as it is: `{"payload": {…}, "signature": {…}}`, indented JSON; the signature is DSSE over the
-payload in canonical form. A receipt names every blob that the site holds, so that the next bundle can leave those
-out; it is the only thing that makes the origin do so. The newest receipt alone counts, even where it names fewer
-blobs than one before it: a site may have cleaned up.
+payload in canonical form. A full receipt names every blob that the site holds (`holds`), so that the next bundle can
+leave those out. A digest-only one, for a reviewer who lets no list of files out, says only which bundles arrived and
+one digest over what it holds of them (`inventory`): the origin computes the same over what it sent, and equal digests
+prove as much as the list. The third size is a code that is read out (`pipelines.spoken`); it proves nothing.
+
+The newest receipt alone counts, even where it names fewer blobs than one before it: a site may have cleaned up, or
+have been restored from a backup. Newest is by the site's own moments, which its log never lets go back.
 """
 
 import os
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pipelines.bundle.errors import (
     FormatTooNew,
@@ -21,8 +26,12 @@ from pipelines.bundle.errors import (
     ReceiptWrong,
 )
 from pipelines.bundle.fields import Fields
+from pipelines.errors import BundleRefused
+from pipelines.freshness import State
+from pipelines.inventory import inventory, named, read_runs, spell
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
+from registry.entities import Export
 from registry.entities import Receipt as ReceiptRow
 from registry.errors import NotFound
 from registry.views import View
@@ -30,27 +39,33 @@ from signing.canonical import NotCanonical, canonical_bytes, parse, pretty_bytes
 from signing.digests import sha256_hex
 from signing.envelope import Envelope, SignatureUncheckable, SignatureWrong, sign, verify
 from signing.keys import public_key_from_json
-from signing.times import rfc3339
+from signing.times import from_rfc3339, rfc3339
 
 FORMAT = "tidegate-receipt/1"
 PAYLOAD_TYPE = "application/vnd.tidegate.receipt+json"
 MAX_RECEIPT = 64 << 20  # bytes; 100,000 blobs are about 8 MB
+_AHEAD = timedelta(days=1)  # how far a site's clock may stand before ours
 _KNOWN = frozenset(
     (
-        "format",
-        "critical",
-        "site",
-        "origin",
-        "bundle",
-        "sequence",
-        "export",
-        "items",
-        "holds",
-        "trust",
-        "log",
-        "made_at",
+        *("format", "critical", "site", "origin", "bundle", "sequence", "export", "sequences", "freshness"),
+        *("items", "holds", "inventory", "trust", "log", "made_at"),
     )
 )
+
+
+class ReceiptInventoryDiffers(BundleRefused):
+    """A digest-only receipt whose digest is not the one over what was sent: the site lacks something of it."""
+
+    exit_code: ClassVar[int] = 116
+    next_step: ClassVar[str] = (
+        "Build on nothing that it says. Ask the site for a full receipt: there, `tidegate receipts write --out FILE`."
+    )
+
+    def __init__(self, site: str, *, sequence: int) -> None:
+        super().__init__(
+            f"receipt of {site} for its bundle {sequence}: the site does not hold exactly what was sent to it"
+        )
+        self.site, self.sequence = site, sequence
 
 
 @dataclass(frozen=True)
@@ -74,12 +89,24 @@ class Receipt:
     sequence: int
     export: str  # SHA-256 of the export document
     items: tuple[Item, ...]
-    holds: frozenset[str]  # every blob held
+    holds: frozenset[str]  # every blob held; of a digest-only receipt, what it proves once it was compared
     root_version: int
     log_size: int
     log_root: str | None  # hex; None for an empty log
     made_at: str
     digest: str = ""  # SHA-256 of the file, once there is one
+    sequences: tuple[range, ...] = ()  # numbers of all bundles that arrived; empty: the one above alone
+    freshness: State = State.UNKNOWN
+    inventory: str | None = None  # of a digest-only receipt; see `pipelines.inventory`
+
+    def arrived(self, sequence: int) -> bool:
+        """Say whether the site took that bundle in."""
+        return sequence == self.sequence or any(sequence in run for run in self.sequences)
+
+    @property
+    def highest(self) -> int:
+        """The highest number of a bundle that arrived."""
+        return max([self.sequence, *(run.stop - 1 for run in self.sequences)])
 
 
 @dataclass(frozen=True)
@@ -122,8 +149,29 @@ def read(data: bytes, *, at: str = "receipt") -> tuple[Receipt, bytes, Envelope]
 
 def newest(view: View, site: str) -> Receipt | None:
     """Return the acknowledged receipt that the next bundle for `site` builds on; None before the first."""
-    found = [read(row.body.encode())[0] for row in view.receipts(site)]
-    return max(found, key=lambda receipt: (receipt.sequence, receipt.made_at), default=None)
+    return newest_of(view.receipts(site), view.exports(site))
+
+
+def newest_of(rows: Iterable[ReceiptRow], exports: Sequence[Export]) -> Receipt | None:
+    """The same, from the rows. What a digest-only receipt proves stands in its `holds`."""
+    found = (read(row.body.encode())[0] for row in rows)
+    last = max(found, key=lambda one: (one.made_at, one.log_size, one.sequence, one.digest), default=None)
+    return None if last is None else proved(last, exports)
+
+
+def proved(receipt: Receipt, exports: Iterable[Export]) -> Receipt:
+    """Return the receipt with what it proves in `holds`; a full one says so itself.
+
+    Raises:
+        ReceiptInventoryDiffers: a digest-only receipt, and the site lacks something of what was sent to it.
+    """
+    if receipt.inventory is None:
+        return receipt
+    sent = [named(row.body).all for row in exports if receipt.arrived(row.sequence)]
+    holds = frozenset[str]().union(*sent)
+    if inventory(holds) != receipt.inventory:
+        raise ReceiptInventoryDiffers(receipt.site, sequence=receipt.sequence)
+    return replace(receipt, holds=holds)
 
 
 def acknowledge(work: Workplace, path: Path) -> Acknowledged:
@@ -132,12 +180,16 @@ def acknowledge(work: Workplace, path: Path) -> Acknowledged:
     Raises:
         ReceiptWrong: unreadable, or not signed by the key of the site that it names.
         ReceiptForeign: of a site that is not known here, or about a bundle that was not made here.
+        ReceiptInventoryDiffers: digest only, and not of what was sent.
         MediumUnreadable: the file cannot be read.
     """
     data = _read_file(path)
     receipt, payload, envelope = read(data, at=path.name)
     with work.store.change(actor=work.actor, now=work.now) as change:
         _check(change, receipt, payload, envelope, at=path.name)
+        if from_rfc3339(receipt.made_at) > work.now + _AHEAD:
+            raise ReceiptWrong(f"made at {receipt.made_at}, which is in the future", at=path.name)
+        receipt = proved(receipt, change.exports(receipt.site))
         already = any(row.digest == receipt.digest for row in change.receipts(receipt.site))
         if not already:
             row = ReceiptRow(
@@ -174,6 +226,14 @@ def _check(view: View, receipt: Receipt, payload: bytes, envelope: Envelope, *, 
             else "no such bundle was made here"
         )
         raise ReceiptForeign(receipt.site, sequence=receipt.sequence, problem=problem)
+    if strange := next((run for run in receipt.sequences if not _all_made(run, made)), None):
+        problem = f"it says that {spell([strange])} arrived, and not all of that was made here"
+        raise ReceiptForeign(receipt.site, sequence=receipt.sequence, problem=problem)
+
+
+def _all_made(run: range, made: Container[int]) -> bool:
+    """The first number that was not made ends the question, however long the run says it is."""
+    return all(sequence in made for sequence in run)
 
 
 def _read_file(path: Path) -> bytes:
@@ -191,6 +251,9 @@ def _read_file(path: Path) -> bytes:
 
 
 def _payload(receipt: Receipt) -> dict[str, Any]:
+    said: dict[str, Any] = {"inventory": receipt.inventory}
+    if receipt.inventory is None:
+        said = {"holds": sorted(receipt.holds), "items": [vars(item) for item in receipt.items]}
     return {
         "format": FORMAT,
         "critical": [],
@@ -198,12 +261,10 @@ def _payload(receipt: Receipt) -> dict[str, Any]:
         "origin": receipt.origin,
         "bundle": receipt.bundle,
         "sequence": receipt.sequence,
+        "sequences": spell(receipt.sequences or [range(receipt.sequence, receipt.sequence + 1)]),
         "export": receipt.export,
-        "items": [
-            {"model": i.model, "ordinal": i.ordinal, "digest": i.digest, "outcome": i.outcome, "scan": i.scan}
-            for i in receipt.items
-        ],
-        "holds": sorted(receipt.holds),
+        **said,
+        "freshness": receipt.freshness.value,
         "trust": {"root": receipt.root_version},
         "log": {"size": receipt.log_size, "root": receipt.log_root},
         "made_at": receipt.made_at,
@@ -211,28 +272,49 @@ def _payload(receipt: Receipt) -> dict[str, Any]:
 
 
 def _receipt(top: Fields, digest: str) -> Receipt:
-    holds: Sequence[str] = top.digests("holds")
-    log = top.below("log")
+    log, full = top.below("log"), "inventory" not in top.value
+    if not full and {"holds", "items"} & set(top.value):
+        raise MalformedBundle("a digest-only receipt names nothing else", at=f"{top.at}.inventory")
     return Receipt(
         site=top.text("site"),
         origin=top.text("origin"),
         bundle=top.text("bundle"),
         sequence=top.whole("sequence", least=1),
         export=top.digest("export"),
-        items=tuple(
-            Item(
-                i.text("model"),
-                i.whole("ordinal", least=1),
-                i.digest("digest"),
-                i.text("outcome"),
-                i.text("scan"),
-            )
-            for i in top.items("items")
-        ),
-        holds=frozenset(holds),
+        items=tuple(_item(item) for item in top.items("items")) if full else (),
+        holds=frozenset(top.digests("holds") if full else ()),
         root_version=top.below("trust").whole("root", least=1),
         log_size=log.whole("size"),
         log_root=log.digest_or_none("root"),
         made_at=top.moment("made_at"),
         digest=digest,
+        sequences=_sequences(top),
+        freshness=_freshness(top),
+        inventory=None if full else top.digest("inventory"),
     )
+
+
+def _item(item: Fields) -> Item:
+    return Item(
+        item.text("model"),
+        item.whole("ordinal", least=1),
+        item.digest("digest"),
+        item.text("outcome"),
+        item.text("scan"),
+    )
+
+
+def _sequences(top: Fields) -> tuple[range, ...]:
+    runs = read_runs(top.text("sequences"))
+    if runs is None or not any(top.whole("sequence") in run for run in runs):
+        raise MalformedBundle(
+            "numbers such as 1-41 43 are needed, this one among them", at=f"{top.at}.sequences"
+        )
+    return runs
+
+
+def _freshness(top: Fields) -> State:
+    try:
+        return State(top.text("freshness"))
+    except ValueError as exc:
+        raise MalformedBundle(f"one of {', '.join(State)} is needed", at=f"{top.at}.freshness") from exc
