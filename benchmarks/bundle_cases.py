@@ -72,7 +72,7 @@ def make(cache: Path) -> None:
             if folder is not None:
                 shutil.copy(edition / "base-bf16" / "config.json", folder)
                 maker(folder, held)
-    for variant in _QUANTISED:
+    for variant in (name for name in _QUANTISED if (edition / ("base-bf16" if name == "base" else name)).is_dir()):
         for kind in _FILE_TYPES:
             _quantised(edition, variant, kind)
 

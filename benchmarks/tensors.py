@@ -9,7 +9,6 @@ import mmap
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +102,17 @@ def _value(value: str | int) -> bytes:
     return struct.pack("<II", _UINT32, value)
 
 
+def gguf_tensors(path: Path, kind: str) -> list[Any]:
+    """Return the bytes of a GGUF file's tensors of one type, as views of its map."""
+    from pipelines.scan import gguf
+
+    with path.open("rb") as stream:
+        view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        header = gguf.read_header(stream, len(view))
+    data = view[header.data_start :]
+    return [data[one.begin : one.end] for one in header.tensors if one.type.lower() == kind]
+
+
 def as_float32(tensor: Tensor) -> Any:
     """The values of a BF16 or F32 tensor as a flat numpy array."""
     import numpy as np
@@ -110,8 +120,3 @@ def as_float32(tensor: Tensor) -> Any:
     if tensor.dtype == "F32":
         return np.frombuffer(tensor.data, np.float32)
     return (np.frombuffer(tensor.data, np.uint16).astype(np.uint32) << 16).view(np.float32)
-
-
-def elements(tensor: Tensor) -> int:
-    """How many numbers it holds."""
-    return prod(tensor.shape)
