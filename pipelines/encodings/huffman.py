@@ -24,6 +24,7 @@ _NOISE = 7.8  # bits per byte; what is above is stored as it is
 _SPARSE = 0.9  # share of zeros from which matches pay
 
 Parts = list[bytes | memoryview]  # of a frame, to be joined
+Counts = NDArray[np.int64]  # how often each byte value stands in a plane
 
 
 def write(plane: Bytes, parts: Parts) -> None:
@@ -72,7 +73,7 @@ def expand(kind: int, body: memoryview, out: Bytes) -> None:
         )
 
 
-def entropy(counts: NDArray[np.int64]) -> float:
+def entropy(counts: Counts) -> float:
     """Return the bits per symbol of a histogram, order 0."""
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log2(shares)).sum())

@@ -1,32 +1,46 @@
 """Coded planes whose bytes are nearly all tiny: several to a byte, so that a Huffman code reaches fractions of a bit.
 
-A Huffman code spends at least one bit on a byte. Where most bytes are 0, two or four of them together, or a bitmap,
+A Huffman code spends at least one bit on a byte. Where most bytes are 0, a bitmap, or two or four of them together,
 cost less. A value that does not fit is written as the highest one that does, and stands in full in a second plane.
 """
 
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipelines.encodings import huffman
+from pipelines.encodings import huffman, words
 from pipelines.encodings.huffman import Parts
+from pipelines.encodings.names import BLOCK
 from pipelines.encodings.scratch import Bytes
 from pipelines.encodings.stored import Reader
 
-BITS: Final = {3: 1, 4: 2, 5: 4}  # kind of coded plane: bits per value
-_SAMPLE = 4096
+_BITS: Final = {3: 1, 4: 2, 5: 4}  # kind of coded plane: bits per value
+_RANGES: Final = {
+    3: (0.0, 0.9),
+    4: (0.2, 1.6),
+    5: (0.8, 3.8),
+}  # bits of entropy per value where a kind may win
+_SHIFTS: Final = {
+    1: (7, 14, 28),
+    2: (6, 12),
+    4: (4,),
+}  # by which neighbours meet in a word of 8 // bits bytes
+_SAMPLE = 4096  # bytes that the choice looks at
 
 
 def write(plane: Bytes, parts: Parts) -> None:
-    """Append one coded plane, packed where that is smaller. As `huffman.write` otherwise."""
+    """Append one coded plane, packed if that is smaller. As for `huffman.write`, a part may be a view of `plane`."""
+    counts = np.bincount(plane[:: max(1, plane.size // _SAMPLE)], minlength=256)
+    bits = huffman.entropy(counts)
     best: Parts = []
     huffman.write(plane, best)
-    for kind in _promising(plane):
+    for kind in (kind for kind, (low, high) in _RANGES.items() if low <= bits < high):
         body: Parts = []
-        _pack(plane, BITS[kind], body)
-        if _size(body) + 5 < _size(best):
-            best = []
-            huffman.put(best, kind, b"".join(body))
+        _pack(plane, _BITS[kind], body)
+        tried: Parts = []
+        huffman.put(tried, kind, b"".join(body))
+        best = min(best, tried, key=_size)
     parts.extend(best)
 
 
@@ -34,11 +48,11 @@ def read(stored: Reader, out: Bytes) -> None:
     """Fill `out`, contiguous, with the next coded plane, packed or not. Raises `FrameMalformed`."""
     kind, length = stored.head()
     body = stored.take(length)
-    if kind not in BITS:
+    if kind not in _BITS:
         huffman.expand(kind, body, out)
         return
     inner = Reader(body)
-    _unpack(inner, BITS[kind], out)
+    _unpack(inner, _BITS[kind], out)
     inner.finish()
 
 
@@ -46,50 +60,60 @@ def _size(parts: Parts) -> int:
     return sum(map(len, parts))
 
 
-def _promising(plane: Bytes) -> list[int]:
-    counts = np.bincount(plane[:: max(1, plane.size // _SAMPLE)], minlength=256)
-    if counts[0] == counts.sum():
-        return [3]
-    bits = huffman.entropy(counts)
-    return [kind for kind, (low, high) in _RANGES.items() if low < bits < high]
-
-
-_RANGES = {3: (0.0, 0.7), 4: (0.2, 1.6), 5: (0.8, 3.8)}  # bits of entropy per value where a kind may win
-
-
 def _pack(plane: Bytes, bits: int, parts: Parts) -> None:
-    escape = (1 << bits) - 1
-    each = 8 // bits
-    small = np.zeros(-(-plane.size // each) * each, np.uint8)
-    np.minimum(plane, escape, out=small[: plane.size])
-    if bits == 1:
-        huffman.write(np.packbits(small, bitorder="little"), parts)
-    else:
-        wide = small.view(f"<u{each}")
-        together = wide.copy()
-        for place in range(1, each):
-            together |= wide >> (place * (8 - bits))
-        huffman.write(together.astype(np.uint8), parts)
-    large = plane[plane >= escape]
-    if large.size:
-        huffman.write(large, parts)
+    together, large = [], []
+    for start in range(0, plane.size, BLOCK):
+        piece = plane[start : start + BLOCK]
+        places = np.flatnonzero(piece >= _escape(bits))
+        together.append(_squeeze(piece, places, bits))
+        large.append(piece[places])
+    huffman.write(np.concatenate(together), parts)
+    if any(part.size for part in large):
+        huffman.write(np.concatenate(large), parts)
 
 
 def _unpack(stored: Reader, bits: int, out: Bytes) -> None:
-    escape = (1 << bits) - 1
-    each = 8 // bits
-    together = np.empty(-(-out.size // each), np.uint8)
+    together = np.empty(-(-out.size * bits // 8), np.uint8)
     huffman.read(stored, together)
-    if bits == 1:
-        out[:] = np.unpackbits(together, count=out.size, bitorder="little")
-    else:
-        wide = together.astype(f"<u{each}")
-        for place in range(1, each):
-            wide |= together.astype(wide.dtype) << (place * (8 - bits))
-        wide &= int.from_bytes(bytes([escape] * each), "little")
-        out[:] = wide.view(np.uint8)[: out.size]
-    places = np.flatnonzero(out == escape)
+    for start in range(0, out.size, BLOCK):
+        piece = out[start : start + BLOCK]
+        at = start * bits // 8
+        _stretch(together[at : at + -(-piece.size * bits // 8)], bits, piece)
+    places = np.flatnonzero(out == _escape(bits))
     if places.size:
         large = np.empty(places.size, np.uint8)
         huffman.read(stored, large)
         out[places] = large
+
+
+def _escape(bits: int) -> int:
+    """The highest value of so many bits: it says that the value stands in the second plane."""
+    return (1 << bits) - 1
+
+
+def _squeeze(values: Bytes, places: NDArray[np.intp], bits: int) -> Bytes:
+    """Several values to a byte, the first in the lowest bits, zeros behind the last; escapes at `places`."""
+    each = 8 // bits
+    wide = words.temporary("words", -(-values.size // each), each)
+    small = wide.view(np.uint8)
+    small[: values.size] = values
+    small[values.size :] = 0
+    small[places] = _escape(bits)
+    spare = words.temporary("spare", wide.size, each)
+    for shift in _SHIFTS[bits]:  # the lowest byte of each word gathers what the others hold
+        np.right_shift(wide, shift, out=spare)
+        np.bitwise_or(wide, spare, out=wide)
+    return wide.astype(np.uint8)
+
+
+def _stretch(together: Bytes, bits: int, out: Bytes) -> None:
+    """Undo `_squeeze`."""
+    each = 8 // bits
+    wide = words.temporary("words", together.size, each)
+    spare = words.temporary("spare", together.size, each)
+    np.copyto(wide, together)
+    for shift in reversed(_SHIFTS[bits]):
+        np.left_shift(wide, shift, out=spare)
+        np.bitwise_or(wide, spare, out=wide)
+    np.bitwise_and(wide, int.from_bytes(bytes([_escape(bits)] * each), "little"), out=wide)
+    out[:] = wide.view(np.uint8)[: out.size]
