@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipelines.errors import JudgingRefused
+from pipelines.removed import demand_bytes
 from pipelines.workplace import Workplace
 from registry import manifests
 from registry.blobs import BlobStore, Progress, no_progress
@@ -91,13 +92,22 @@ def hand_over(
     Raises:
         NotFound: no such version, or the tier serves nothing.
         Withdrawn: one of them may not be served.
+        BytesRemoved: the bytes of one of them are not here any more.
         FolderTaken: a place holds anything but exactly these files.
         BlobDamaged: a blob is not what its name says.
+        HomeBusy: bytes are being removed at this moment.
 
     None of these hands anything over: all files of all versions are looked at first.
     """
     if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(work.home.path)):
         raise FolderTaken(str(folder), "lies inside the home, where only Tidegate writes")
+    with work.home.using_store():
+        return _hand_over(work, what, folder, layout=layout, progress=progress, expect=expect)
+
+
+def _hand_over(
+    work: Workplace, what: str, folder: Path, *, layout: Layout, progress: Progress, expect: Progress
+) -> list[HandedOver]:
     chosen = [
         (manifests.decode(version.manifest.encode()), f"{version.model}@{version.ordinal}", tiers)
         for version, tiers in _chosen(work, what)
@@ -139,6 +149,7 @@ def _chosen(work: Workplace, what: str) -> list[tuple[Version, list[str]]]:
             withdrawal = view.withdrawal(version.digest)
             if withdrawal is not None:
                 raise Withdrawn(f"{version.model}@{version.ordinal}", withdrawal.reason)
+            demand_bytes(work, view, version)
         return [
             (version, [pin.tier for pin in pins if pin.version == version.digest]) for version in versions
         ]

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pipelines.evidence import pin_statement
 from pipelines.intake.record import read_scan_report
+from pipelines.removed import demand_bytes
 from pipelines.workplace import Workplace
 from registry import approvals, contracts, gate, manifests, policy
 from registry.approvals import CLOCK_SKEW, ApprovalJudgement, SignedApproval
@@ -53,8 +54,14 @@ class Case:
 
 
 def case(work: Workplace, view: View, ref: Ref, tier: str) -> Case:
-    """Load everything that the gate looks at, and judge. Raises `NotFound` for an unknown version or tier."""
+    """Load everything that the gate looks at, and judge.
+
+    Raises:
+        NotFound: no such version or tier.
+        BytesRemoved: there is nothing left that could be served.
+    """
     version = view.version(ref)
+    demand_bytes(work, view, version)
     rules = policy.decode(view.tier(tier).body.encode())
     if work.home.profile == "solo":
         rules = policy.for_one_person(rules)
@@ -101,8 +108,11 @@ def promote(work: Workplace, ref: Ref, tier: str, *, reason: str) -> Case:
 
     Raises:
         GateClosed: with every finding; nothing was changed.
+        BytesRemoved: its bytes are not here any more.
+        HomeBusy: bytes are being removed at this moment.
     """
-    with work.store.change(actor=work.actor, now=work.now) as change:
+    # Nobody removes bytes meanwhile.
+    with work.home.using_store(), work.store.change(actor=work.actor, now=work.now) as change:
         found = case(work, change, ref, tier)
         if not found.open:
             raise GateClosed(str(ref), tier, found.findings)

@@ -9,14 +9,14 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from registry.errors import BlobDamaged, NotFound, SpaceShort
-from signing.digests import BLOCK, file_sha256
+from signing.digests import BLOCK, file_sha256, is_sha256
 from signing.durable import sync_directory, write_durably
 
 Progress = Callable[[int], None]  # called with the bytes just done
@@ -81,6 +81,26 @@ class BlobStore:
     def held(self) -> Iterator[str]:
         """Yield the name of every blob."""
         yield from (entry.name for entry in os.scandir(self._blobs) if len(entry.name) == 64)
+
+    def sizes(self) -> dict[str, int]:
+        """Every blob with its bytes: regular files under such names. What else lies there is none of ours."""
+        with os.scandir(self._blobs) as entries:
+            return {
+                entry.name: entry.stat(follow_symlinks=False).st_size
+                for entry in entries
+                if is_sha256(entry.name) and entry.is_file(follow_symlinks=False)
+            }
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Take blobs away. A name that is a link, or no blob's, is left alone; one that is gone already is no error.
+
+        The caller holds `Home.store_alone` and has made sure that nobody needs them. Not durable: a blob that is back
+        after a power cut is one that the next removal finds.
+        """
+        for name in names:
+            path = self.path(name)
+            if is_sha256(name) and path.is_file() and not path.is_symlink():
+                path.unlink()
 
     def verify(self, sha256: str) -> None:
         """Read the whole blob and compare. Raises `NotFound`, `BlobDamaged`."""

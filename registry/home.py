@@ -6,6 +6,8 @@ store/             blobs, an OCI image layout
 quarantine/        bytes that have arrived and are trusted by nobody yet
 keys/              station.pem (this machine's own key) and, at an origin, the role keys (encrypted)
 trust/             at an origin: the TUF metadata it publishes
+.reserve           space set aside, so that `tidegate gc` works on a full disk
+.*.lock            who is at work; the kernel holds the locks, the files are only their names
 """
 
 import fcntl
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from registry import reserve
 from registry.blobs import BlobStore
 from registry.errors import HomeUnusable, RegistryRefusal
 from registry.names import word
@@ -87,16 +90,41 @@ class Home:
 
     @contextmanager
     def busy(self, work: str) -> Iterator[None]:
-        """Hold the lock for one kind of long work. Raises `HomeBusy` at once when somebody else does.
+        """Hold the lock for one kind of long work, and the store as it is. Raises `HomeBusy` at once.
 
-        The lock is the kernel's: it ends with the process, however that ends.
+        The locks are the kernel's: they end with the process, however that ends.
         """
-        handle = os.open(self.path / f".{work}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        with self._locked(work, fcntl.LOCK_EX, said=work), self.using_store():
+            yield
+
+    @contextmanager
+    def using_store(self) -> Iterator[None]:
+        """Hold the store as it is: any number of commands may, and nothing is removed meanwhile. Raises `HomeBusy`."""
+        with self._locked("store", fcntl.LOCK_SH, said="freeing space"):
+            yield
+
+    @contextmanager
+    def store_alone(self) -> Iterator[None]:
+        """Be the only one who uses the store. Raises `HomeBusy` at once when any command does."""
+        with self._locked("store", fcntl.LOCK_EX, said="the blob store"):
+            yield
+
+    def store_in_use(self) -> bool:
+        """Say whether any command uses the store at this moment."""
+        try:
+            with self.store_alone():
+                return False
+        except HomeBusy:
+            return True
+
+    @contextmanager
+    def _locked(self, name: str, how: int, *, said: str) -> Iterator[None]:
+        handle = os.open(self.path / f".{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, how | fcntl.LOCK_NB)
             except BlockingIOError as exc:
-                raise HomeBusy(str(self.path), work) from exc
+                raise HomeBusy(str(self.path), said) from exc
             yield
         finally:
             os.close(handle)
@@ -120,6 +148,7 @@ def make(path: Path, *, name: str, roles: tuple[str, ...], profile: str, databas
     home.keys.mkdir(mode=0o700)
     home.blobs.root.mkdir()
     home.blobs.create()
+    reserve.set_aside(path)
     return home
 
 

@@ -4,14 +4,15 @@ Steps 2 and 3 of `pipelines.ship`. Reads the registry and the store, writes noth
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tuf.api.metadata import Targets
 
-from pipelines import receipts
+from pipelines.baseline import Baseline, baseline
 from pipelines.bundle import documents as docs
 from pipelines.bundle.documents import (
+    AssumedReceived,
     Release,
     ShippedDocument,
     ShippedStatement,
@@ -19,6 +20,7 @@ from pipelines.bundle.documents import (
     Sized,
 )
 from pipelines.bundle.reader import document_path, modelpack_config, statement_paths
+from pipelines.removed import demand_bytes
 from pipelines.workplace import Workplace
 from registry.entities import Document, Statement, Version
 from registry.errors import NotFound
@@ -29,6 +31,13 @@ from registry.views import View
 from signing.digests import sha256_hex
 from signing.repository import TrustState
 from signing.roots import CATALOG
+
+
+NOTHING = Baseline(frozenset(), frozenset(), frozenset(), None, (), ())  # known of a site
+_LEAST_BASE = 64 << 10  # bytes; smaller files are sent again
+_MOST_BASES = 2000  # files that are opened to look for like bytes
+_MOST_CARD = 64 << 10  # bytes of a model card that are read
+_BASE_MODEL = re.compile(r"^base_model:\s*(?:\[?\s*|\n\s*-\s*)[\"']?([\w.-]+/[\w.-]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,11 @@ class Cargo:
     withdrawals: tuple[ShippedWithdrawal, ...]
     blobs: tuple[Sized, ...]
     assumed: tuple[Sized, ...]
+    bases: tuple[Sized, ...]  # held by the site, and to be built on where they help; the likeliest first
+    items: tuple[tuple[str, ...], ...]  # the blobs of each version, to be kept on one medium where they fit
+    endings: Mapping[str, str]  # blob to the ending of its file's name
     receipt: str | None
+    assumed_received: tuple[AssumedReceived, ...]
     lines: tuple[str, ...]  # for README.txt
     notes: tuple[str, ...]
 
@@ -55,16 +68,20 @@ def select(
     *,
     refs: Sequence[Version | Ref],
     extra: Sequence[str],
+    self_contained: bool = False,
 ) -> Cargo:
     """Return what a bundle for `site` carries; with nothing named, freshness and withdrawals only.
+
+    Args:
+        self_contained: leave nothing out and build on nothing, whatever the site holds.
 
     Raises:
         NotFound: no such version or document.
     """
     versions = {v.digest: v for v in (ref if isinstance(ref, Version) else view.version(ref) for ref in refs)}
     withdrawals = view.withdrawals()
-    base = receipts.newest(view, site)
-    held = frozenset[str]() if base is None else base.holds
+    base = NOTHING if self_contained else baseline(view, site)
+    held = base.held
     hold = _Hold(work, view)
     for version in versions.values():
         hold.version(version, _published(work, state, version))
@@ -79,10 +96,45 @@ def select(
         withdrawals=tuple(ShippedWithdrawal(row.version, _one_line(row.reason)) for row in withdrawals),
         blobs=tuple(blob for blob in blobs if blob.sha256 not in held),
         assumed=tuple(blob for blob in blobs if blob.sha256 in held),
-        receipt=None if base is None else base.digest,
+        bases=_bases(work, view, list(versions.values()), held),
+        items=tuple(hold.items),
+        endings=hold.endings,
+        receipt=base.receipt,
+        assumed_received=base.assumptions,
         lines=tuple(hold.lines),
         notes=tuple(hold.notes),
     )
+
+
+def _bases(work: Workplace, view: View, versions: Sequence[Version], held: Collection[str]) -> tuple[Sized, ...]:
+    """Return held blobs to build on: of other versions of the same models, of their declared parents, of the rest."""
+    if not versions:
+        return ()
+    models = {version.model for version in versions}
+    parents = {parent for version in versions if (parent := declared_parent(work, version)) is not None}
+    ranked = sorted(
+        view.versions(), key=lambda v: (v.model not in models, v.model not in parents, v.model, -v.ordinal)
+    )
+    found: dict[str, Sized] = {}
+    for version in ranked:
+        for entry in decode_manifest(version.manifest.encode()).files:
+            if entry.size >= _LEAST_BASE and entry.sha256 in held and work.blobs.has(entry.sha256):
+                found.setdefault(entry.sha256, Sized(entry.sha256, entry.size))
+    return tuple(found.values())[:_MOST_BASES]
+
+
+def declared_parent(work: Workplace, version: Version) -> str | None:
+    """Return the model that a version's card says it was made from, as `namespace/name`; None when it says nothing.
+
+    Only a hint where to look for like bytes. Source: Hugging Face model cards, `base_model`.
+    """
+    for entry in decode_manifest(version.manifest.encode()).files:
+        if entry.path == "README.md" and work.blobs.has(entry.sha256):
+            with work.blobs.open(entry.sha256) as stream:
+                head = stream.read(_MOST_CARD).decode(errors="replace")
+            match = _BASE_MODEL.search(head)
+            return match[1].lower() if match else None
+    return None
 
 
 class _Hold:
@@ -95,12 +147,15 @@ class _Hold:
         self.documents: dict[str, ShippedDocument] = {}
         self.statements: dict[str, ShippedStatement] = {}
         self.blobs: dict[str, Sized] = {}
+        self.items: list[tuple[str, ...]] = []
+        self.endings: dict[str, str] = {}
         self.lines: list[str] = []
         self.notes: list[str] = []
 
     def version(self, version: Version, published: bytes | None) -> None:
         """Add a version: manifest, ModelPack form, tool contract, statements, files."""
         name = f"{version.model}@{version.ordinal}"
+        demand_bytes(self._work, self._view, version)
         manifest = decode_manifest(version.manifest.encode())
         pack = self._work.blobs.read(version.modelpack, max_bytes=MAX_MANIFEST)
         config = modelpack_config(pack, at=name)
@@ -123,6 +178,9 @@ class _Hold:
             self.document(release.contract)
         for entry in manifest.files:
             self.blobs[entry.sha256] = Sized(entry.sha256, entry.size)
+            if (ending := _ending(entry.path)) is not None:
+                self.endings.setdefault(entry.sha256, ending)
+        self.items.append(tuple(entry.sha256 for entry in manifest.files))
         self.releases.append((release, data))
         self.lines.append(
             f"{name}, {len(manifest.files)} files, {manifest.size:,} bytes, sha256:{version.digest[:12]}"
@@ -154,6 +212,12 @@ class _Hold:
                 row.digest, row.predicate, sha256_hex(row.signature.encode())
             )
         return [row.digest for row in rows]
+
+
+def _ending(path: str) -> str | None:
+    """Return what a file's name ends with, if it is one that a chunk's name may have."""
+    ending = path.rpartition("/")[2].rpartition(".")
+    return ending[2].lower() if ending[0] and re.fullmatch(r"[a-z0-9]{1,16}", ending[2].lower()) else None
 
 
 def _document_line(row: Document) -> str:

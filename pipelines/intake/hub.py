@@ -27,6 +27,7 @@ from pipelines.intake.download import Body, Listed, Lost, by_digest, fetch_file
 from pipelines.intake.errors import HubUnreachable, SourceUnusable
 from pipelines.intake.provenance import Source
 from pipelines.intake.record import Added, left_out, record, refuse_names, scan_version
+from pipelines.removed import whole
 from pipelines.scan.reading import quoted
 from pipelines.scan.values import Waiver
 from pipelines.workplace import Workplace
@@ -126,13 +127,14 @@ def fetch_hub(
 
 
 def _held(work: Workplace, name: str, upstream: Upstream, chosen: Sequence[Listed]) -> Added | None:
-    """The version that this commit is already: then nothing is fetched. It is scanned by today's rules."""
+    """The version that this commit is already, bytes and all: then nothing is fetched. It is scanned by today's rules."""
     wanted = {(item.path, item.size) for item in chosen}
     with work.store.view() as view:
         versions = view.versions(name)
     for version in versions:
         manifest = decode(version.manifest.encode())
-        if manifest.upstream == upstream and wanted == {(entry.path, entry.size) for entry in manifest.files}:
+        same = wanted == {(entry.path, entry.size) for entry in manifest.files}
+        if manifest.upstream == upstream and same and whole(version, work.blobs):
             return Added(version, new=False, scan=scan_version(work.blobs, manifest))
     return None
 

@@ -18,6 +18,7 @@ from pipelines.evidence import signed_statement
 from pipelines.intake.arrival import Arrived
 from pipelines.intake.errors import ScanBlocked
 from pipelines.intake.provenance import Source, statement_of
+from pipelines.removed import demand_bytes, removed
 from pipelines.scan import scan
 from pipelines.scan.files import kind_of
 from pipelines.scan.reading import quoted
@@ -192,11 +193,12 @@ def outcome(result: ScanResult) -> str:
 
 
 def republish_index(work: Workplace) -> None:
-    """Write `index.json` anew from the database, unless it says the same already.
+    """Write `index.json` anew from the database, unless it says the same already. Only versions whose bytes are here.
 
     The writers' lock is held meanwhile, so that of two commands the later one's versions are in the later file.
     """
     with work.store.change(actor=work.actor, now=work.now) as change:
+        gone = removed(change, work.blobs)
         entries = [
             {
                 "name": version.model,
@@ -205,6 +207,7 @@ def republish_index(work: Workplace) -> None:
                 "size": work.blobs.size(version.modelpack),
             }
             for version in change.versions()
+            if version.digest not in gone
         ]
         data = oci_index(entries)
         if (work.blobs.root / "index.json").read_bytes() != data:
@@ -250,16 +253,18 @@ def _licence(result: ScanResult) -> Licence:
 
 
 def rescan(work: Workplace, ref: Ref, *, waivers: Sequence[Waiver] = ()) -> tuple[Report, ScanResult]:
-    """Scan a held version by today's rules and keep what was found. Raises `NotFound`.
+    """Scan a held version by today's rules and keep what was found. Raises `NotFound`, `BytesRemoved`.
 
     The waivers of its last scan here still stand beside new ones: each was given for these very bytes. An
     origin's waivers do not travel: each site gives its own.
     """
     with work.store.view() as view:
         version = view.version(ref)
+        demand_bytes(work, view, version)
         earlier = view.reports(version.digest, "scan")
     waivers = (*(_waivers_of(earlier[-1]) if earlier else ()), *waivers)
-    result = scan_version(work.blobs, decode(version.manifest.encode()), waivers=waivers)
+    with work.home.using_store():
+        result = scan_version(work.blobs, decode(version.manifest.encode()), waivers=waivers)
     report = scan_report(work, version.digest, result, waivers=waivers)
     if report.digest not in {row.digest for row in earlier}:
         with work.store.change(actor=work.actor, now=work.now) as change:

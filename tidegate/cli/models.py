@@ -181,6 +181,7 @@ def version_document(version: Any) -> dict[str, Any]:
 @pass_app
 def list_(app: App, model: str | None) -> None:
     """Every version, or those of one model, and the tiers that serve them."""
+    from pipelines.removed import removed
     from registry.errors import NotFound
     from registry.names import model_name
 
@@ -192,6 +193,7 @@ def list_(app: App, model: str | None) -> None:
         for pin in view.pins():
             serving.setdefault(pin.version, []).append(pin.tier)
         gone = {row.version for row in view.withdrawals()}
+        away = removed(view, app.blobs)
     lines = [
         (
             f"{row.model}@{row.ordinal}",
@@ -199,7 +201,8 @@ def list_(app: App, model: str | None) -> None:
             size(row.size),
             row.added_at,
             row.brought_by,
-            "WITHDRAWN" if row.digest in gone else ", ".join(serving.get(row.digest, ())) or "-",
+            ("WITHDRAWN" if row.digest in gone else ", ".join(serving.get(row.digest, ())) or "-")
+            + ("; BYTES REMOVED" if row.digest in away else ""),
         )
         for row in rows
     ]
@@ -208,7 +211,12 @@ def list_(app: App, model: str | None) -> None:
     )
     text = table(("version", "digest", "size", "since", "by", "served by"), lines, empty=empty)
     document = [
-        {**version_document(row), "served_by": serving.get(row.digest, []), "withdrawn": row.digest in gone}
+        {
+            **version_document(row),
+            "served_by": serving.get(row.digest, []),
+            "withdrawn": row.digest in gone,
+            "bytes_removed": row.digest in away,
+        }
         for row in rows
     ]
     show(document, text, as_json=app.settings.as_json)
@@ -219,6 +227,7 @@ def list_(app: App, model: str | None) -> None:
 @pass_app
 def show_(app: App, ref: str) -> None:
     """One version: its files, facts, and what stands about it. REF is NAMESPACE/NAME[@ORDINAL|@TIER|@sha256:…]."""
+    from pipelines.removed import removed
     from registry.manifests import decode
 
     with app.store.view() as view:
@@ -227,6 +236,7 @@ def show_(app: App, ref: str) -> None:
         contract = view.document_by_digest(binding.contract) if binding else None
         scans = view.reports(row.digest, "scan")
         serving = [pin.tier for pin in view.pins() if pin.version == row.digest]
+        away = removed(view, app.blobs).get(row.digest)
     manifest = decode(row.manifest.encode())
     licence = f"licence {manifest.licence.state.replace('-', ' ')} {' '.join(manifest.licence.ids)}".rstrip()
     scanned = f"scan {scans[-1].outcome} [{scans[-1].digest[:SHORT]}]" if scans else "not scanned here"
@@ -236,8 +246,10 @@ def show_(app: App, ref: str) -> None:
         f"  {licence}; {scanned}; tool contract {contract.name if contract else 'none'}",
         f"  served by {', '.join(serving) or 'no tier'}" + (f"; WITHDRAWN: {gone.reason}" if gone else ""),
     ]
+    lines += [f"  BYTES REMOVED on {away.since} by {away.actor}: {away.reason}"] if away else []
     lines += [f"  {entry.sha256[:SHORT]}  {size(entry.size):>10}  {entry.path}" for entry in manifest.files]
     document = version_document(row) | {
+        "bytes_removed": {"since": away.since, "by": away.actor, "reason": away.reason} if away else None,
         "contract": contract.digest if contract else None,
         "scan": scans[-1].outcome if scans else None,
         "served_by": serving,
