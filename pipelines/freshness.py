@@ -8,9 +8,9 @@ never asked (DESIGN section 8). The rule is pure; `site_freshness` feeds it from
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from pipelines.bundle.documents import MAX_EXPORT
+from pipelines.bundle.fields import Fields
 from registry.views import View
 from signing.canonical import parse
 from signing.times import from_rfc3339, rfc3339
@@ -77,26 +77,40 @@ def freshness(
 
 
 def site_freshness(view: View, now: datetime) -> Freshness:
-    """Judge this site by the newest bundle that it took in, whatever came in later with a lower number."""
+    """Judge this site by the newest bundle that it took in, whatever came in later with a lower number.
+
+    Raises:
+        NotCanonical, MalformedBundle: its own row was changed; `audit verify` says more.
+    """
     imports = view.imports()
     if not imports:
         return freshness(now, next_expected_by=None, expires=None, last_import=None)
-    promised = parse(imports[-1].body.encode(), max_bytes=MAX_EXPORT, at="export")["next_expected_by"]
+    export = _fields(imports[-1].body, max_bytes=MAX_EXPORT, at="export")
     return freshness(
         now,
-        next_expected_by=None if promised is None else from_rfc3339(promised),
+        next_expected_by=None
+        if export.get("next_expected_by") is None
+        else _moment(export, "next_expected_by"),
         expires=_expiry(imports[-1].metadata_body),
         last_import=from_rfc3339(imports[-1].imported_at),
     )
 
 
 def _expiry(metadata: str) -> datetime | None:
-    """When the timestamp role's signature ends; read from our own row, which was verified when it was recorded."""
-    roles: dict[str, Any] = parse(metadata.encode(), max_bytes=_MAX_METADATA, at="remembered trust metadata")
-    if "timestamp" not in roles:
+    """When the timestamp role's signature ends; verified when the row was recorded, so only read here."""
+    roles = _fields(metadata, max_bytes=_MAX_METADATA, at="remembered trust metadata")
+    if "timestamp" not in roles.value:
         return None
-    timestamp = parse(roles["timestamp"].encode(), max_bytes=_MAX_METADATA, at="timestamp")
-    return from_rfc3339(timestamp["signed"]["expires"])
+    timestamp = _fields(str(roles.get("timestamp")), max_bytes=_MAX_METADATA, at="timestamp")
+    return _moment(timestamp.below("signed"), "expires")
+
+
+def _fields(text: str, *, max_bytes: int, at: str) -> Fields:
+    return Fields.at_place(parse(text.encode(), max_bytes=max_bytes, at=at), at)
+
+
+def _moment(fields: Fields, name: str) -> datetime:
+    return from_rfc3339(fields.moment(name))
 
 
 def _ago(past: timedelta) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.bundle.documents import MAX_EXPORT
+from registry.names import Ref
 from signing.canonical import parse
 from signing.digests import sha256_hex
 
@@ -38,6 +39,12 @@ def named(body: str) -> Named:
     carried = {blob["sha256"]: blob["size"] for blob in document["blobs"]}
     leaned = [*document["assumed"], *document.get("bases", ())]
     return Named(carried, {blob["sha256"]: blob["size"] for blob in leaned})
+
+
+def version_of(path: str) -> Ref:
+    """Return the version that a release document at this path is of: `releases/acme/tiny/3.json` is acme/tiny@3."""
+    model, _, ordinal = path.removeprefix("releases/").removesuffix(".json").rpartition("/")
+    return Ref(model, ordinal=int(ordinal))
 
 
 def inventory(digests: Collection[str]) -> str:

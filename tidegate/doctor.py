@@ -58,6 +58,7 @@ def examine(app: App, *, deep: bool) -> list[Check]:
         ("database", lambda: _database(app)),
         ("clock", lambda: _clock(app)),
         ("trust", lambda: _trust(app)),
+        ("freshness", lambda: _freshness(app)),
         ("blobs", lambda: _blobs(app, deep=deep)),
         ("quarantine", lambda: _quarantine(home)),
     ]
@@ -108,7 +109,7 @@ def _keys(home: Home) -> Iterator[Check]:
         return
     loose = [
         path.name
-        for path in [home.keys, *home.keys.glob("*.pem")]
+        for path in [home.keys, *home.keys.glob("*.pem"), *home.keys.glob("spoken*")]
         if stat.S_IMODE(path.stat().st_mode) & 0o077
     ]
     if loose:
@@ -189,12 +190,32 @@ def _trust(app: App) -> Iterator[Check]:
         )
 
 
+def _freshness(app: App) -> Iterator[Check]:
+    from pipelines.freshness import site_freshness
+
+    if not app.home.is_site:
+        return
+    with app.store.view() as view:
+        found = site_freshness(view, app.now)
+    yield Check(
+        "freshness",
+        ok=not found.late,
+        message=f"{found.state.value}: {found.text}",
+        next_step="Ask the origin for the next bundle (an empty one will do). What serves goes on serving.",
+    )
+
+
 def _blobs(app: App, *, deep: bool) -> Iterator[Check]:
+    from pipelines.removed import removed
     from registry import manifests
 
     wanted: set[str] = set()
     with app.store.view() as view:
+        serving = {pin.version for pin in view.pins()}
+        away = removed(view, app.blobs).keys() - serving
         for version in view.versions():
+            if version.digest in away:
+                continue
             wanted |= {entry.sha256 for entry in manifests.decode(version.manifest.encode()).files}
     missing = sorted(name for name in wanted if not app.blobs.has(name))
     damaged: list[str] = []
@@ -216,7 +237,9 @@ def _blobs(app: App, *, deep: bool) -> Iterator[Check]:
         yield Check(
             "blobs",
             ok=True,
-            message=f"all {len(wanted)} there" + (" and what their names say" if deep else ""),
+            message=f"all {len(wanted)} there"
+            + (" and what their names say" if deep else "")
+            + (f"; the bytes of {len(away)} versions were removed to free space" if away else ""),
         )
 
 

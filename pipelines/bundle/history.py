@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pipelines.bundle.documents import BUNDLE_ID, VERSION_KINDS, decode_export
 from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.fields import Fields
+from pipelines.inventory import version_of
 from registry.entities import Export
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 
@@ -117,7 +118,7 @@ def forks(history: Sequence[Sent], accepted: Mapping[int, str]) -> list[Sent]:
 
 def _sent(row: Export) -> Sent:
     export = decode_export(row.body.encode())
-    items = [_item(release.path) for release in export.releases]
+    items = [str(version_of(release.path)) for release in export.releases]
     if len(items) > MAX_ITEMS:
         items = [*items[: MAX_ITEMS - 1], MORE]
     return Sent(
@@ -129,12 +130,6 @@ def _sent(row: Export) -> Sent:
         documents=sum(document.kind not in VERSION_KINDS for document in export.documents),
         bytes=export.size,
     )
-
-
-def _item(path: str) -> str:
-    """`releases/acme/tiny/3.json` is acme/tiny@3."""
-    model, _, ordinal = path.removeprefix("releases/").removesuffix(".json").rpartition("/")
-    return f"{model}@{ordinal}"
 
 
 def _line(line: bytes, *, at: str) -> Sent:

@@ -28,6 +28,7 @@ from pipelines.bundle.errors import (
 )
 from pipelines.intake.errors import HubUnreachable, ScanBlocked, SourceUnusable
 from pipelines.materialise import FolderTaken
+from pipelines.spoken import SpokenCodeWrong
 from pipelines.suites.refusals import SuiteMalformed
 from registry.approvals import ApprovalUnreadable
 from registry.compatibility import NotCompatible
@@ -118,6 +119,7 @@ def _nothing_there() -> list[Case]:
         (SITE, "suites add {none}", SuiteMalformed),
         (ORIGIN, "sites add lab --identity {none}", FileUnreadable),
         (ORIGIN, "bundles acknowledge {none}", MediumUnreadable),
+        (SITE, "receipts write --out {none}/receipt.json", OutputUnusable),
         (ORIGIN, "models add {none} --as a/b", SourceUnusable),
         (ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key {{none}}", KeyMissing),
     ]  # fmt: skip
@@ -135,6 +137,7 @@ def _nowhere_to_write() -> list[Case]:
         Case(ORIGIN, "trust root {empty}/x", SystemRefused, "empty"),
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{empty}}/x", OutputUnusable, "empty"),
         Case(SITE, "bundles import {medium} --receipt {empty}/x", OutputUnusable, "empty"),
+        Case(SITE, "receipts write --out {empty}/x", OutputUnusable, "empty"),
     ]  # fmt: skip
 
 
@@ -170,6 +173,12 @@ def _names() -> list[Case]:
         Case(SITE, f"approve {V1} --tier team --person zoe --reason x --key {{alice.key}}", NotFound, "zoe"),
         Case(SITE, f"rollback {MODEL} --tier nowhere --reason x", NotFound, "nowhere"),
         Case(SITE, "tiers show nowhere", NotFound, "nowhere"),
+        Case(SITE, "receipts write nowhere", NotFound, "nowhere"),
+        Case(SITE, "receipts speak 9", NotFound, "9"),
+        Case(ORIGIN, "receipts hear nowhere 1 0000-0000-0000-0000", NotFound, "nowhere"),
+        Case(ORIGIN, "receipts hear clinic 9 0000-0000-0000-0000", NotFound, "9"),
+        Case(ORIGIN, "receipts secret nowhere", NotFound, "nowhere"),
+        Case(ORIGIN, "receipts status nowhere", NotFound, "nowhere"),
         Case(SITE, "contracts show nowhere", NotFound, "nowhere"),
         Case(SITE, "contracts compare nowhere demo-router-v1", NotFound, "nowhere"),
         Case(SITE, "contracts set-router nowhere demo-router-v1 --engine nowhere", NotFound, "nowhere"),
@@ -189,11 +198,13 @@ def _wrong_home() -> list[Case]:
         "trust enrol {root} --fingerprint 00", "bundles import {medium}", "bundles inspect {medium}",
         f"promote {V1} --tier team", f"rollback {MODEL} --tier team --reason x", "people add zed --key {alice.pub}",
         "people remove alice", "tiers set {root}", "contracts set-router team x --engine y",
+        "receipts write", "receipts speak", "receipts secret --enter",
         f"approve {V1} --tier team --person alice --reason x --key {{alice.key}}",
     )  # fmt: skip
     at_site = (
         "trust root {out}", f"bundles create {V1} --to clinic --out {{out}}", "bundles acknowledge {receipt}",
         "sites add lab --identity {identity}", "sites list", "models fetch hf:a/b",
+        "receipts hear clinic 1 0000-0000-0000-0000", "receipts secret clinic", "receipts status",
     )  # fmt: skip
     return [
         *(Case(ORIGIN, line, NotHere, "is not a site") for line in at_origin),
@@ -232,6 +243,12 @@ def _the_rest() -> list[Case]:
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key hsm:1", UnknownKeyScheme, "hsm:"),
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key {{alice.key}}", KeyUnreadable, "alice.key"),
         Case(ORIGIN, "bundles acknowledge {foreign-receipt}", ReceiptForeign, "elsewhere"),
+        Case(SITE, "receipts write --out {medium}", ReceiptOnMedium, "medium"),
+        Case(SITE, "receipts speak", SpokenCodeWrong, "no secret was entered"),
+        Case(SITE, "receipts secret --enter", SpokenCodeWrong, "0 were given"),
+        Case(ORIGIN, "receipts hear clinic 1 0000-0000-0000-0000", SpokenCodeWrong, "no secret was agreed on"),
+        Case(ORIGIN, "receipts hear clinic 1 0000-0000-0000-000U", SpokenCodeWrong, "'U'"),
+        Case(ORIGIN, "receipts hear clinic 1 0000", SpokenCodeWrong, "4 were given"),
         Case(ORIGIN, "bundles acknowledge {changed-receipt}", ReceiptWrong, "did not sign"),
         Case(ORIGIN, "sites add clinic --identity {root}", NotCanonical, "identity"),
     ]  # fmt: skip

@@ -31,9 +31,9 @@ def test_a_sound_home_is_sound_and_looking_changes_nothing(town: Town) -> None:
     for home in (town.site, town.origin):
         checks = home.ask("doctor", "--deep")
         assert all(check["ok"] for check in checks)
-    assert {"packages", "home", "keys", "space", "audit log", "clock", "trust", "blobs", "quarantine"} == {
-        check["check"] for check in town.site.ask("doctor")
-    }
+    assert {
+        "packages", "home", "keys", "space", "audit log", "clock", "trust", "freshness", "blobs", "quarantine",
+    } == {check["check"] for check in town.site.ask("doctor")}  # fmt: skip
     assert before == tree(town.folder)
 
 

@@ -15,6 +15,7 @@ import click
 
 from signing.errors import OperatorError
 from tidegate import output
+from tidegate.banner import show_banner
 from tidegate.errors import SystemRefused
 from tidegate.settings import Settings, from_environment
 from tidegate.wiring import App
@@ -66,7 +67,7 @@ class Door(click.Command):
         os.umask(os.umask(0o077) | 0o022)
         ctx.obj = App(settings)
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
         except OperatorError as refusal:
             _refuse(refusal, settings)
         except OSError as exc:
@@ -74,6 +75,9 @@ class Door(click.Command):
                 raise
             place = " -> ".join(str(name) for name in (exc.filename, exc.filename2) if name is not None)
             _refuse(SystemRefused(place, exc.strerror or "cannot be read or written"), settings)
+        else:
+            show_banner(ctx.obj)
+            return done
         finally:
             ctx.obj.close()
 

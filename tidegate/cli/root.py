@@ -16,11 +16,13 @@ COMMANDS = {
     "trust": ("trust", "trust", "The root that a site trusts; an origin's keys."),
     "sites": ("trust", "sites", "The sites that this origin ships to."),
     "bundles": ("bundles", "bundles", "Signed bundles: packed, inspected, imported, acknowledged."),
+    "receipts": ("receipts", "receipts", "What sites say back, and what each is known to hold."),
     "approve": ("pins", "approve", "Sign that a version may be promoted."),
     "promote": ("pins", "promote", "Let a tier serve a version, if the gate is open."),
     "pins": ("pins", "pins", "What each tier serves, now or at any moment."),
     "rollback": ("pins", "rollback", "Return a tier to its last good version."),
     "materialise": ("models", "materialise", "Hand a version's files to an engine, verified."),
+    "gc": ("gc", "gc", "Free space: what goes, what stays, and why."),
     "audit": ("audit", "audit", "What happened, the proof of it, and one version's account."),
 }
 
