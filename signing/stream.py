@@ -1,13 +1,14 @@
 """The stream of exports to one site: what an export document says, and whether it is its turn.
 
 TUF numbers its own metadata and forgets when a key is rotated or a cache is wiped. This number is the
-site's own: kept outside TUF, never lowered, one digest per number.
+site's own: kept outside TUF, never lowered, one digest per number. Numbers may arrive in any order.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from signing.canonical import NotCanonical, parse
@@ -35,11 +36,22 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a site knows of the stream, besides the export that it looks at."""
+
+    highest: int  # the highest number accepted here, 0 before the first
+    accepted: Mapping[int, str]  # number to digest of exports accepted here
+    awaited: Mapping[int, str]  # missing number to the digest that the accepted export after it names
+    signed: Mapping[int, str]  # number to digest of every export that the site's role signs for now
+
+
+@dataclass(frozen=True)
 class Standing:
     """Where an export stands in the stream that this site has seen."""
 
     already: bool
-    gap: range  # numbers that never arrived here
+    late: bool  # below the highest, and new here
+    gap: tuple[int, ...]  # numbers below the highest that are missing still, lowest first; at most `MAX_STEP`
 
 
 def read_export(data: bytes, *, at: str) -> Export:
@@ -68,38 +80,51 @@ def read_export(data: bytes, *, at: str) -> Export:
     return Export(value["audience"], sequence, previous, issued_at, _releases(value.get("releases"), at=at))
 
 
-def judge_sequence(
-    export: Export, digest: str, *, highest: int | None, accepted: Mapping[int, str]
-) -> Standing:
+def judge_sequence(export: Export, digest: str, seen: Seen, *, by_memory: bool = False) -> Standing:
     """Return where this export stands.
 
     Args:
         digest: SHA-256 of the export's bytes.
-        highest: the highest number accepted here, None before the first.
-        accepted: number to digest of exports accepted here, as far as they are remembered.
+        by_memory: the metadata that this site remembers vouches for the export, so it may come late.
 
     Raises:
-        ForkedBundle: another export was accepted under this number, or another one precedes it.
-        OlderBundle: a number below the highest, and not an export accepted before.
+        ForkedBundle: another export was accepted under a number, or another one precedes it or follows it.
+        OlderBundle: a number below the highest, and only metadata that may be older vouches for it.
         ExportMalformed: a number more than `MAX_STEP` beyond the highest.
     """
-    known, before = accepted.get(export.sequence), accepted.get(export.sequence - 1)
-    if known == digest:
-        return Standing(already=True, gap=range(0))
-    if known is not None:
-        raise ForkedBundle(f"export {export.sequence}", found=digest, remembered=known)
-    if highest is not None and export.sequence <= highest:
-        raise OlderBundle("export", found=export.sequence, remembered=highest)
-    if export.sequence - (highest or 0) > MAX_STEP:
+    number = export.sequence
+    _check_line(export, digest, seen)
+    if number in seen.accepted:
+        return Standing(already=True, late=False, gap=_missing(seen, number))
+    if number <= seen.highest and not by_memory:
+        raise OlderBundle("export", found=number, remembered=seen.highest)
+    if number - seen.highest > MAX_STEP:
         raise ExportMalformed(
-            f"export {export.sequence}.sequence",
-            f"more than {MAX_STEP} beyond {highest or 0}, the last one here",
+            f"export {number}.sequence", f"more than {MAX_STEP} beyond {seen.highest}, the last one here"
         )
+    return Standing(already=False, late=number < seen.highest, gap=_missing(seen, number))
+
+
+def _check_line(export: Export, digest: str, seen: Seen) -> None:
+    """One number is one export, and each names the one before it: else somebody tells two histories."""
+    number = export.sequence
+    line = {**seen.awaited, **seen.accepted}
+    if line.get(number, digest) != digest:
+        raise ForkedBundle(f"export {number}", found=digest, remembered=line[number])
+    before = line.get(number - 1, seen.signed.get(number - 1))
     if before is not None and before != export.previous:
         raise ForkedBundle(
-            f"the export before number {export.sequence}", found=str(export.previous), remembered=before
+            f"the export before number {number}", found=str(export.previous), remembered=before
         )
-    return Standing(already=False, gap=range((highest or 0) + 1, export.sequence))
+    for other in sorted(line.keys() & seen.signed.keys()):
+        if line[other] != seen.signed[other]:
+            raise ForkedBundle(f"export {other}", found=seen.signed[other], remembered=line[other])
+
+
+def _missing(seen: Seen, number: int) -> tuple[int, ...]:
+    """Bounded, because it goes into the log: whoever signs exports could leave out as many as they like."""
+    missing = (n for n in range(1, max(number, seen.highest)) if n not in seen.accepted and n != number)
+    return tuple(islice(missing, MAX_STEP))
 
 
 def _releases(value: Any, *, at: str) -> dict[str, str]:

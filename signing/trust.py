@@ -1,6 +1,6 @@
-"""May this site believe what lies in this folder? TUF from a folder, and the four things TUF leaves open.
+"""May this site believe what lies in this folder? TUF from a folder, and the things TUF leaves open.
 
-The rules, in order; each is repeated at its check and has its tests in `tests/signing/test_trust.py`:
+The rules, in order; each is repeated at its check and has its tests in `tests/signing/test_trust*.py`:
 
  1. A site trusts one root, installed at enrolment by a fingerprint that two people compared.
  2. The clock may not be more than five minutes behind any time that was ever signed for us.
@@ -8,32 +8,39 @@ The rules, in order; each is repeated at its check and has its tests in `tests/s
     was signed, and passes the lint; the one that we trust is among them, byte for byte.
  4. The timestamp is exactly what its key signed, and neither older than nor a twin of the one we remember.
  5. TUF walks snapshot, targets and delegations: versions, lengths, hashes, signatures, expiry.
- 6. What lies in the folder is what the walk verified, and the delegations pass the lint.
+ 6. What lies in the folder is what the walk verified, the delegations pass the lint, and no document is older
+    than or a twin of the one we remember while its keys are the same.
  7. The bundle is for this site: the origin knows it, and the export lies under its name.
  8. The export is signed by this site's role, hashed before it is parsed, addressed to us, and not of the future.
- 9. The export's number is above all accepted ones, or it is one of them with the same digest; its predecessor
-    is the one accepted here. Missing numbers are reported, not refused.
+ 9. One number is one export, and each names the one before it. Missing numbers are reported, not refused.
 10. Every release that the export names is signed for by the catalogue with the same digest (Uptane's split).
 
-A bundle that was accepted before is recognised by its export's digest even after rules 3 to 5 have turned
-against it (older, expired, keys changed since): importing it again changes nothing.
+Bundles may come in any order. The site's role lists every export that was ever signed for it, so a bundle that
+comes after a newer one, whose own metadata is older, expired or signed by keys that were changed since, is judged
+by the metadata that this site *remembers*, with the same rules, today's time and today's keys. Nothing of the
+bundle's own metadata is kept then, and only an export and releases that are still signed for are taken in. A number
+below the highest is always judged so: whoever stole the station's key cannot dress it up with metadata of their own.
+
+A bundle that was accepted before is recognised by its export's digest whatever the metadata says by now:
+importing it again changes nothing.
 
 Expiry gates imports and new promotions. It never stops serving: nothing here is asked when a model is served.
 No rule opens a socket, and nothing is written but in a temporary folder; the caller keeps `Verified.new_metadata`
-and the rest in its own transaction, as `remember` says. Private parts of tuf that are used: docs/decisions/0004.
+and the rest in its own transaction, as `remember` says. Rules 3 to 6 stand in `vouching.py`, rule 9 in `stream.py`.
+Private parts of tuf that are used: docs/decisions/0004.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from tuf.api.metadata import Metadata, Root, Targets, Timestamp
+from tuf.api.metadata import Root, Targets
 
 from signing.digests import sha256_hex
 from signing.folder import FolderFetcher, read_inside
+from signing.memory import Held, Memory, Verified, enrol, enrol_upstream, remember
 from signing.refusals import (
     BadRoot,
     BundleUntrusted,
@@ -51,18 +58,10 @@ from signing.refusals import (
     TrustFileMissing,
     WrongKey,
 )
-from signing.roots import (
-    MAX_METADATA,
-    Profile,
-    check_signatures,
-    lint_root,
-    lint_targets,
-    open_metadata,
-    profile_of,
-    site_role,
-)
-from signing.stream import EXPORT_PATH, MAX_DOCUMENT, Export, judge_sequence, read_export
-from signing.walk import MAX_NEW_ROOTS, TRUST, walking
+from signing.roots import Profile, open_metadata, profile_of, site_role
+from signing.stream import EXPORT_PATH, MAX_DOCUMENT, Export, Seen, judge_sequence, read_export
+from signing.vouching import Voucher, vouching, vouching_from_memory
+from signing.walk import Place
 
 __all__ = [
     "BadRoot",
@@ -84,72 +83,14 @@ __all__ = [
     "Verified",
     "WrongKey",
     "enrol",
+    "enrol_upstream",
     "find_export",
     "remember",
     "verify",
 ]
 
 CLOCK_SLACK = timedelta(minutes=5)
-_ROOT_FILE = re.compile(r"([1-9][0-9]{0,8})\.root\.json")
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a site remembers between imports, outside of any cache of TUF's."""
-
-    root: bytes | None = None  # the newest trusted root; None before enrolment
-    metadata: Mapping[str, bytes] = field(
-        default_factory=lambda: MappingProxyType({})
-    )  # role to last trusted
-    sequence: int | None = None  # highest export number accepted
-    export_sha256: str | None = None  # of that export
-    accepted: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))  # number to digest
-    clock_floor: datetime | None = None  # highest signed time ever verified, UTC
-
-
-@dataclass(frozen=True)
-class Verified:
-    """A bundle that may be believed, and what to remember once it has been committed."""
-
-    audience: str
-    export_path: str
-    export_bytes: bytes
-    export_sha256: str
-    export: Export
-    releases: Mapping[str, bytes]  # target path to release document
-    root_version: int
-    profile: Profile  # `solo` is reported as single-person
-    new_metadata: Mapping[str, bytes]  # `root` and every other role that was walked
-    signed_time: datetime  # the export's `issued_at`, UTC
-    expires: datetime | None  # of the timestamp; None for a recalled bundle
-    already: bool  # accepted before: nothing to import
-    gap: range  # export numbers that never arrived here
-
-    @property
-    def sequence(self) -> int:
-        """The export's number."""
-        return self.export.sequence
-
-
-def enrol(root_bytes: bytes, fingerprint: str) -> Memory:
-    """Return the memory of a site that trusts this root from now on.
-
-    Args:
-        fingerprint: SHA-256 of the file as read out to a person: any case, spaces, colons and hyphens between.
-
-    Raises:
-        RootFingerprintWrong: another file, or not 64 hex digits.
-        MetadataTampered, WrongKey, TooFewSignatures: the root does not carry its own signatures.
-        BadRoot: the lint found something.
-    """
-    expected, actual = re.sub(r"[\s:-]", "", fingerprint).lower(), sha256_hex(root_bytes)
-    if expected != actual:
-        raise RootFingerprintWrong(expected=expected, actual=actual)
-    opened = open_metadata(Root, root_bytes, name="root")
-    check_signatures(opened, "root", [opened.signed], name="root", surplus=True)
-    if problems := lint_root(root_bytes):
-        raise BadRoot(f"root {opened.signed.version}", problems)
-    return Memory(root=root_bytes)
+_NEVER_EXPIRED = datetime.min.replace(tzinfo=UTC)
 
 
 def verify(
@@ -166,37 +107,18 @@ def verify(
     Raises:
         BundleUntrusted, SiteNotReady: the concrete refusals of `signing/refusals.py`.
     """
-    if memory.root is None:  # rule 1
+    if memory.origin is None:  # rule 1
         raise NotEnrolled
     if memory.clock_floor is not None and now < memory.clock_floor - CLOCK_SLACK:  # rule 2
         raise ClockBehind(now=now, signed=memory.clock_floor, by="something accepted here")
     path = find_export(folder, audience) if export_path is None else export_path
+    when = max(now, memory.clock_floor or now).astimezone(UTC)
+    case = _Case(folder, memory, memory.origin, audience, path, when)
     try:
-        return _verify(folder, memory, memory.root, audience=audience, now=now, path=path)
-    except (OlderBundle, ExpiredBundle, WrongKey):
-        recalled = _recall(folder, memory, memory.root, audience=audience, path=path)
-        if recalled is None:
-            raise
-        return recalled
-
-
-def remember(memory: Memory, verified: Verified) -> Memory:
-    """Return the memory to keep once the bundle is committed; nothing in it ever goes down."""
-    metadata = {role: data for role, data in verified.new_metadata.items() if role != "root"}
-    fresh = replace(
-        memory, root=verified.new_metadata["root"], metadata=MappingProxyType({**memory.metadata, **metadata})
-    )
-    if verified.already:
-        return fresh
-    floor = max(verified.signed_time, memory.clock_floor or verified.signed_time)
-    accepted = {**memory.accepted, verified.sequence: verified.export_sha256}
-    return replace(
-        fresh,
-        sequence=verified.sequence,
-        export_sha256=verified.export_sha256,
-        accepted=MappingProxyType(accepted),
-        clock_floor=floor,
-    )
+        with vouching(Place(folder), folder, case.held, when) as voucher:
+            return _judge(case, voucher)
+    except (OlderBundle, ExpiredBundle, WrongKey, TooFewSignatures) as refusal:
+        return _recall(case) or _judge_by_memory(case, refusal)
 
 
 def find_export(folder: Path, audience: str) -> str:
@@ -215,109 +137,84 @@ def find_export(folder: Path, audience: str) -> str:
     return max(found)[2]
 
 
-def _verify(
-    folder: Path, memory: Memory, trusted: bytes, *, audience: str, now: datetime, path: str
-) -> Verified:
-    when = max(now, memory.clock_floor or now).astimezone(UTC)
-    root_bytes = _walk_roots(folder, trusted)  # rule 3
-    root = open_metadata(Root, root_bytes, name="root").signed
-    timestamp = _check_timestamp(folder, memory, root, when)  # rule 4
-    with walking(folder, memory.metadata, trusted, when) as walk:
-        walk.refresh()  # rule 5
-        targets = walk.document("targets")  # rule 6
-        if problems := lint_targets(targets, root):
-            raise BadRoot(f"{TRUST}/{targets.version}.targets.json", problems)
-        _check_audience(targets, audience, path)  # rule 7
-        data = walk.target(path, site_role(audience))  # rule 8
-        export = read_export(data, at=path)
-        _check_export(export, audience, path, now=when)
-        digest = sha256_hex(data)
-        standing = judge_sequence(  # rule 9
-            export, digest, highest=memory.sequence, accepted=_accepted(memory)
-        )
-        releases = {release: walk.release(release, wanted) for release, wanted in export.releases.items()}
-        return Verified(
-            audience=audience,
-            export_path=path,
-            export_bytes=data,
-            export_sha256=digest,
-            export=export,
-            releases=MappingProxyType(releases),
-            root_version=root.version,
-            profile=_profile(root),
-            new_metadata=MappingProxyType({"root": root_bytes, **walk.documents()}),
-            signed_time=export.issued_at,
-            expires=timestamp.expires,
-            already=standing.already,
-            gap=standing.gap,
-        )
+@dataclass(frozen=True)
+class _Case:
+    """One bundle before the judge."""
+
+    folder: Path
+    memory: Memory
+    held: Held  # of the origin
+    audience: str
+    path: str  # of the export
+    when: datetime  # the time that counts: this computer's, or the floor if that is later
 
 
-def _walk_roots(folder: Path, trusted: bytes) -> bytes:
-    """Rule 3. Return the newest root, or the trusted one when the bundle knows only older ones."""
-    anchor = open_metadata(Root, trusted, name="the root that this site remembers").signed
-    chain = _root_chain(folder, limit=anchor.version + MAX_NEW_ROOTS)
-    previous: Root | None = None
-    for number, data in enumerate(chain, start=1):
-        name = f"{TRUST}/{number}.root.json"
-        opened = open_metadata(Root, data, name=name)
-        root = opened.signed
-        if previous is None:
-            _check_own_signatures(opened, name=name)
-        else:
-            check_signatures(opened, "root", [previous, root], name=name)
-        if root.version != number:
-            raise MetadataTampered(name, f"is root {root.version}")
-        if number == anchor.version and data != trusted:
-            raise WrongKey(name, "root", problem="not the root that this site was enrolled with")
-        if number > anchor.version and (problems := lint_root(data, previous=chain[number - 2])):
-            raise BadRoot(name, problems)
-        previous = root
-    return chain[-1] if len(chain) > anchor.version else trusted
+def _judge(case: _Case, voucher: Voucher, *, by_memory: bool = False) -> Verified:
+    """Rules 7 to 10, by metadata that has passed rules 3 to 6."""
+    walk, path = voucher.walk, case.path
+    _check_audience(voucher.targets, case.audience, path)  # rule 7
+    data = walk.target(path, site_role(case.audience))  # rule 8
+    export = read_export(data, at=path)
+    _check_export(export, case.audience, path, now=case.when)
+    digest, seen = (
+        sha256_hex(data),
+        _seen(case.memory, _exports(walk.signed_digests(site_role(case.audience)))),
+    )
+    standing = judge_sequence(export, digest, seen, by_memory=by_memory)  # rule 9
+    releases = {release: walk.release(release, wanted) for release, wanted in export.releases.items()}
+    return Verified(
+        audience=case.audience,
+        export_path=path,
+        export_bytes=data,
+        export_sha256=digest,
+        export=export,
+        releases=MappingProxyType(releases),
+        root_version=voucher.root.version,
+        profile=_profile(voucher.root),
+        new_metadata=MappingProxyType(voucher.metadata()),
+        signed_time=export.issued_at,
+        expires=voucher.expires,
+        already=standing.already,
+        late=standing.late,
+        gap=standing.gap,
+    )
 
 
-def _check_own_signatures(opened: "Metadata[Root]", *, name: str) -> None:
-    """The first root vouches for itself, whosesoever it is: one that does not was changed on the way."""
-    try:
-        check_signatures(opened, "root", [opened.signed], name=name)
-    except (WrongKey, TooFewSignatures) as exc:
-        raise MetadataTampered(name, "is not signed by the keys that it names itself") from exc
+def _judge_by_memory(case: _Case, refusal: BundleUntrusted) -> Verified:
+    """Return the bundle if the metadata that this site remembers signs for it; else say what is wrong with it.
+
+    Args:
+        refusal: what its own metadata met; raised again if this site has nothing better to say.
+    """
+    listed = _remembered(case)
+    if listed is None:
+        raise refusal
+    found = sha256_hex(read_inside(case.folder, case.path, max_bytes=MAX_DOCUMENT))
+    if found != listed:
+        _demand_own_word(case)
+        raise ForkedBundle(case.path, found=found, remembered=listed) from refusal
+    with vouching_from_memory(case.folder, case.held, case.when) as voucher:
+        return _judge(case, voucher, by_memory=True)
 
 
-def _root_chain(folder: Path, *, limit: int) -> list[bytes]:
-    names = [place.name for place in sorted((folder / TRUST).glob("*.root.json"))]
-    numbers = {int(match[1]) for name in names if (match := _ROOT_FILE.fullmatch(name))}
-    if len(numbers) > limit:
-        raise MetadataTampered(TRUST, f"{len(numbers)} roots; at most {limit} are walked")
-    return [
-        read_inside(folder, f"{TRUST}/{number}.root.json", max_bytes=MAX_METADATA["root"])
-        for number in range(1, max(numbers, default=1) + 1)
-    ]
+def _remembered(case: _Case) -> str | None:
+    """Return the digest that the remembered role of this site signs for under the export's path, if it does."""
+    data = case.held.metadata.get(site_role(case.audience))
+    if data is None or "timestamp" not in case.held.metadata:
+        return None
+    role = open_metadata(Targets, data, name="the role of this site, as remembered").signed
+    listed = role.targets.get(case.path)
+    return None if listed is None else listed.hashes.get("sha256")
 
 
-def _check_timestamp(folder: Path, memory: Memory, root: Root, when: datetime) -> Timestamp:
-    """Rule 4, and the expiry of the two documents that TUF would not name."""
-    name = f"{TRUST}/timestamp.json"
-    data = read_inside(folder, name, max_bytes=MAX_METADATA["timestamp"])
-    opened = open_metadata(Timestamp, data, name=name)
-    check_signatures(opened, "timestamp", [root], name=name)
-    remembered = memory.metadata.get("timestamp")
-    if remembered is not None and remembered != data:
-        last = open_metadata(Timestamp, remembered, name="the timestamp that this site remembers")
-        # After a change of keys the numbers start anew (TUF 5.3.11); then rule 9 alone holds the line.
-        if root.get_verification_result("timestamp", last.signed_bytes, last.signatures):
-            if opened.signed.version < last.signed.version:
-                raise OlderBundle("timestamp", found=opened.signed.version, remembered=last.signed.version)
-            if opened.signed.version == last.signed.version:
-                raise ForkedBundle(
-                    f"timestamp {last.signed.version}",
-                    found=sha256_hex(data),
-                    remembered=sha256_hex(remembered),
-                )
-    for role, signed in (("root", root), ("timestamp", opened.signed)):
-        if signed.is_expired(when):
-            raise ExpiredBundle(role, expired=signed.expires)
-    return opened.signed
+def _demand_own_word(case: _Case) -> None:
+    """Tell a second history from damage: its own metadata, of whatever time, must sign for the export at least.
+
+    Raises:
+        MetadataTampered, WrongKey, …: what a bundle of no known history deserves.
+    """
+    with vouching(Place(case.folder), case.folder, Held(case.held.root), _NEVER_EXPIRED) as voucher:
+        voucher.walk.target(case.path, site_role(case.audience))
 
 
 def _check_audience(targets: Targets, audience: str, path: str) -> None:
@@ -340,48 +237,57 @@ def _check_export(export: Export, audience: str, path: str, *, now: datetime) ->
         raise ClockBehind(now=now, signed=export.issued_at, by=path)
 
 
-def _accepted(memory: Memory) -> dict[int, str]:
-    """Return everything accepted, the last one also when only its digest was kept."""
+def _exports(signed: Mapping[str, str]) -> dict[int, str]:
+    """Return number to digest of the exports among signed paths."""
+    return {
+        int(match[2]): digest for path, digest in signed.items() if (match := EXPORT_PATH.fullmatch(path))
+    }
+
+
+def _seen(memory: Memory, signed: Mapping[int, str]) -> Seen:
+    """Return what is known of the stream, the last export also when only its digest was kept."""
     last = (
         {}
         if memory.sequence is None or memory.export_sha256 is None
         else {memory.sequence: memory.export_sha256}
     )
-    return {**memory.accepted, **last}
+    return Seen(memory.sequence or 0, {**memory.accepted, **last}, memory.awaited, signed)
 
 
-def _recall(folder: Path, memory: Memory, trusted: bytes, *, audience: str, path: str) -> Verified | None:
+def _recall(case: _Case) -> Verified | None:
     """Return a bundle accepted before, known by its export's digest; None if this is not one."""
-    match = EXPORT_PATH.fullmatch(path)
-    if match is None or match[1] != audience:
+    match = EXPORT_PATH.fullmatch(case.path)
+    if match is None or match[1] != case.audience:
         return None
+    seen = _seen(case.memory, {})
     try:
-        data = read_inside(folder, path, max_bytes=MAX_DOCUMENT)
-        if _accepted(memory).get(int(match[2])) != sha256_hex(data):
+        data = read_inside(case.folder, case.path, max_bytes=MAX_DOCUMENT)
+        if seen.accepted.get(int(match[2])) != sha256_hex(data):
             return None
-        export = read_export(data, at=path)
+        export = read_export(data, at=case.path)
         releases = {}
         for release, wanted in export.releases.items():
-            releases[release] = read_inside(folder, release, max_bytes=MAX_DOCUMENT)
+            releases[release] = read_inside(case.folder, release, max_bytes=MAX_DOCUMENT)
             if sha256_hex(releases[release]) != wanted:
                 return None
     except BundleUntrusted:
         return None
-    root = open_metadata(Root, trusted, name="the root that this site remembers").signed
+    root = open_metadata(Root, case.held.root, name="the root that this site remembers").signed
     return Verified(
-        audience=audience,
-        export_path=path,
+        audience=case.audience,
+        export_path=case.path,
         export_bytes=data,
         export_sha256=sha256_hex(data),
         export=export,
         releases=MappingProxyType(releases),
         root_version=root.version,
         profile=_profile(root),
-        new_metadata=MappingProxyType({"root": trusted, **memory.metadata}),
+        new_metadata=MappingProxyType({"root": case.held.root, **case.held.metadata}),
         signed_time=export.issued_at,
         expires=None,
         already=True,
-        gap=range(0),
+        late=False,
+        gap=judge_sequence(export, sha256_hex(data), seen).gap,
     )
 
 
