@@ -1,10 +1,11 @@
 """Which encoding a frame gets, and the way in and out of all of them.
 
-A sample of one element in 61 decides the order in which encodings are tried; the first that is worth it is kept. Only
-`compact` tries more than it needs. Whatever is kept has been decoded again and compared.
+A sample of one element in 61 decides the order in which encodings are tried; the first that is worth it is kept, after
+it has been decoded again and compared. `compact` begins with `exponent`, which is smaller than the others and slower.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -26,26 +27,24 @@ _WORTH = 0.98  # of the raw size; what is not below is stored raw, which costs n
 
 
 def encode(raw: memoryview, unit: str, base: memoryview | None = None, *, compact: bool = False) -> Encoded:
-    """Return the smallest form of one frame that the ladder finds; `raw` itself when none is worth it.
+    """Return the first form of one frame that is worth it on the ladder; `raw` itself when none is.
 
     Args:
         raw: at most FRAME bytes. Size and address need not fit the unit.
         unit: a key of `UNITS`: what the bytes are made of.
         base: as many bytes that the site holds already.
-        compact: also try what is smaller still at a third of the speed.
+        compact: a third smaller where there is a base, at a third of the speed.
 
     Raises:
         EncodingBroken: the frame does not decode to `raw`. Nothing may be written.
     """
-    if base is not None and len(base) != len(raw):
-        raise ValueError(f"{len(raw)} bytes and a base of {len(base)}")
-    limit = int(len(raw) * _WORTH)
-    found = [one for one in _tried(raw, unit, base, compact=compact, limit=limit) if len(one.data) < limit]
-    if not found:
-        return Encoded("raw", raw)
-    smallest = min(found, key=lambda one: len(one.data))
-    _check(smallest, raw, unit, base)
-    return smallest
+    assert len(raw) <= FRAME, "frames are cut before they are encoded"
+    assert base is None or len(base) == len(raw), "a base is as long as what it is the base of"
+    for found in _ladder(raw, unit, base, compact=compact) if raw else ():
+        if len(found.data) < len(raw) * _WORTH:
+            _check(found, raw, unit, base)
+            return found
+    return Encoded("raw", raw)
 
 
 def decode(
@@ -69,31 +68,35 @@ def decode(
     _decode(encoding, unit, stored, out, base)
 
 
-def _tried(
-    raw: memoryview, unit: str, base: memoryview | None, *, compact: bool, limit: int
-) -> Iterator[Encoded]:
-    """Encode in the order of the ladder, up to the first that is below `limit`; `compact` brings one more."""
-    if unit.startswith("q"):
-        yield from _blocks(raw, unit, base)
-        return
-    if not applies("planes", unit) or len(raw) % UNITS[unit] or not raw:
+def _ladder(raw: memoryview, unit: str, base: memoryview | None, *, compact: bool) -> Iterator[Encoded]:
+    """Encode in the order of the ladder, one after the other, for as long as the caller asks."""
+    if unit == "bytes" or len(raw) % UNITS[unit]:
         yield Encoded("zstd", zstd.common(raw))
-        return
+    elif applies("planes", unit):
+        yield from _numbers(raw, unit, base, compact=compact)
+    else:
+        yield from _blocks(raw, unit, base)
+
+
+def _numbers(raw: memoryview, unit: str, base: memoryview | None, *, compact: bool) -> Iterator[Encoded]:
     numbers = words.of(raw, UNITS[unit])
-    held = None if base is None else words.of(base, UNITS[unit])
-    if compact and held is not None and applies("exponent", unit):
+    if base is None:
+        yield Encoded("planes", planes.encode(numbers))
+        return
+    held = words.of(base, UNITS[unit])
+    if compact and applies("exponent", unit):
         yield Encoded("exponent", exponent.encode(numbers, held, unit))
+    encoders: dict[str, Callable[[Words], bytes]] = {
+        "planes": planes.encode,
+        "delta": partial(delta.encode, base=held),
+        "sparse": partial(sparse.encode, base=held),
+    }
     for encoding in _order(numbers, held):
-        found = Encoded(encoding, _encode(encoding, numbers, held))
-        yield found
-        if len(found.data) < limit:
-            return
+        yield Encoded(encoding, encoders[encoding](numbers))
 
 
-def _order(numbers: Words, held: Words | None) -> list[str]:
+def _order(numbers: Words, held: Words) -> list[str]:
     """What to try, the likeliest first, by a sample."""
-    if held is None:
-        return ["planes"]
     step = _STEP if numbers.size > _STEP * _STEP else 1
     sample, before = numbers[::step], held[::step]
     changed = int(np.count_nonzero(sample != before))
@@ -102,14 +105,6 @@ def _order(numbers: Words, held: Words | None) -> list[str]:
     if delta.bits(sample, before) < planes.bits(sample):
         return ["delta", "planes"]
     return ["planes"]
-
-
-def _encode(encoding: str, numbers: Words, held: Words | None) -> bytes:
-    if held is None or encoding == "planes":
-        return planes.encode(numbers)
-    if encoding == "sparse":
-        return sparse.encode(numbers, held)
-    return delta.encode(numbers, held)
 
 
 def _decode(encoding: str, unit: str, stored: memoryview, out: memoryview, base: memoryview | None) -> None:

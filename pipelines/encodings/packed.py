@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.encodings import huffman, words
 from pipelines.encodings.huffman import Parts
-from pipelines.encodings.names import BLOCK
+from pipelines.encodings.names import FRAME
 from pipelines.encodings.scratch import Bytes
 from pipelines.encodings.stored import Reader
 
@@ -26,6 +26,7 @@ _SHIFTS: Final = {
     2: (6, 12),
     4: (4,),
 }  # by which neighbours meet in a word of 8 // bits bytes
+_PIECE = FRAME // 16  # values that are packed at once: numpy needs 8 bytes for the place of each escape
 _SAMPLE = 4096  # bytes that the choice looks at
 
 
@@ -62,8 +63,8 @@ def _size(parts: Parts) -> int:
 
 def _pack(plane: Bytes, bits: int, parts: Parts) -> None:
     together, large = [], []
-    for start in range(0, plane.size, BLOCK):
-        piece = plane[start : start + BLOCK]
+    for start in range(0, plane.size, _PIECE):
+        piece = plane[start : start + _PIECE]
         places = np.flatnonzero(piece >= _escape(bits))
         together.append(_squeeze(piece, places, bits))
         large.append(piece[places])
@@ -75,15 +76,20 @@ def _pack(plane: Bytes, bits: int, parts: Parts) -> None:
 def _unpack(stored: Reader, bits: int, out: Bytes) -> None:
     together = np.empty(-(-out.size * bits // 8), np.uint8)
     huffman.read(stored, together)
-    for start in range(0, out.size, BLOCK):
-        piece = out[start : start + BLOCK]
+    for start in range(0, out.size, _PIECE):
+        piece = out[start : start + _PIECE]
         at = start * bits // 8
         _stretch(together[at : at + -(-piece.size * bits // 8)], bits, piece)
-    places = np.flatnonzero(out == _escape(bits))
-    if places.size:
-        large = np.empty(places.size, np.uint8)
-        huffman.read(stored, large)
-        out[places] = large
+    count = int(np.count_nonzero(out == _escape(bits)))
+    if not count:
+        return
+    large = np.empty(count, np.uint8)
+    huffman.read(stored, large)
+    for start in range(0, out.size, _PIECE):
+        piece = out[start : start + _PIECE]
+        places = np.flatnonzero(piece == _escape(bits))
+        piece[places] = large[: places.size]
+        large = large[places.size :]
 
 
 def _escape(bits: int) -> int:

@@ -33,4 +33,5 @@ def buffer(role: str, size: int) -> Bytes:
     if whole is None:
         whole = np.empty(_ROLES[role], np.uint8)
         setattr(_kept, role, whole)
+    assert size <= whole.size, f"{role} is asked for {size} bytes"
     return whole[:size]
