@@ -13,6 +13,7 @@ from pipelines.bundle.landing import conflicts
 from pipelines.bundle.reader import Bundle, SmallFiles, VolumeFolder, interpret
 from pipelines.workplace import Workplace
 from registry.blobs import BlobStore
+from registry.entities import Import
 from registry.errors import SpaceShort
 from registry.views import View
 from signing import trust
@@ -23,6 +24,7 @@ from signing.trust import Memory, Verified
 
 _MARGIN = 64 << 20  # bytes that an import leaves free
 _MAX_MEMORY = 64 << 20  # bytes of remembered trust metadata
+_UPSTREAM = "upstream/"  # before the roles of the origin behind ours, in the row of an import
 
 
 @dataclass(frozen=True)
@@ -40,28 +42,49 @@ class Parts:
 
 
 def remembered(view: View) -> Memory:
-    """Return what this site remembers of earlier imports; a newer enrolment starts the trust metadata anew."""
+    """Return what this site remembers of earlier imports; a newer enrolment starts the trust metadata anew.
+
+    Bundles may come in any order: the number is the highest, the metadata is the one of the newest import.
+    """
     enrolment, imports = view.enrolment(), view.imports()
     if enrolment is None:
         return Memory()
-    last = imports[-1] if imports else None
-    metadata: dict[str, bytes] = {}
-    if last is not None and last.imported_at >= enrolment.since:
-        metadata = unpack_metadata(last.metadata_body)
+    behind, last = view.upstream(), max(imports, key=lambda row: row.id or 0, default=None)
+    known = {} if last is None else unpack_metadata(last.metadata_body)
+    upstream = {
+        role.removeprefix(_UPSTREAM): data for role, data in known.items() if role.startswith(_UPSTREAM)
+    }
+    metadata = {role: data for role, data in known.items() if not role.startswith(_UPSTREAM)}
+    if last is not None and last.imported_at < enrolment.since:
+        metadata = {}
+    if behind is None or (last is not None and last.imported_at < behind.since):
+        upstream = {}
     floor = view.newest_moment()
+    accepted = {row.sequence: row.digest for row in imports}
     return Memory(
         root=metadata.pop("root", enrolment.root.encode()),
         metadata=metadata,
-        sequence=None if last is None else last.sequence,
-        export_sha256=None if last is None else last.digest,
-        accepted={row.sequence: row.digest for row in imports},
+        sequence=imports[-1].sequence if imports else None,
+        export_sha256=imports[-1].digest if imports else None,
+        accepted=accepted,
+        awaited={
+            row.sequence - 1: _previous(row) for row in imports if row.sequence - 1 not in {0, *accepted}
+        },
         clock_floor=None if floor is None else from_rfc3339(floor),
+        upstream_root=None if behind is None else upstream.pop("root", behind.root.encode()),
+        upstream_metadata=upstream,
     )
 
 
-def pack_metadata(metadata: Mapping[str, bytes]) -> str:
-    """Return trust metadata as the import's row keeps it: JSON of role to text."""
-    return canonical_bytes({role: data.decode() for role, data in metadata.items()}).decode()
+def _previous(row: Import) -> str:
+    body: dict[str, str] = parse(row.body.encode(), max_bytes=_MAX_MEMORY, at=f"export {row.sequence}")
+    return body["previous"]
+
+
+def pack_metadata(metadata: Mapping[str, bytes], upstream: Mapping[str, bytes] | None = None) -> str:
+    """Return trust metadata as the import's row keeps it: JSON of role to text, the upstream's under `upstream/`."""
+    both = {**metadata, **{f"{_UPSTREAM}{role}": data for role, data in (upstream or {}).items()}}
+    return canonical_bytes({role: data.decode() for role, data in both.items()}).decode()
 
 
 def unpack_metadata(text: str) -> dict[str, bytes]:
