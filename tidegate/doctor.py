@@ -3,7 +3,7 @@
 import importlib.metadata
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -239,8 +239,12 @@ def _blobs(app: App, *, deep: bool) -> Iterator[Check]:
             ok=True,
             message=f"all {len(wanted)} there"
             + (" and what their names say" if deep else "")
-            + (f"; the bytes of {len(away)} versions were removed to free space" if away else ""),
+            + (f"; the bytes of {_count(away)} removed to free space" if away else ""),
         )
+
+
+def _count(versions: Collection[str]) -> str:
+    return "1 version were" if len(versions) == 1 else f"{len(versions)} versions were"
 
 
 def _quarantine(home: Home) -> Iterator[Check]:
