@@ -19,17 +19,14 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from pipelines.bundle.spans import Source, Span
-from pipelines.scan.gguf import TYPES
+from pipelines.encodings.names import FRAME, unit_bytes
 
-FRAME = 4 << 20  # bytes; the most that one frame decodes to
 SMALL = 64 << 10  # bytes; equal tensors up to this go along with changed neighbours rather than apart
 LEAST = (
     512  # bytes; anything smaller is not looked for elsewhere: naming the place costs as much as the bytes
 )
 WINDOW = 4096  # bytes of one sample
 CHOICES = 8  # bases of one name that are weighed; the first ones given
-
-UNIT_BYTES = {kind.lower(): size for kind, _elements, size in TYPES.values()} | {"u8": 1, "bytes": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +247,7 @@ def frames(extents: Iterable[Extent], *, frame: int = FRAME) -> Iterator[Extent]
 
     Args:
         extents: in the order of their offsets, without gaps.
-        frame: most bytes of a piece; cuts are on the boundaries of the unit, counted from where the run begins.
+        frame: most bytes of a piece, no fewer than one unit has; cuts are on the boundaries of the unit, counted from where the run begins.
     """
     run: Extent | None = None
     for extent in extents:
@@ -265,7 +262,7 @@ def frames(extents: Iterable[Extent], *, frame: int = FRAME) -> Iterator[Extent]
 
 
 def _joins(run: Extent, extent: Extent) -> bool:
-    if run.unit != extent.unit or run.size % UNIT_BYTES[run.unit]:
+    if run.unit != extent.unit or run.size % unit_bytes(run.unit):
         return False
     if not _continues(run, extent) and (run.base, extent.base) != (None, None):
         return False
@@ -274,7 +271,7 @@ def _joins(run: Extent, extent: Extent) -> bool:
 
 
 def _cut(run: Extent, frame: int) -> Iterator[Extent]:
-    step = frame - frame % UNIT_BYTES[run.unit]
+    step = frame - frame % unit_bytes(run.unit)
     for start in range(0, run.size, step):
         base_offset = run.base_offset if run.base is None else run.base_offset + start
         size = min(step, run.size - start)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from pipelines.encodings.names import UNITS
 from pipelines.scan import gguf, safetensors
 from pipelines.scan.errors import MalformedGguf, MalformedSafetensors
 
@@ -21,13 +22,7 @@ BYTES = "bytes"  # the unit of what has no numbers in it that we know
 _SAFETENSORS = {"BF16": "bf16", "F16": "f16", "F32": "f32", "I8": "u8", "U8": "u8"} | {
     dtype: "u8" for dtype in safetensors.BITS if dtype.startswith("F8_")
 }
-_GGUF = {
-    kind: kind.lower()
-    for kind in (
-        *("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"),
-        *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
-    )
-}
+_GGUF = {kind: kind.lower() for kind, _elements, _size in gguf.TYPES.values() if kind.lower() in UNITS}
 
 
 class Source(Protocol):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from pipelines.bundle.alignment import FRAME, LEAST, SMALL, UNIT_BYTES, Bases, Extent, align, frames
+from pipelines.bundle.alignment import LEAST, SMALL, Bases, Extent, align, frames
 from pipelines.bundle.spans import Span, spans
+from pipelines.encodings.names import FRAME
 from tests.pipelines.hostile import gguf_bytes, gguf_pair, gguf_tensor
 from tests.pipelines.test_bundle_spans import Memory
 
@@ -353,15 +354,6 @@ def test_odd_bytes_do_not_push_the_numbers_behind_them_off_their_boundaries() ->
 def test_a_fine_tune_of_many_tensors_has_few_frames() -> None:
     extents = aligned(save(tuned(model())), {"old": save(model())})
     assert 2 >= len(list(frames(extents)))
-
-
-def test_units_and_limits_are_those_of_the_format() -> None:
-    assert (2, 2, 4, 1, 1) == tuple(UNIT_BYTES[unit] for unit in ("bf16", "f16", "f32", "u8", "bytes"))
-    assert (34, 18, 20, 22, 24, 84, 110, 144, 176, 210) == tuple(
-        UNIT_BYTES[unit]
-        for unit in ("q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k")
-    )
-    assert 4 << 20 == FRAME
 
 
 def test_a_span_smaller_than_a_line_of_the_table_is_not_looked_for_elsewhere() -> None:

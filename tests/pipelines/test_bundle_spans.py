@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save, save_file
 
-from pipelines.bundle.alignment import UNIT_BYTES
 from pipelines.bundle.spans import FileSource, Span, spans
+from pipelines.encodings.names import UNITS
 from tests.pipelines.hostile import (
     gguf_bomb,
     gguf_bytes,
@@ -94,7 +94,7 @@ def test_a_gguf_file_of_every_block_type_is_cut_into_whole_blocks() -> None:
         elements = {0: 1, 1: 1, 30: 1}.get(kind, 32 if kind < 10 else 256)
         data = gguf_bytes([], [gguf_tensor("w", (elements * 2, 3), kind)], bytes(block * 6))
         name, unit, size = named(data)[-1]
-        assert ("w", block * 6, block) == (name, size, UNIT_BYTES[unit])
+        assert ("w", block * 6, block) == (name, size, UNITS[unit])
 
 
 def test_other_block_types_and_trailing_padding_are_bytes() -> None:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from pipelines.bundle.alignment import UNIT_BYTES, Bases, Extent, align, frames
+from pipelines.bundle.alignment import Bases, Extent, align, frames
 from pipelines.bundle.spans import Span, spans
+from pipelines.encodings.names import UNITS
 from pipelines.scan import gguf
 from tests.pipelines.hostile import good_gguf
 from tests.pipelines.test_bundle_spans import Memory
@@ -43,7 +44,7 @@ def bases_of(held: Sequence[bytes]) -> Bases:
 def test_spans_cover_any_bytes_in_whole_units(data: bytes) -> None:
     found = spans(Memory(data))
     assert_covers(found, len(data))
-    assert all(span.size % UNIT_BYTES[span.unit] == 0 for span in found)
+    assert all(span.size % UNITS[span.unit] == 0 for span in found)
 
 
 @settings(max_examples=200)
@@ -57,7 +58,7 @@ def test_extents_and_frames_cover_any_target_and_stay_inside_any_base(
     cut = list(frames(extents, frame=frame))
     assert_covers(cut, len(target))
     for part in [*extents, *cut]:
-        assert part.size % UNIT_BYTES[part.unit] == 0
+        assert part.size % UNITS[part.unit] == 0
         assert part.base is None or part.base_offset + part.size <= len(held[int(part.base)])
     assert all(part.size <= frame for part in cut)
 
