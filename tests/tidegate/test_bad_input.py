@@ -249,6 +249,9 @@ def _the_rest() -> list[Case]:
         Case(ORIGIN, "receipts hear clinic 1 0000-0000-0000-0000", SpokenCodeWrong, "no secret was agreed on"),
         Case(ORIGIN, "receipts hear clinic 1 0000-0000-0000-000U", SpokenCodeWrong, "'U'"),
         Case(ORIGIN, "receipts hear clinic 1 0000", SpokenCodeWrong, "4 were given"),
+        Case(SITE, "gc --discard-quarantine none", NotFound, "none"),
+        Case(SITE, "gc --plan --discard-quarantine ../keys", NotFound, "../keys"),
+        Case(ORIGIN, "gc --discard-quarantine {none}", NotFound, "none"),
         Case(ORIGIN, "bundles acknowledge {changed-receipt}", ReceiptWrong, "did not sign"),
         Case(ORIGIN, "sites add clinic --identity {root}", NotCanonical, "identity"),
     ]  # fmt: skip

@@ -42,7 +42,7 @@ def test_it_does_what_the_plan_said(withdrawn: Town) -> None:
 def test_afterwards_the_site_is_told_to_send_a_receipt(withdrawn: Town) -> None:
     text = withdrawn.site.type("gc").stdout
     assert "Freed" in text
-    assert "send the origin a new receipt" in text
+    assert "Next:    tidegate receipts write" in text
     assert "Nothing to remove." in withdrawn.site.type("gc").stdout
 
 

@@ -74,7 +74,7 @@ def _next(app: App, found: "Plan", *, done: bool) -> list[str]:
         return ["Next:    tidegate gc"] if found.bytes else []
     if app.home.is_site and found.versions.removable:
         return [
-            "Next:    send the origin a new receipt before it packs again: it builds on what the last one names."
+            "Next:    tidegate receipts write --out FILE  (the origin builds on what the last receipt names)"
         ]
     return []
 
