@@ -13,9 +13,9 @@ from pipelines.bundle import galois
 from pipelines.bundle.lanes import Part, Reader, overlapping
 
 MAX_THREADS = 12
-STEP = 128 << 10  # bytes read and added at once: P, Q, a lane and the scratch stay in a core's cache
+STEP = 256 << 10  # bytes read and added at once: P, Q, a lane and the scratch stay in a core's cache
 MEMORY = 40 << 20  # bytes for all sums together, however many threads there are
-MAX_STRIPE = 4 << 20  # bytes read of one lane before the next lane's turn: a disk seeks less often
+MAX_STRIPE = 2 << 20  # bytes read of one lane before the next lane's turn: a disk seeks less often
 
 
 def threads() -> int:
