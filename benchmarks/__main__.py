@@ -18,7 +18,7 @@ from benchmarks import base_install, peers
 from benchmarks.figures import Figures, Round
 from benchmarks.journey import Crossing, Ready
 from benchmarks.measure import CommandFailed, Cost, chill, machine, run, settle, warm
-from tidegate.cli.bundles import Bytes
+from pipelines.bundle.media import parse_size
 
 _HELP_RUNS = 9
 _SPARE = 1 << 30  # bytes beside the copies of the model: homes, the base install
@@ -28,7 +28,7 @@ _COPIES = 4  # the model itself, the origin's store, the medium, the site's stor
 def main() -> None:
     """Measure and report."""
     arguments = _arguments()
-    size = Bytes().convert(arguments.size, None, None)
+    size = parse_size(arguments.size)
     _demand_space(arguments.folder, size)
     folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-", dir=arguments.folder))
     try:

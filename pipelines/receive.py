@@ -1,18 +1,21 @@
 """Takes a bundle in at a site, or says what is wrong with it.
 
-The steps of `import_bundle`. Up to step 8 nothing that anybody could use has changed; step 9 is one transaction.
+The steps of `import_bundle`. Up to step 9 nothing that anybody could use has changed; step 9 is one transaction.
 
  1. Lock: one import at a time in a home. A receipt may not go onto the delivered medium.
  2. Find: the volumes below the folders, all of one bundle; the small files as each volume lists them.
  3. Trust: the walk of `signing.trust` with what this site remembers. Only then are documents believed.
- 4. Fit: export, releases, manifests, chunk table and plan say one and the same thing.
- 5. Preflight: every missing volume, missing or short chunk, undeclared file, blob assumed and not held, version
-    number that means other files here, and the bytes needed against the bytes free: all of it, before long work.
- 6. Ingest: blobs into quarantine, hashed once while they are copied. Killed here, the next run goes on.
+ 4. Fit: export, releases, manifests, chunk table, history and plans say one and the same thing.
+ 5. Preflight: every volume or chunk that is missing and that parity cannot bring back, undeclared files, held blobs
+    that are needed and not here, a version number that means other files here, and the bytes needed against the
+    bytes free: all of it, before long work.
+ 6. Ingest: held blobs that others are made from are hashed; blobs are made in quarantine. What a medium does not
+    give is rebuilt from parity. Killed here, the next run goes on.
  7. Verify: blobs that were held before are hashed again; statements' signatures, documents' kinds.
  8. Scan: each new version, by this site's own scanner. A blocker is recorded; the gate refuses it, not the import.
- 9. Commit: blobs get their names in the store, then one transaction makes everything visible and raises the number.
-10. Clean: the quarantine folder goes, the OCI index is written anew.
+ 9. Commit: blobs get their names in the store, then one transaction makes everything visible that is whole, and
+    raises the number. A version whose files are not all here stays invisible; the same command finishes it.
+10. Clean: when nothing is open any more, the quarantine folder goes; the OCI index is written anew.
 11. Receipt: signed, to where the importer said.
 
 Killed between naming blobs and the transaction, the store holds blobs that nothing names; the same command finds
@@ -22,27 +25,31 @@ only a blob that went missing or rotten since is brought back from it.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import receipts
 from pipelines.bundle import opening, reader
-from pipelines.bundle.documents import MODELPACK, MODELPACK_CONFIG, VERSION_KINDS, Sized
+from pipelines.bundle.checks import missing_volumes
+from pipelines.bundle.crew import crew_size
+from pipelines.bundle.documents import MODELPACK, MODELPACK_CONFIG, VERSION_KINDS, Release, Sized
 from pipelines.bundle.errors import (
     ChunksDamaged,
     NotReady,
     OutputUnusable,
+    PartlyImported,
     ReceiptOnMedium,
     VolumeMissing,
 )
-from pipelines.bundle.ingest import Ingest
+from pipelines.bundle.history import Missing, gaps
+from pipelines.bundle.ingest import BadChunk, Ingest
 from pipelines.bundle.inspecting import InspectedItem, Inspection, inspect
 from pipelines.bundle.landing import Landed, land
-from pipelines.bundle.opening import Parts
+from pipelines.bundle.opening import Opened
+from pipelines.bundle.quarantine import collect, rebuild
 from pipelines.bundle.reader import Bundle, VolumeFolder
-from pipelines.bundle.writer import workers
 from pipelines.intake.record import republish_index
 from pipelines.receipts import Item, Receipt
 from pipelines.workplace import Workplace
@@ -65,9 +72,12 @@ class Imported:
     sequence: int
     digest: str  # SHA-256 of the export document
     already: bool  # imported before: nothing changed
+    late: bool  # a later bundle was imported before this one
     versions: tuple[Item, ...]
-    gap: tuple[int, ...]  # numbers of bundles that never arrived here
-    bytes: int  # of the blobs that were copied
+    missing: tuple[Missing, ...]  # bundles before the newest one that never arrived here
+    bytes: int  # of the blobs that were made
+    rebuilt: int  # chunks that parity brought back
+    notes: tuple[str, ...]  # damage that other volumes or parity made good
     withdrawals: int  # versions that may not serve any more, told by this bundle
     receipt: Path | None
     # (kind, name, digest) of documents that came under a name that means another one here
@@ -79,7 +89,7 @@ def import_bundle(
     dirs: Sequence[Path],
     *,
     receipt_to: Path | None = None,
-    collect: bool = False,
+    collecting: bool = False,
     progress: Progress = no_progress,
     expect: Progress = no_progress,
 ) -> Imported:
@@ -88,44 +98,58 @@ def import_bundle(
     Args:
         dirs: folders to look in: the bundle's own, the medium's, or the one that holds the volumes.
         receipt_to: a file, or a folder to write `receipt-<site>-<number>.json` in; None writes no receipt.
-        collect: with one drive and many media: copy what the given volumes hold before saying which are missing.
+        collecting: with one drive and many media: copy what the given volumes hold into quarantine before saying
+            which are missing.
         progress: called with the bytes just done, from several threads.
         expect: called once, before any progress, with the bytes that there are.
 
     Raises:
-        BundleRefused: see `pipelines.bundle.errors`; several at once as `NotReady`.
+        BundleRefused: see `pipelines.bundle.errors`; several at once as `NotReady`. After `PartlyImported` what is
+            whole is visible.
         BundleUntrusted, SiteNotReady: see `signing.refusals`.
         VersionConflict, SpaceShort, BlobDamaged, HomeBusy: see `registry.errors`, `registry.home`.
     """
     with work.home.busy("import"):  # step 1
-        volumes = reader.gather(dirs)  # step 2
-        place = None if receipt_to is None else _receipt_place(work, receipt_to, dirs, volumes)
-        small = reader.read_small(volumes)
+        folders = reader.gather(dirs)  # step 2
+        place = None if receipt_to is None else _receipt_place(work, receipt_to, dirs, folders)
         with work.store.view() as view:
             memory = opening.remembered(view)
-        verified = opening.walk(volumes, memory, work)  # step 3
-        bundle = opening.read(volumes, small, verified.export_path)  # step 4
-        opening.believed(bundle, verified)
-        job = _Job(work, Parts(volumes, small, bundle), verified, collect, progress, expect)
-        landed, copied = job.run()
-        shutil.rmtree(opening.room(work, bundle), ignore_errors=True)  # step 10
+        opened = opening.open_bundle(folders, memory, work)  # steps 3 and 4
+        job = _Job(work, opened, collecting, progress, expect)
+        done = job.run()
         republish_index(work)
-        receipt = _receipt(work, bundle, verified, landed)
+        if done.problems:
+            raise _partly(work, opened.bundle, done) if done.landed.any else _one(done.problems)
+        shutil.rmtree(opening.room(work, opened.bundle), ignore_errors=True)  # step 10
+        receipt = _receipt(work, opened.bundle, opened.verified, done.landed)
         written = None
         if place is not None:  # step 11
             written = _write_receipt(place, receipts.write(receipt, work), receipt)
     return Imported(
-        bundle=bundle.export.bundle,
-        sequence=bundle.export.sequence,
-        digest=bundle.digest,
-        already=verified.already,
+        bundle=opened.bundle.export.bundle,
+        sequence=opened.bundle.export.sequence,
+        digest=opened.bundle.digest,
+        already=opened.verified.already and not done.landed.any,
+        late=opened.verified.late,
         versions=receipt.items,
-        gap=tuple(verified.gap),
-        bytes=copied,
-        withdrawals=landed.withdrawals,
+        missing=_missing(work, opened.bundle),
+        bytes=done.copied,
+        rebuilt=done.rebuilt,
+        notes=opened.notes,
+        withdrawals=done.landed.withdrawals,
         receipt=written,
-        beside=_beside(work, bundle),
+        beside=_beside(work, opened.bundle),
     )
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What steps 5 to 9 came to."""
+
+    landed: Landed
+    copied: int = 0
+    rebuilt: int = 0
+    problems: tuple[OperatorError, ...] = ()  # why something stays open
 
 
 @dataclass(frozen=True)
@@ -133,78 +157,153 @@ class _Job:
     """Steps 5 to 9."""
 
     work: Workplace
-    parts: Parts
-    verified: Verified
-    collect: bool
+    opened: Opened
+    collecting: bool
     progress: Progress
     expect: Progress
 
-    def run(self) -> tuple[Landed, int]:
-        """Return what became visible and the bytes copied."""
-        work, bundle = self.work, self.parts.bundle
-        room = opening.room(work, bundle)
-        ingest = Ingest(room, bundle, self.parts.sources, self.progress)
+    def run(self) -> _Done:
+        """Make what can be made and land what is whole."""
+        work, bundle, verified = self.work, self.opened.bundle, self.opened.verified
+        with work.store.view() as view:
+            releases = opening.open_releases(view, bundle)
+        first = not verified.already
         carried = bundle.export.blobs
         named = [blob for blob in carried if opening.held(work.blobs, blob)]
-        absent = [blob for blob in carried if blob not in set(named)]
-        if absent or not self.verified.already:
+        absent = [blob for blob in carried if not opening.held(work.blobs, blob)]
+        ingest = opening.ingest_of(work, bundle, self.opened.volumes, self.progress)
+        if absent or first or releases:
             self._preflight(ingest, absent)  # step 5
-        assumed = [] if self.verified.already else list(bundle.export.assumed)
-        self.expect(sum(blob.size for blob in (*carried, *assumed)))
-        rotten = _rotten(
-            work.blobs, [*named, *assumed], self.progress
-        )  # step 7, first: it decides what to copy
-        for blob in assumed:
-            if blob in rotten:
-                raise BlobDamaged(
-                    str(work.blobs.path(blob.sha256)), expected=blob.sha256, actual="other bytes"
-                )
+        rotten = self._rotten([*named, *self._builds_on(absent, releases, first=first)])  # of steps 6 and 7
         wanted = [*absent, *(blob for blob in named if blob in rotten)]
-        if wanted:
-            room.mkdir(mode=0o700, exist_ok=True)
-            self._copy(ingest, wanted)  # step 6
-        if self.verified.already:
-            _adopt(work.blobs, ingest, wanted)
-            return Landed(frozenset(), 0), sum(blob.size for blob in wanted)
-        fresh = {blob.sha256 for blob in wanted}
-        landing = land(  # steps 7 and 8
-            work,
-            bundle,
-            self.verified,
-            metadata=opening.pack_metadata(self.verified.new_metadata),
-            path_of=lambda sha256: ingest.whole(sha256) if sha256 in fresh else work.blobs.path(sha256),
-        )
-        _adopt(work.blobs, ingest, wanted)  # step 9
-        for document in bundle.export.documents:
-            if document.kind in (MODELPACK, MODELPACK_CONFIG):
-                work.blobs.put(bundle.document(document.digest))
-        return landing.commit(), sum(blob.size for blob in wanted)
+        bad, rebuilt = self._make(ingest, wanted) if wanted else ([], 0)  # step 6
+        made = [blob for blob in wanted if ingest.done(blob)]
+        if not first and not releases:
+            _adopt(work.blobs, ingest, made)
+            return _Done(Landed(frozenset(), 0), _bytes(made), rebuilt, self._problems(bad))
+        whole = self._whole(releases, unmade={blob.sha256 for blob in wanted} - {b.sha256 for b in made})
+        if bad and not whole and not (first and self._news()):
+            return _Done(Landed(frozenset(), 0), problems=self._problems(bad))
+        landed = self._land(ingest, made, whole, first=first)
+        return _Done(landed, _bytes(made), rebuilt, self._problems(bad))
+
+    def _builds_on(self, absent: Sequence[Sized], releases: Sequence[Release], *, first: bool) -> list[Sized]:
+        """Held blobs that this run relies on: they are hashed before."""
+        export = self.opened.bundle.export
+        assumed = export.assumed if first or releases else ()
+        used = {
+            part.base for blob in absent for part in self.opened.bundle.table.blobs[blob.sha256] if part.base
+        }
+        return list(dict.fromkeys([*assumed, *(blob for blob in export.bases if blob.sha256 in used)]))
+
+    def _rotten(self, held: Sequence[Sized]) -> set[Sized]:
+        """Hash held blobs. Returns carried ones that are not what their names promise; any other one is refused."""
+        carried = set(self.opened.bundle.export.blobs)
+        self.expect(_bytes(self.opened.bundle.export.blobs) + _bytes([b for b in held if b not in carried]))
+        rotten = _rotten(self.work.blobs, held, self.progress)
+        for blob in rotten - carried:
+            path = str(self.work.blobs.path(blob.sha256))
+            raise BlobDamaged(path, expected=blob.sha256, actual="other bytes")
+        return rotten
 
     def _preflight(self, ingest: Ingest, wanted: Sequence[Sized]) -> None:
         with self.work.store.view() as view:
-            problems = opening.preflight(self.work, view, self.parts, ingest, wanted)
-        if self.collect:
+            problems = opening.preflight(self.work, view, self.opened, ingest, wanted)
+        if self.collecting:
             problems = [problem for problem in problems if not isinstance(problem, VolumeMissing)]
-        _raise(problems)
+        if problems:
+            raise _one(problems)
 
-    def _copy(self, ingest: Ingest, wanted: Sequence[Sized]) -> None:
+    def _make(self, ingest: Ingest, wanted: Sequence[Sized]) -> tuple[list[BadChunk], int]:
+        """Step 6. Returns what could not be had, and how many chunks parity brought back."""
+        opened = self.opened
+        ingest.room.mkdir(mode=0o700, exist_ok=True)
+        needed = ingest.needed(wanted)
+        if self.collecting and opened.lost(needed, ingest.shelf):
+            collect(opened, ingest, needed)
+            ingest = opening.ingest_of(self.work, opened.bundle, opened.volumes, self.progress)
         bad = ingest.run(wanted)
-        plan = self.parts.bundle.plan
-        missing = sorted({chunk.volume for chunk in bad if chunk.absent})
-        problems: list[OperatorError] = []
-        if wrong := [str(chunk) for chunk in bad if not chunk.absent]:
-            problems.append(ChunksDamaged(wrong))
-        if missing:
-            problems.append(VolumeMissing(plan.bundle, missing=missing, of=len(plan.volumes)))
-        _raise(problems)
+        if not bad or not opened.parity_sets:
+            return bad, 0
+        rebuilt = rebuild(opened, ingest, [one.chunk for one in bad])
+        if not rebuilt:
+            return bad, 0
+        again = opening.ingest_of(self.work, opened.bundle, opened.volumes, self.progress)
+        return again.run([blob for blob in wanted if not ingest.done(blob)]), len(rebuilt)
+
+    def _whole(self, releases: Sequence[Release], *, unmade: Collection[str]) -> list[Release]:
+        manifests = self.opened.bundle.manifests
+        return [
+            release
+            for release in releases
+            if not any(entry.sha256 in unmade for entry in manifests[release.digest].files)
+        ]
+
+    def _news(self) -> bool:
+        """Say whether the bundle withdraws something that may still serve here: that wins over everything."""
+        with self.work.store.view() as view:
+            return any(
+                view.withdrawal(gone.version) is None for gone in self.opened.bundle.export.withdrawals
+            )
+
+    def _land(
+        self, ingest: Ingest, made: Sequence[Sized], whole: Sequence[Release], *, first: bool
+    ) -> Landed:
+        work, bundle = self.work, self.opened.bundle
+        fresh = {blob.sha256 for blob in made}
+        landing = land(  # steps 7 and 8
+            work,
+            bundle,
+            self.opened.verified,
+            releases=whole,
+            first=first,
+            metadata=opening.pack_metadata(self.opened.verified.new_metadata),
+            path_of=lambda sha256: ingest.whole(sha256) if sha256 in fresh else work.blobs.path(sha256),
+        )
+        _adopt(work.blobs, ingest, made)  # step 9
+        for document in bundle.export.documents:
+            if document.kind in (MODELPACK, MODELPACK_CONFIG):
+                work.blobs.put(bundle.document(document.digest))
+        return landing.commit()
+
+    def _problems(self, bad: Sequence[BadChunk]) -> tuple[OperatorError, ...]:
+        if not bad:
+            return ()
+        found: list[OperatorError] = []
+        absent = {one.chunk for one in bad if one.absent}
+        for plan, indices in missing_volumes(self.opened.volumes, absent):
+            found.append(VolumeMissing(plan.bundle, missing=indices, of=len(plan.volumes)))
+            absent -= {chunk for index in indices for chunk in plan.volumes[index - 1].chunks}
+        if wrong := [str(one) for one in bad if not one.absent or one.chunk in absent]:
+            found.append(ChunksDamaged(wrong))
+        return tuple(found)
 
 
-def _raise(problems: Sequence[OperatorError]) -> None:
-    """One problem is raised as itself, several together."""
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        raise NotReady(problems)
+def _one(problems: Sequence[OperatorError]) -> OperatorError:
+    """One problem is refused as itself, several together."""
+    return problems[0] if len(problems) == 1 else NotReady(problems)
+
+
+def _partly(work: Workplace, bundle: Bundle, done: _Done) -> OperatorError:
+    with work.store.view() as view:
+        waiting = {release.digest for release in opening.open_releases(view, bundle)}
+    names = {release.digest: f"{release.model}@{release.ordinal}" for release in bundle.releases}
+    return PartlyImported(
+        bundle.export.bundle,
+        visible=[name for digest, name in names.items() if digest not in waiting],
+        waiting=[name for digest, name in names.items() if digest in waiting],
+        problems=done.problems,
+    )
+
+
+def _missing(work: Workplace, bundle: Bundle) -> tuple[Missing, ...]:
+    """Bundles that this one, or the stream's numbers, tell of and that never arrived here."""
+    with work.store.view() as view:
+        return tuple(gaps(bundle.history, {row.sequence: row.digest for row in view.imports()}))
+
+
+def _bytes(blobs: Sequence[Sized]) -> int:
+    return sum(blob.size for blob in blobs)
 
 
 def _rotten(blobs: BlobStore, held: Sequence[Sized], progress: Progress) -> set[Sized]:
@@ -215,7 +314,7 @@ def _rotten(blobs: BlobStore, held: Sequence[Sized], progress: Progress) -> set[
         progress(blob.size)
         return actual != blob.sha256
 
-    with ThreadPoolExecutor(workers(), thread_name_prefix="held") as pool:
+    with ThreadPoolExecutor(crew_size(), thread_name_prefix="held") as pool:
         return {blob for blob, bad in zip(held, pool.map(wrong, held), strict=True) if bad}
 
 

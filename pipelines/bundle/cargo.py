@@ -32,7 +32,6 @@ from signing.digests import sha256_hex
 from signing.repository import TrustState
 from signing.roots import CATALOG
 
-
 NOTHING = Baseline(frozenset(), frozenset(), frozenset(), None, (), ())  # known of a site
 _LEAST_BASE = 64 << 10  # bytes; smaller files are sent again
 _MOST_BASES = 2000  # files that are opened to look for like bytes
@@ -58,6 +57,11 @@ class Cargo:
     assumed_received: tuple[AssumedReceived, ...]
     lines: tuple[str, ...]  # for README.txt
     notes: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the blobs that it carries."""
+        return sum(blob.size for blob in self.blobs)
 
 
 def select(
@@ -106,7 +110,9 @@ def select(
     )
 
 
-def _bases(work: Workplace, view: View, versions: Sequence[Version], held: Collection[str]) -> tuple[Sized, ...]:
+def _bases(
+    work: Workplace, view: View, versions: Sequence[Version], held: Collection[str]
+) -> tuple[Sized, ...]:
     """Return held blobs to build on: of other versions of the same models, of their declared parents, of the rest."""
     if not versions:
         return ()

@@ -4,54 +4,41 @@ Takes listings and documents, returns refusals; the caller raises them. Nothing 
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
-from pipelines.bundle.errors import (
-    ChunksMissing,
-    FilesDamaged,
-    MalformedBundle,
-    UndeclaredFile,
-    VolumeMissing,
-)
-from pipelines.bundle.reader import SUMS, Bundle, VolumeFolder, declared
-from pipelines.bundle.tables import chunk_path, label_of
+from pipelines.bundle.errors import ChunksMissing, FilesDamaged, UndeclaredFile, VolumeMissing
+from pipelines.bundle.plan import Plan
+from pipelines.bundle.reader import SUMS, Bundle, declared
+from pipelines.bundle.shelf import Volume
 from pipelines.errors import BundleRefused
 
-_TRUST_FILE = re.compile(r"trust/(?:timestamp|[1-9][0-9]{0,8}\.[a-z0-9-]{1,80})(?:\.root|)\.json")
+_TRUST_FILE = re.compile(
+    r"(?:trust|upstream)/(?:timestamp|[1-9][0-9]{0,8}\.[a-z0-9-]{1,80})(?:\.root|)\.json"
+)
 
 
-def problems_of(
-    bundle: Bundle,
-    volumes: Sequence[VolumeFolder],
-    *,
-    listed: Mapping[int, Collection[str]],
-    needed: Collection[str],
-) -> list[BundleRefused]:
+def problems_of(bundle: Bundle, volumes: Sequence[Volume], *, lost: Collection[str]) -> list[BundleRefused]:
     """Return every problem of the volumes that are here, and of those that are not.
 
     Args:
-        listed: volume to the paths in its SHA256SUMS.
-        needed: the chunks that still have to be read; only these make a volume missing.
+        lost: the chunks that are needed, are not here, and cannot be rebuilt; only these make a volume missing.
     """
     found: list[BundleRefused] = []
-    here = {volume.label.index for volume in volumes}
-    missing = sorted({bundle.volume_of[chunk] for chunk in needed} - here)
-    if missing:
-        found.append(VolumeMissing(bundle.export.bundle, missing=missing, of=len(bundle.plan.volumes)))
-    for volume in volumes:
-        expected = (
-            label_of(bundle.plan, volume.label.index)
-            if volume.label.index <= len(bundle.plan.volumes)
-            else None
-        )
-        if volume.label != expected:
-            found.append(
-                MalformedBundle("is not what the plan says of this volume", at=f"{volume.name}, volume.json")
-            )
-    unlisted = [line for volume in volumes for line in _unlisted(bundle, volume, listed[volume.label.index])]
+    missing = missing_volumes(volumes, lost)
+    for plan, indices in missing:
+        found.append(VolumeMissing(bundle.export.bundle, missing=indices, of=len(plan.volumes)))
+    unlisted = [line for volume in volumes for line in _unlisted(bundle, volume)]
     if unlisted:
         found.append(FilesDamaged(unlisted))
-    chunks = [line for volume in volumes for line in _wrong_chunks(bundle, volume)]
+    elsewhere = {
+        chunk for plan, indices in missing for index in indices for chunk in plan.volumes[index - 1].chunks
+    }
+    chunks = [line for volume in volumes for line in wrong_files(bundle, volume, set(lost) - elsewhere)]
+    named = {line.rpartition("/")[2].partition(":")[0].partition(".")[0] for line in chunks}
+    chunks += [
+        f"{bundle.chunks[chunk].path}: on none of the volumes given"
+        for chunk in sorted(set(lost) - elsewhere - named)
+    ]
     if chunks:
         found.append(ChunksMissing(chunks))
     strangers = [line for volume in volumes for line in undeclared(bundle, volume)]
@@ -60,37 +47,48 @@ def problems_of(
     return found
 
 
-def _held(bundle: Bundle, volume: VolumeFolder) -> Mapping[str, str]:
-    """Path to chunk of what the plan puts on this volume."""
-    index = volume.label.index
-    if index > len(bundle.plan.volumes):
-        return {}
-    return {chunk_path(chunk): chunk for chunk in bundle.plan.volumes[index - 1].chunks}
+def missing_volumes(volumes: Sequence[Volume], lost: Collection[str]) -> list[tuple[Plan, list[int]]]:
+    """Return which volumes of the first whole plan that is here would bring the lost chunks."""
+    plan = next((volume.plan for volume in volumes if not volume.plan.repairs), None)
+    if plan is None:
+        return []
+    here = {volume.index for volume in volumes if volume.plan == plan}
+    place = plan.volume_of()
+    indices = sorted({place[chunk] for chunk in lost if chunk in place} - here)
+    return [(plan, indices)] if indices else []
 
 
-def _wrong_chunks(bundle: Bundle, volume: VolumeFolder) -> list[str]:
+def wrong_files(bundle: Bundle, volume: Volume, of: Collection[str]) -> list[str]:
+    """Return the stored files among `of` that are absent from this volume or have another size there."""
     lines = []
-    for path, chunk in _held(bundle, volume).items():
-        size, actual = bundle.chunk_sizes[chunk], volume.files.get(path)
-        if actual is None:
-            lines.append(f"{volume.name}, {path}: missing")
-        elif actual != size:
-            lines.append(f"{volume.name}, {path}: {actual} bytes instead of {size}")
+    for path, (name, size) in volume.stored(bundle).items():
+        actual = volume.folder.files.get(path)
+        if name in of and actual != size:
+            problem = "missing" if actual is None else f"{actual} bytes instead of {size}"
+            lines.append(f"{volume.folder.name}, {path}: {problem}")
     return lines
 
 
-def _unlisted(bundle: Bundle, volume: VolumeFolder, listed: Collection[str]) -> list[str]:
-    expected = {*bundle.small, *_held(bundle, volume)} - {SUMS}
-    return [f"{volume.name}, {SUMS}: does not list {path}" for path in sorted(expected - set(listed))]
+def short_files(bundle: Bundle, volume: Volume) -> list[str]:
+    """Return every stored file that this volume should hold and does not, or with another size."""
+    return wrong_files(bundle, volume, {name for name, _size in volume.stored(bundle).values()})
 
 
-def undeclared(bundle: Bundle, volume: VolumeFolder) -> list[str]:
+def _unlisted(bundle: Bundle, volume: Volume) -> list[str]:
+    expected = {*bundle.small, *declared(bundle), *volume.stored(bundle)} - {SUMS}
+    return [
+        f"{volume.folder.name}, {SUMS}: does not list {path}"
+        for path in sorted(expected - set(volume.small.listed))
+    ]
+
+
+def undeclared(bundle: Bundle, volume: Volume) -> list[str]:
     """Return, volume by name, every file that no document accounts for, and everything that is no plain file."""
-    known = {*declared(bundle), *_held(bundle, volume)}
-    extra = [path for path in volume.files if path not in known and not _is_trust(path, bundle)]
-    return [f"{volume.name}, {path}" for path in sorted((*extra, *volume.strange))]
+    known = {*declared(bundle), *volume.stored(bundle)}
+    extra = [path for path in volume.folder.files if path not in known and not _is_trust(path, bundle)]
+    return [f"{volume.folder.name}, {path}" for path in sorted((*extra, *volume.folder.strange))]
 
 
 def _is_trust(path: str, bundle: Bundle) -> bool:
-    """Trust metadata that the first volume lists too; the trust walk decides what it is worth."""
+    """Trust metadata that the believed volume lists too; the trust walk decides what it is worth."""
     return _TRUST_FILE.fullmatch(path) is not None and path in bundle.small

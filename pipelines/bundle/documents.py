@@ -32,9 +32,13 @@ _EXPORT_FIELDS = frozenset(
     (
         *("format", "critical", "bundle", "sequence", "audience", "origin", "issued_at", "previous"),
         *("next_expected_by", "base", "releases", "documents", "statements", "blobs", "assumed", "chunks"),
-        *("withdrawals", "packer"),
+        *("withdrawals", "packer", "profile", "bases", "history", "readme"),
     )
 )
+# What the chunks may be: `media` allows compact encodings; `guard` has raw bytes under real extensions only,
+# because a guard between domains refuses what it cannot read.
+MEDIA, GUARD = PROFILES = ("media", "guard")
+
 _RELEASE_FIELDS = frozenset(
     ("format", "critical", "model", "ordinal", "digest", "modelpack", "contract", "statements")
 )
@@ -84,12 +88,21 @@ class ShippedWithdrawal:
 
 
 @dataclass(frozen=True)
-class ChunkTable:
-    """What `chunks.jsonl` must be: SHA-256, bytes, lines."""
+class Lines:
+    """What a file of lines must be (`chunks.jsonl`, `history.jsonl`): SHA-256, bytes, lines."""
 
     sha256: str
     size: int
     count: int
+
+
+@dataclass(frozen=True)
+class AssumedReceived:
+    """A person's word that the site holds what an earlier bundle carried, though no receipt came back."""
+
+    sequence: int
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -103,13 +116,18 @@ class Export:
     issued_at: str
     previous: str | None  # SHA-256 of the export document before this one
     next_expected_by: str | None
-    receipt: str | None  # the receipt that proves what is assumed
+    receipt: str | None  # the receipt that proves what is assumed and what deltas build on
+    assumed_received: tuple[AssumedReceived, ...]  # where no receipt proves it
     releases: tuple[ShippedRelease, ...]
     documents: tuple[ShippedDocument, ...]
     statements: tuple[ShippedStatement, ...]
     blobs: tuple[Sized, ...]  # carried
     assumed: tuple[Sized, ...]  # needed, left out
-    chunks: ChunkTable
+    bases: tuple[Sized, ...]  # held blobs that parts of carried ones are made from
+    chunks: Lines
+    history: Lines
+    readme: str  # SHA-256 of README.txt
+    profile: str
     withdrawals: tuple[ShippedWithdrawal, ...]
     packer: Mapping[str, Any]  # public key, as `signing.keys.public_key_json` writes it
 
@@ -164,7 +182,16 @@ def encode_export(export: Export) -> bytes:
             "issued_at": export.issued_at,
             "previous": export.previous,
             "next_expected_by": export.next_expected_by,
-            "base": {"receipt": export.receipt},
+            "base": {
+                "receipt": export.receipt,
+                "assumed_received": [
+                    {"sequence": a.sequence, "by": a.by, "reason": a.reason} for a in export.assumed_received
+                ],
+            },
+            "profile": export.profile,
+            "bases": [{"sha256": b.sha256, "size": b.size} for b in export.bases],
+            "history": _lines(export.history),
+            "readme": export.readme,
             "releases": [{"path": r.path, "sha256": r.sha256} for r in export.releases],
             "documents": [
                 {"digest": d.digest, "kind": d.kind, "name": d.name, "size": d.size} for d in export.documents
@@ -175,11 +202,7 @@ def encode_export(export: Export) -> bytes:
             ],
             "blobs": [{"sha256": b.sha256, "size": b.size} for b in export.blobs],
             "assumed": [{"sha256": b.sha256, "size": b.size} for b in export.assumed],
-            "chunks": {
-                "sha256": export.chunks.sha256,
-                "size": export.chunks.size,
-                "count": export.chunks.count,
-            },
+            "chunks": _lines(export.chunks),
             "withdrawals": [{"version": w.version, "reason": w.reason} for w in export.withdrawals],
             "packer": dict(export.packer),
         }
@@ -197,7 +220,9 @@ def decode_export(data: bytes, *, at: str = "export") -> Export:
     bundle = top.text("bundle")
     if not BUNDLE_ID.fullmatch(bundle):
         raise MalformedBundle("a bundle id is lower-case letters, digits and '-'", at=f"{at}.bundle")
-    chunks = top.below("chunks")
+    if top.text("profile") not in PROFILES:
+        raise MalformedBundle(f"one of {', '.join(PROFILES)} is needed", at=f"{at}.profile")
+    base = top.below("base")
     export = Export(
         bundle=bundle,
         sequence=top.whole("sequence", least=1),
@@ -206,7 +231,11 @@ def decode_export(data: bytes, *, at: str = "export") -> Export:
         issued_at=top.moment("issued_at"),
         previous=top.digest_or_none("previous"),
         next_expected_by=None if top.get("next_expected_by") is None else top.moment("next_expected_by"),
-        receipt=top.below("base").digest_or_none("receipt"),
+        receipt=base.digest_or_none("receipt"),
+        assumed_received=tuple(
+            AssumedReceived(a.whole("sequence", least=1), a.text("by"), a.text("reason"))
+            for a in base.items("assumed_received")
+        ),
         releases=tuple(ShippedRelease(r.text("path"), r.digest("sha256")) for r in top.items("releases")),
         documents=tuple(_document(item) for item in top.items("documents")),
         statements=tuple(
@@ -215,7 +244,11 @@ def decode_export(data: bytes, *, at: str = "export") -> Export:
         ),
         blobs=_blobs(top, "blobs"),
         assumed=_blobs(top, "assumed"),
-        chunks=ChunkTable(chunks.digest("sha256"), chunks.whole("size"), chunks.whole("count")),
+        bases=_blobs(top, "bases"),
+        chunks=_read_lines(top.below("chunks")),
+        history=_read_lines(top.below("history")),
+        readme=top.digest("readme"),
+        profile=top.text("profile"),
         withdrawals=tuple(
             ShippedWithdrawal(w.digest("version"), w.text("reason")) for w in top.items("withdrawals")
         ),
@@ -225,6 +258,7 @@ def decode_export(data: bytes, *, at: str = "export") -> Export:
     _unique([d.digest for d in export.documents], at=f"{at}.documents")
     _unique([s.digest for s in export.statements], at=f"{at}.statements")
     _unique([b.sha256 for b in (*export.blobs, *export.assumed)], at=f"{at}.blobs")
+    _unique([b.sha256 for b in (*export.blobs, *export.bases)], at=f"{at}.bases")
     _unique([w.version for w in export.withdrawals], at=f"{at}.withdrawals")
     return export
 
@@ -262,6 +296,14 @@ def decode_release(data: bytes, *, at: str = "release") -> Release:
         contract=top.digest_or_none("contract"),
         statements=top.digests("statements"),
     )
+
+
+def _lines(lines: Lines) -> dict[str, Any]:
+    return {"sha256": lines.sha256, "size": lines.size, "count": lines.count}
+
+
+def _read_lines(fields: Fields) -> Lines:
+    return Lines(fields.digest("sha256"), fields.whole("size"), fields.whole("count"))
 
 
 def _document(item: Fields) -> ShippedDocument:

@@ -134,11 +134,11 @@ class EncodingUnknown(BundleRefused):
 
     exit_code: ClassVar[int] = 28
     next_step: ClassVar[str] = (
-        "Update this site's Tidegate to the origin's release, or ask the origin for a bundle with raw chunks."
+        "Update this site's Tidegate to the origin's release, or ask the origin for a bundle with --profile guard."
     )
 
     def __init__(self, encoding: str, *, at: str) -> None:
-        super().__init__(f"{at}: encoding {encoding!r}; this release reads 'raw'")
+        super().__init__(f"{at}: encoding {encoding!r} is unknown to this release")
         self.encoding, self.at = encoding, at
 
 
@@ -153,6 +153,20 @@ class BaseMissing(BundleRefused):
     def __init__(self, missing: Sequence[str]) -> None:
         super().__init__(f"left out because a receipt proved them, but not held here: {listed(missing)}")
         self.missing = tuple(missing)
+
+
+class MediumUnknown(BundleRefused):
+    """Neither the name of a medium nor a size."""
+
+    exit_code: ClassVar[int] = 60
+    next_step: ClassVar[str] = (
+        "Write a size (4700000000, 4.7GB, 4GiB), a disc (dvd, bd25, bd50, bd100), or a formatted stick (fat32:64GB, "
+        "exfat:1TB)."
+    )
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r} is no medium and no size")
+        self.text = text
 
 
 class OutputUnusable(BundleRefused):
@@ -266,3 +280,52 @@ class MediumUnreadable(BundleRefused):
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
         self.path, self.problem = path, problem
+
+
+class PartlyImported(BundleRefused):
+    """Some of the bundle is whole and visible; the rest waits for chunks that nothing here gives."""
+
+    exit_code: ClassVar[int] = 110
+    next_step: ClassVar[str] = (
+        "Do what stands under each of them, then run the same command again: it goes on where it stopped."
+    )
+
+    def __init__(
+        self,
+        bundle: str,
+        *,
+        visible: Sequence[str],
+        waiting: Sequence[str],
+        problems: Sequence[OperatorError],
+    ) -> None:
+        each = "".join(f"\n- {problem}\n  Next: {problem.next_step}" for problem in problems)
+        super().__init__(
+            f"bundle {bundle} is in only in part. Visible: {listed(visible) or 'its documents'}. "
+            f"Waiting: {listed(waiting) or 'files'}.{each}"
+        )
+        self.bundle, self.problems = bundle, tuple(problems)
+        self.visible, self.waiting = tuple(visible), tuple(waiting)
+
+
+class NotOurBundle(BundleRefused):
+    """This home did not make the bundle, or has not kept what it needs to speak of it."""
+
+    exit_code: ClassVar[int] = 117
+    next_step: ClassVar[str] = (
+        "Do this at the origin that made the bundle (`tidegate bundles list` shows its bundles), or ship anew."
+    )
+
+    def __init__(self, bundle: str, *, problem: str) -> None:
+        super().__init__(f"bundle {bundle}: {problem}")
+        self.bundle, self.problem = bundle, problem
+
+
+class ParityImpossible(BundleRefused):
+    """Parity cannot be had for this bundle as it was asked for."""
+
+    exit_code: ClassVar[int] = 114
+    next_step: ClassVar[str] = "Leave --parity out, choose larger media, or ship in profile media."
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"no parity: {problem}")
+        self.problem = problem

@@ -73,6 +73,21 @@ class Fields:
             raise MalformedBundle(f"a whole number of {least} or more is needed", at=f"{self.at}.{name}")
         return found
 
+    def flag(self, name: str) -> bool:
+        """Return true or false."""
+        found = self.get(name)
+        if type(found) is not bool:
+            raise MalformedBundle("true or false is needed", at=f"{self.at}.{name}")
+        return found
+
+    def wholes(self, name: str) -> list[int]:
+        """Return a list of whole numbers from 0."""
+        found = self._list(name)
+        for number, item in enumerate(found):
+            if type(item) is not int or item < 0:
+                raise MalformedBundle("a whole number is needed", at=f"{self.at}.{name}[{number}]")
+        return found
+
     def digest(self, name: str) -> str:
         """Return a SHA-256."""
         found = self.get(name)
@@ -111,13 +126,13 @@ class Fields:
                 raise MalformedBundle("a text is needed", at=f"{self.at}.{name}[{number}]")
         return list(self.value[name])
 
-    def digests(self, name: str) -> tuple[str, ...]:
-        """Return a list of SHA-256, none of them twice."""
+    def digests(self, name: str, *, repeated: bool = False) -> tuple[str, ...]:
+        """Return a list of SHA-256, none of them twice unless `repeated`."""
         found = self.texts(name)
         for number, item in enumerate(found):
             if not is_sha256(item):
                 raise MalformedBundle("64 lower-case hex digits are needed", at=f"{self.at}.{name}[{number}]")
-        if len(set(found)) != len(found):
+        if len(set(found)) != len(found) and not repeated:
             raise MalformedBundle("a digest stands twice", at=f"{self.at}.{name}")
         return tuple(found)
 

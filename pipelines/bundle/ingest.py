@@ -1,14 +1,16 @@
-"""Copies blobs from volumes into quarantine, hashing once while copying; can be killed at any moment and run again.
+"""Makes blobs in quarantine from stored chunks and held bytes; can be killed at any moment and run again.
 
-In the quarantine folder of one bundle, for each blob:
+In the quarantine folder of one bundle:
 
-    <sha256>.partial   bytes so far, written in order; a later run hashes what is there and goes on behind it
-    <sha256>.have      after a failure: the chunks in `.partial` that were good (a hint, checked by the last hash)
+    <sha256>.partial   a blob so far, written in order; a later run hashes what is there and goes on behind it
+    <sha256>.have      after a failure: the parts of `.partial` that were good (a hint, checked by the last hash)
     <sha256>.whole     the whole blob: hashed, equal to its name, durable
+    chunks/, parity/   stored files that were collected from a medium or rebuilt from parity (`quarantine`)
 
-The blob's own digest decides. Only when it is wrong, or a chunk cannot be read, are the chunks looked at one by
-one: good ones stay, bad ones are read once more from the medium, and what is still bad then is reported by name,
-all of it together. Several blobs are worked on at once; memory is two blocks for each.
+The blob's own digest decides. A chunk that holds frames is hashed in memory before any of it is decoded; raw bytes
+pass through once. Only when the blob's digest is wrong, or a chunk cannot be read, are the chunks looked at one by
+one: what they give stays, and what is bad is reported by name, all of it together. Two blobs are made at a time,
+frames are decoded on all cores; memory is `crew` + 1 frames and two chunks for each.
 """
 
 import contextlib
@@ -16,45 +18,47 @@ import errno
 import hashlib
 import os
 import shutil
-import stat
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
-from pipelines.bundle import tables
+from pipelines.bundle.crew import LANES, Spare, crew_size, in_order, scratch
 from pipelines.bundle.documents import Sized
 from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle
-from pipelines.bundle.tables import Chunk
-from pipelines.bundle.writer import workers
+from pipelines.bundle.shelf import Shelf, Spot, open_plain
+from pipelines.bundle.tables import RAW, REFERENCE, Chunk, Part
+from pipelines.encodings.names import FrameMalformed
 from registry.blobs import Progress, WriteBehind
 from registry.errors import SpaceShort
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 from signing.digests import BLOCK
 from signing.durable import sync_directory, write_durably
 
+PIECE = 1 << 20  # bytes of raw parts and references that are moved at once
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_MAX_HAVE = 16 << 20  # bytes
+_MAX_HAVE = 64 << 20  # bytes
+_NOTE_EVERY = 32  # mended chunks between two notes of what there is
 
 
 @dataclass(frozen=True)
 class BadChunk:
-    """A chunk that could not be had: `absent` when its volume was not given, else what is wrong with it."""
+    """A chunk that could not be had: `absent` when no place for it is known, else what is wrong with it."""
 
     chunk: str
-    volume: int
+    path: str
+    volume: str
     problem: str
     absent: bool = False
 
     def __str__(self) -> str:
-        return f"volume {self.volume}, {tables.chunk_path(self.chunk)}: {self.problem}"
+        return f"{self.volume}, {self.path}: {self.problem}"
 
 
-class _Unreadable(Exception):
-    """The medium does not give the bytes; the text says why."""
+class Unreadable(Exception):
+    """A medium does not give the bytes that belong here; the text says why."""
 
 
 class _Stopped(Exception):
@@ -65,12 +69,13 @@ class _Stopped(Exception):
 class Ingest:
     """One bundle's way into quarantine.
 
-    `sources` is volume to the folder that holds it; `room` the quarantine folder of this bundle.
+    `room` is the quarantine folder of this bundle; `held` says where a held blob's bytes are.
     """
 
     room: Path
     bundle: Bundle
-    sources: Mapping[int, Path]
+    shelf: Shelf
+    held: Callable[[str], Path]
     progress: Progress
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -79,18 +84,23 @@ class Ingest:
 
         Raises:
             SpaceShort: the file system is full; what was copied stays.
-            MalformedBundle: good chunks that do not make the blob: the origin packed it wrongly.
+            MalformedBundle: good chunks that do not make the blob: the origin packed it wrongly, or a held blob
+                that it builds on is not what its name says.
         """
         largest_first = sorted(wanted, key=lambda blob: -blob.size)
-        with ThreadPoolExecutor(workers(), thread_name_prefix="ingest") as pool:
-            jobs = [pool.submit(self._take, blob) for blob in largest_first]
+        with (
+            ThreadPoolExecutor(crew_size(), thread_name_prefix="decode") as crew,
+            ThreadPoolExecutor(LANES, thread_name_prefix="ingest") as lanes,
+        ):
+            jobs = [lanes.submit(_Making(self, blob, crew).make) for blob in largest_first]
             try:
                 found = {bad.chunk: bad for job in jobs for bad in job.result()}
             except BaseException:
                 self._stop.set()
-                pool.shutdown(cancel_futures=True)
+                lanes.shutdown(cancel_futures=True)
                 raise
-        sync_directory(self.room)
+        if wanted:
+            sync_directory(self.room)
         return [found[chunk] for chunk in sorted(found, key=lambda name: (found[name].volume, name))]
 
     def whole(self, sha256: str) -> Path:
@@ -109,13 +119,14 @@ class Ingest:
             return False
 
     def needed(self, wanted: Sequence[Sized]) -> set[str]:
-        """Return the chunks that still have to be read from a volume, as far as is known without hashing."""
+        """Return the chunks that still have to be read, as far as is known without hashing."""
+        chunks = self.bundle.table.chunks
         return {
-            chunk.chunk
+            chunks[part.chunk].chunk
             for blob in wanted
             if not self.done(blob)
-            for number, chunk in enumerate(self.bundle.table[blob.sha256])
-            if number not in self._have(blob.sha256)
+            for number, part in enumerate(self.bundle.table.blobs[blob.sha256])
+            if part.chunk >= 0 and number not in self.have(blob.sha256)
         }
 
     def bytes_needed(self, wanted: Sequence[Sized]) -> int:
@@ -128,220 +139,356 @@ class Ingest:
                 total += blob.size
         return total
 
-    def _take(self, blob: Sized) -> list[BadChunk]:
-        if self.done(blob):
-            self.progress(blob.size)
-            return []
-        chunks = self.bundle.table[blob.sha256]
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        target = os.open(self.partial(blob.sha256), flags, 0o600)
-        try:
-            have = self._have(blob.sha256)
-            straight = not have and all(self._volume(chunk) in self.sources for chunk in chunks)
-            if not (straight and self._pour(target, blob, chunks)):
-                bad = self._mend(target, blob, chunks, have)
-                if bad:
-                    return bad
-            with _space_watched(self.room, blob.size):
-                os.ftruncate(target, blob.size)
-                os.fsync(target)
-        finally:
-            os.close(target)
-        self.partial(blob.sha256).rename(self.whole(blob.sha256))
-        self._have_file(blob.sha256).unlink(missing_ok=True)
-        return []
-
-    def _pour(self, target: int, blob: Sized, chunks: Sequence[Chunk]) -> bool:
-        """Copy the blob from where an earlier run stopped. Returns whether the whole of it is right."""
-        present = os.fstat(target).st_size
-        keep = max((c.offset + c.size for c in chunks if c.offset + c.size <= present), default=0)
-        os.ftruncate(target, keep)
-        digest = hashlib.sha256()
-        self._hash(target, 0, keep, digest)
-        self.progress(keep)
-        try:
-            with _Pump(self, target, digest, size=blob.size) as pump:
-                for chunk in chunks:
-                    if chunk.offset >= keep:
-                        pump.copy(chunk)
-        except _Unreadable:
-            return False
-        return digest.hexdigest() == blob.sha256
-
-    def _mend(
-        self, target: int, blob: Sized, chunks: Sequence[Chunk], have: Collection[int]
-    ) -> list[BadChunk]:
-        """Make every chunk good, one by one; return those that the volumes do not give."""
-        for trusted in (frozenset(have), frozenset[int]()):
-            good, bad = set(trusted), []
-            for number, chunk in enumerate(chunks):
-                problem = None if number in trusted else self._mend_chunk(target, chunk)
-                if problem is None:
-                    good.add(number)
-                else:
-                    bad.append(problem)
-            if bad:
-                os.fsync(target)
-                write_durably(self._have_file(blob.sha256), canonical_bytes(sorted(good)))
-                return bad
-            digest = hashlib.sha256()
-            self._hash(target, 0, blob.size, digest)
-            if digest.hexdigest() == blob.sha256:
-                return []
-        raise MalformedBundle(f"good chunks do not make blob {blob.sha256[:12]}", at="chunks.jsonl")
-
-    def _mend_chunk(self, target: int, chunk: Chunk) -> BadChunk | None:
-        digest = hashlib.sha256()
-        self._hash(target, chunk.offset, chunk.size, digest)
-        if digest.hexdigest() == chunk.chunk:
-            return None
-        volume = self._volume(chunk)
-        if volume not in self.sources:
-            return BadChunk(chunk.chunk, volume, "its volume is not here", absent=True)
-        digest = hashlib.sha256()
-        try:
-            with _Pump(self, target, digest, size=chunk.size) as pump:
-                pump.copy(chunk)
-        except _Unreadable as exc:
-            return BadChunk(chunk.chunk, volume, str(exc))
-        return (
-            None if digest.hexdigest() == chunk.chunk else BadChunk(chunk.chunk, volume, "holds other bytes")
-        )
-
-    def _hash(self, target: int, start: int, size: int, digest: "hashlib._Hash") -> None:
-        """Feed a range of the quarantined file to `digest`; stops early where the file ends."""
-        view = memoryview(bytearray(min(BLOCK, max(size, 1))))
-        end = start + size
-        while start < end and (count := os.preadv(target, [view[: min(len(view), end - start)]], start)):
-            self.check()
-            digest.update(view[:count])
-            start += count
-
-    def check(self) -> None:
-        """End this worker when another one has failed."""
-        if self._stop.is_set():
-            raise _Stopped
-
-    def _volume(self, chunk: Chunk) -> int:
-        return self.bundle.volume_of[chunk.chunk]
-
-    def _have_file(self, sha256: str) -> Path:
+    def have_file(self, sha256: str) -> Path:
+        """Where the hint is."""
         return self.room / f"{sha256}.have"
 
-    def _have(self, sha256: str) -> frozenset[int]:
-        """The hint of an earlier run; an unreadable one is none."""
+    def have(self, sha256: str) -> frozenset[int]:
+        """The parts that an earlier run says are good; an unreadable hint is none."""
         try:
-            value = parse_canonical(self._have_file(sha256).read_bytes(), max_bytes=_MAX_HAVE)
+            value = parse_canonical(self.have_file(sha256).read_bytes(), max_bytes=_MAX_HAVE)
         except (FileNotFoundError, NotCanonical):
             return frozenset()
         return (
             frozenset(item for item in value if type(item) is int) if isinstance(value, list) else frozenset()
         )
 
-    def open_chunk(self, chunk: Chunk) -> int:
-        """Return a descriptor of a chunk's file. Raises `_Unreadable`."""
-        place = self.sources[self._volume(chunk)] / tables.chunk_path(chunk.chunk)
+    def check(self) -> None:
+        """End this worker when another one has failed."""
+        if self._stop.is_set():
+            raise _Stopped
+
+
+@dataclass
+class _Making:
+    """One blob on its way to `.whole`."""
+
+    ingest: Ingest
+    blob: Sized
+    crew: ThreadPoolExecutor
+    spare: Spare = field(default_factory=Spare)
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """What it is made of."""
+        return self.ingest.bundle.table.blobs[self.blob.sha256]
+
+    def make(self) -> list[BadChunk]:
+        """Bring the blob to `.whole`, or return what is bad."""
+        ingest, sha256 = self.ingest, self.blob.sha256
+        if ingest.done(self.blob):
+            ingest.progress(self.blob.size)
+            return []
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        target = os.open(ingest.partial(sha256), flags, 0o600)
         try:
-            return open_plain(place)
-        except OSError as exc:
-            raise _Unreadable(f"cannot be opened ({exc.strerror})") from exc
-
-
-class _Pump:
-    """Moves chunks into a file: one block is hashed while it is written and the next is read."""
-
-    def __init__(self, ingest: Ingest, target: int, digest: "hashlib._Hash", *, size: int) -> None:
-        self._ingest, self._target, self._digest = ingest, target, digest
-        self._behind = WriteBehind(target)
-        self._views = [memoryview(bytearray(min(BLOCK, max(size, 1)))) for _ in range(2)]
-        self._helper = ThreadPoolExecutor(1, thread_name_prefix="hash")
-        self._pending: Future[None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._helper.shutdown()  # waits for the last block
-
-    def copy(self, chunk: Chunk) -> None:
-        """Copy one chunk to its place. Raises `_Unreadable`, `SpaceShort`."""
-        source = self._ingest.open_chunk(chunk)
-        try:
-            done = 0
-            while done < chunk.size:
-                self._ingest.check()
-                block = self._read(source, done, chunk.size - done)
-                if self._pending is not None:
-                    self._pending.result()
-                self._pending = self._helper.submit(self._digest.update, block)
-                with _space_watched(self._ingest.room, chunk.size - done):
-                    _write_at(self._target, block, chunk.offset + done)
-                done += len(block)
-                self._behind.reached(chunk.offset + done)
-                self._ingest.progress(len(block))
-                self._views.reverse()
-            if os.pread(source, 1, done):
-                raise _Unreadable(f"holds more than {chunk.size} bytes")
+            have = ingest.have(sha256)
+            here = all(ingest.shelf.has(chunk) for chunk in ingest.bundle.chunks_of(sha256))
+            if have or not here or not self._pour(target):
+                bad = self._mend(target, have)
+                if bad:
+                    return bad
+            with space_watched(ingest.room, self.blob.size):
+                os.ftruncate(target, self.blob.size)
+                os.fsync(target)
         finally:
-            os.close(source)
+            os.close(target)
+        ingest.partial(sha256).rename(ingest.whole(sha256))
+        ingest.have_file(sha256).unlink(missing_ok=True)
+        return []
 
-    def _read(self, source: int, offset: int, left: int) -> memoryview:
-        view = self._views[0][:left]
+    # -- in order, each byte once -----------------------------------------------------------------------
+
+    def _pour(self, target: int) -> bool:
+        """Make the blob from where an earlier run stopped. Returns whether the whole of it is right."""
+        keep, rest = self._resume(os.fstat(target).st_size)
+        os.ftruncate(target, keep)
+        digest = hashlib.sha256()
+        self._hash(target, keep, digest)
+        self.ingest.progress(keep)
+        behind, offset = WriteBehind(target), keep
         try:
-            count = os.preadv(source, [view], offset)
-        except OSError as exc:
-            raise _Unreadable(f"cannot be read at byte {offset} ({exc.strerror})") from exc
-        if count == 0:
-            raise _Unreadable(f"ends after {offset} bytes")
-        return view[:count]
+            with contextlib.closing(_Chunks(self.ingest, self.crew, self.spare)) as chunks:
+                for buffer, view in in_order(self.crew, chunks.steps(rest)):
+                    self.ingest.check()
+                    digest.update(view)
+                    self._write(target, view, offset)
+                    offset += len(view)
+                    behind.reached(offset)
+                    self.ingest.progress(len(view))
+                    self.spare.give(buffer)
+        except Unreadable:
+            return False
+        return digest.hexdigest() == self.blob.sha256
 
+    def _resume(self, present: int) -> tuple[int, Sequence[Part]]:
+        """Return the bytes of whole parts that are there, and the parts after them."""
+        reached = 0
+        for number, part in enumerate(self.parts):
+            if reached + part.size > present:
+                return reached, self.parts[number:]
+            reached += part.size
+        return reached, ()
 
-def open_plain(place: Path) -> int:
-    """Open a regular file for reading, following no link at its end. Raises `OSError`."""
-    source = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(source).st_mode):
-        os.close(source)
-        raise OSError(errno.EINVAL, "not a plain file")
-    return source
+    def _write(self, target: int, view: memoryview, offset: int) -> None:
+        with space_watched(self.ingest.room, self.blob.size - offset):
+            while view:
+                count = os.pwrite(target, view, offset)
+                view, offset = view[count:], offset + count
 
-
-def damaged(bundle: Bundle, sources: Mapping[int, Path], *, progress: Progress) -> list[BadChunk]:
-    """Read and hash every chunk of the volumes that are here; return those that are not what their names promise."""
-
-    def look(chunk: str) -> BadChunk | None:
-        volume, size = bundle.volume_of[chunk], bundle.chunk_sizes[chunk]
-        try:
-            actual = _hash_file(sources[volume] / tables.chunk_path(chunk), progress)
-        except OSError as exc:
-            return BadChunk(chunk, volume, f"cannot be read ({exc.strerror})")
-        return None if actual == (chunk, size) else BadChunk(chunk, volume, "holds other bytes")
-
-    here = [chunk for chunk, volume in bundle.volume_of.items() if volume in sources]
-    with ThreadPoolExecutor(workers(), thread_name_prefix="deep") as pool:
-        return [bad for bad in pool.map(look, sorted(here)) if bad is not None]
-
-
-def _hash_file(place: Path, progress: Progress) -> tuple[str, int]:
-    digest, size, view = hashlib.sha256(), 0, memoryview(bytearray(BLOCK))
-    source = open_plain(place)
-    try:
-        while count := os.preadv(source, [view], size):
+    def _hash(self, target: int, size: int, digest: "hashlib._Hash") -> None:
+        """Feed the first bytes of the quarantined file to `digest`; stops early where the file ends."""
+        view = memoryview(bytearray(min(BLOCK, max(size, 1))))
+        start = 0
+        while start < size and (count := os.preadv(target, [view[: min(len(view), size - start)]], start)):
+            self.ingest.check()
             digest.update(view[:count])
-            size += count
-            progress(count)
-    finally:
-        os.close(source)
-    return digest.hexdigest(), size
+            start += count
+
+    # -- chunk by chunk ---------------------------------------------------------------------------------
+
+    def _mend(self, target: int, have: Collection[int]) -> list[BadChunk]:
+        """Make every part good; return the chunks that nothing here gives."""
+        for trusted in dict.fromkeys((frozenset(have), frozenset[int]())):
+            good, bad = set(trusted), []
+            for number, (chunk, parts) in enumerate(self._by_chunk(trusted).items()):
+                self.ingest.check()
+                problem = self._mend_chunk(target, chunk, parts)
+                if problem is None:
+                    good.update(parts)
+                else:
+                    bad.append(problem)
+                if number % _NOTE_EVERY == _NOTE_EVERY - 1:
+                    self._note(good)
+            if bad:
+                os.fsync(target)
+                self._note(good)
+                return bad
+            digest = hashlib.sha256()
+            self._hash(target, self.blob.size, digest)
+            if digest.hexdigest() == self.blob.sha256:
+                return []
+        raise MalformedBundle(f"good chunks do not make blob {self.blob.sha256[:12]}", at="chunks.jsonl")
+
+    def _note(self, good: Collection[int]) -> None:
+        write_durably(self.ingest.have_file(self.blob.sha256), canonical_bytes(sorted(good)))
+
+    def _by_chunk(self, trusted: Collection[int]) -> Mapping[Chunk | None, dict[int, tuple[int, Part]]]:
+        """Chunk (None for references) to its parts that are not trusted yet: number to (offset in the blob, part)."""
+        table, offset = self.ingest.bundle.table, 0
+        found: dict[Chunk | None, dict[int, tuple[int, Part]]] = {}
+        for number, part in enumerate(self.parts):
+            if number not in trusted:
+                chunk = table.chunks[part.chunk] if part.chunk >= 0 else None
+                found.setdefault(chunk, {})[number] = (offset, part)
+            offset += part.size
+        return found
+
+    def _mend_chunk(
+        self, target: int, chunk: Chunk | None, parts: Mapping[int, tuple[int, Part]]
+    ) -> BadChunk | None:
+        problem, volume = "its volume is not here", "no volume here"
+        for spot in self.ingest.shelf.spots(chunk.chunk) if chunk else (None,):
+            try:
+                for offset, view in self._verified(chunk, spot, parts):
+                    self._write(target, view, offset)
+                    self.ingest.progress(len(view))
+            except Unreadable as exc:
+                if spot is None:
+                    raise MalformedBundle(str(exc), at="a held blob") from exc
+                problem, volume = str(exc), spot.volume
+            else:
+                return None
+        assert chunk is not None
+        return BadChunk(
+            chunk.chunk, chunk.path, volume, problem, absent=not self.ingest.shelf.has(chunk.chunk)
+        )
+
+    def _verified(
+        self, chunk: Chunk | None, spot: Spot | None, parts: Mapping[int, tuple[int, Part]]
+    ) -> Iterator[tuple[int, memoryview]]:
+        """Yield (offset in the blob, bytes) of each part, once the chunk was found to be what its name says."""
+        buffer = self.spare.take()
+        stored = None
+        if chunk is not None and spot is not None:
+            if any(part.encoding not in (RAW, REFERENCE) for _offset, part in parts.values()):
+                stored = load(spot, chunk)
+            elif digest_of(spot, chunk.size) != chunk.chunk:
+                raise Unreadable("holds other bytes")
+        for offset, part in parts.values():
+            for step in _pieces(part):
+                view = _bytes_of(self.ingest, step, stored, spot, buffer)
+                yield offset, view
+                offset += len(view)  # noqa: PLW2901 - the next piece of the same part
+        self.spare.give(buffer)
 
 
-def _write_at(target: int, block: memoryview, offset: int) -> None:
-    while block:
-        count = os.pwrite(target, block, offset)
-        block, offset = block[count:], offset + count
+def _pieces(part: Part) -> Iterator[Part]:
+    """Cut what is not decoded into pieces; a frame is one piece."""
+    if part.encoding not in (RAW, REFERENCE):
+        yield part
+        return
+    for done in range(0, part.size, PIECE):
+        size = min(PIECE, part.size - done)
+        raw = part.encoding == RAW
+        yield Part(
+            size,
+            part.encoding,
+            None,
+            part.chunk,
+            part.at + done * raw,
+            size * raw,
+            part.base,
+            part.start + done,
+        )
+
+
+class _Chunks:
+    """Hands the parts of a blob to the crew, with each chunk of frames read and hashed before its first frame."""
+
+    def __init__(self, ingest: Ingest, crew: ThreadPoolExecutor, spare: Spare) -> None:
+        self._ingest, self._crew, self._spare = ingest, crew, spare
+        self._loads: dict[int, Future[tuple[memoryview, Spot]]] = {}
+        self._framed: dict[int, bool] = {}
+
+    def close(self) -> None:
+        """Wait for reads that were begun."""
+        for load_job in self._loads.values():
+            load_job.cancel()
+        self._loads.clear()
+
+    def steps(self, parts: Sequence[Part]) -> Iterator[Callable[[], tuple[bytearray, memoryview]]]:
+        """Yield a job for each piece, in order. Raises nothing; the jobs raise `Unreadable`."""
+        last = -1
+        for part in parts:
+            if part.chunk >= 0 and part.chunk != last:
+                self._loads.pop(last, None)  # the jobs that still need it hold it themselves
+                last = part.chunk
+            stored = self._load(part) if part.encoding not in (RAW, REFERENCE) else None
+            for piece in _pieces(part):
+                yield lambda piece=piece, stored=stored: self._job(piece, stored)  # type: ignore[misc]
+
+    def _load(self, part: Part) -> "Future[tuple[memoryview, Spot]]":
+        # Submitted before the jobs that wait for it, to a crew that works in order: nobody waits for ever.
+        if part.chunk not in self._loads:
+            chunk = self._ingest.bundle.table.chunks[part.chunk]
+            self._loads[part.chunk] = self._crew.submit(first_good, self._ingest.shelf, chunk)
+        return self._loads[part.chunk]
+
+    def _job(
+        self, piece: Part, loading: "Future[tuple[memoryview, Spot]] | None"
+    ) -> tuple[bytearray, memoryview]:
+        buffer = self._spare.take()
+        stored, spot = (None, None) if loading is None else loading.result()
+        if spot is None and piece.chunk >= 0:
+            spot = self._ingest.shelf.spots(self._ingest.bundle.table.chunks[piece.chunk].chunk)[0]
+        return buffer, _bytes_of(self._ingest, piece, stored, spot, buffer)
+
+
+def _bytes_of(
+    ingest: Ingest, piece: Part, stored: memoryview | None, spot: Spot | None, buffer: bytearray
+) -> memoryview:
+    """Return the bytes that a piece gives, in `buffer`. Raises `Unreadable`."""
+    view = memoryview(buffer)[: piece.size]
+    if piece.encoding == REFERENCE:
+        assert piece.base is not None
+        read_at(ingest.held(piece.base), view, piece.start)
+    elif piece.encoding == RAW:
+        assert spot is not None
+        read_at(spot.path, view, piece.at)
+    else:
+        assert stored is not None
+        _decode(ingest, piece, stored, view)
+    return view
+
+
+def _decode(ingest: Ingest, piece: Part, stored: memoryview, out: memoryview) -> None:
+    from pipelines.encodings import ladder  # noqa: PLC0415 - numpy, only where there are frames
+
+    assert piece.unit is not None
+    base = None
+    if piece.base is not None:
+        base = memoryview(scratch())[: piece.size]
+        read_at(ingest.held(piece.base), base, piece.start)
+    frame = stored[piece.at : piece.at + piece.stored]
+    try:
+        ladder.decode(piece.encoding, piece.unit, frame, out, base)
+    except FrameMalformed as exc:
+        raise MalformedBundle(
+            f"a frame that its chunk vouches for: {exc.problem}", at="chunks.jsonl"
+        ) from exc
+
+
+def first_good(shelf: Shelf, chunk: Chunk) -> tuple[memoryview, Spot]:
+    """Return a chunk's bytes from the first place that gives them. Raises `Unreadable`."""
+    problem = "its volume is not here"
+    for spot in shelf.spots(chunk.chunk):
+        try:
+            return load(spot, chunk), spot
+        except Unreadable as exc:
+            problem = str(exc)
+    raise Unreadable(problem)
+
+
+def load(spot: Spot, chunk: Chunk) -> memoryview:
+    """Return a chunk's bytes, hashed and found to be what its name says. Raises `Unreadable`."""
+    data = memoryview(bytearray(chunk.size))
+    read_at(spot.path, data, 0, whole=True)
+    if hashlib.sha256(data).hexdigest() != chunk.chunk:
+        raise Unreadable("holds other bytes")
+    return data
+
+
+def digest_of(spot: Spot, size: int) -> str:
+    """Return the SHA-256 of a stored file of `size` bytes. Raises `Unreadable`."""
+    digest, view = hashlib.sha256(), memoryview(bytearray(min(BLOCK, size)))
+    with _opened(spot.path) as source:
+        for offset in range(0, size, len(view)):
+            block = view[: min(len(view), size - offset)]
+            _fill(source, block, offset)
+            digest.update(block)
+        _demand_end(source, size)
+    return digest.hexdigest()
+
+
+def read_at(path: Path, view: memoryview, offset: int, *, whole: bool = False) -> None:
+    """Fill `view` from a plain file; with `whole`, the file must end there. Raises `Unreadable`."""
+    with _opened(path) as source:
+        _fill(source, view, offset)
+        if whole:
+            _demand_end(source, offset + len(view))
 
 
 @contextlib.contextmanager
-def _space_watched(room: Path, left: int) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        source = open_plain(path)
+    except OSError as exc:
+        raise Unreadable(f"cannot be opened ({exc.strerror})") from exc
+    try:
+        yield source
+    finally:
+        os.close(source)
+
+
+def _fill(source: int, view: memoryview, offset: int) -> None:
+    while view:
+        try:
+            count = os.preadv(source, [view], offset)
+        except OSError as exc:
+            raise Unreadable(f"cannot be read at byte {offset} ({exc.strerror})") from exc
+        if count == 0:
+            raise Unreadable(f"ends after {offset} bytes")
+        view, offset = view[count:], offset + count
+
+
+def _demand_end(source: int, size: int) -> None:
+    if os.pread(source, 1, size):
+        raise Unreadable(f"holds more than {size} bytes")
+
+
+@contextlib.contextmanager
+def space_watched(room: Path, left: int) -> Iterator[None]:
     """Turn a full file system into `SpaceShort`."""
     try:
         yield

@@ -1,28 +1,30 @@
 """Looks at a bundle without writing anything, and says everything about it, trusted or not."""
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
 
 from tuf.api.metadata import Targets
 
 from pipelines.bundle import opening, reader
+from pipelines.bundle.crew import crew_size
 from pipelines.bundle.documents import VERSION_KINDS
 from pipelines.bundle.errors import ChunksDamaged
-from pipelines.bundle.ingest import Ingest, damaged
-from pipelines.bundle.opening import Parts
+from pipelines.bundle.history import Missing, gaps
+from pipelines.bundle.ingest import BadChunk, Unreadable, digest_of
+from pipelines.bundle.opening import Opened
 from pipelines.bundle.reader import Bundle
+from pipelines.bundle.shelf import Spot, Volume
 from pipelines.workplace import Workplace
 from registry.blobs import Progress, no_progress
 from signing.errors import OperatorError
 from signing.roots import open_metadata
 from signing.times import rfc3339
-from signing.trust import Verified
 
-T = TypeVar("T")
 _SIGNED = re.compile(r"trust/[0-9]+\.(catalog|site-[a-z0-9-]+)\.json")
 
 
@@ -59,7 +61,11 @@ class Inspection:
     issued_at: str | None = None
     next_expected_by: str | None = None
     expires: str | None = None
-    gap: tuple[int, ...] = ()  # numbers of bundles that never arrived here
+    missing_bundles: tuple[Missing, ...] = ()  # before this one, and never arrived here
+    notes: tuple[str, ...] = ()  # damage that other volumes make good
+    profile: str | None = None
+    assumed_received: tuple[str, ...] = ()  # where a person's word stands for a receipt
+    rebuildable: tuple[str, ...] = ()  # chunks that are not here and that parity brings back
     root_version: int | None = None
     signed_by: Mapping[str, tuple[str, ...]] = field(
         default_factory=lambda: MappingProxyType({})
@@ -69,7 +75,8 @@ class Inspection:
     withdrawals: tuple[tuple[str, str], ...] = ()  # (version, reason)
     bytes_carried: int = 0  # of all blobs in the bundle
     bytes_assumed: int = 0  # of blobs that were left out because this site proved them
-    bytes_needed: int = 0  # that an import would still copy
+    bytes_stored: int = 0  # of all chunks, as they lie on the volumes
+    bytes_needed: int = 0  # that an import would still make
     bytes_free: int = 0
 
     @property
@@ -97,26 +104,19 @@ def inspect(
         NotABundle, BundlesMixed, MediumUnreadable, MalformedBundle, FilesDamaged: there is no one bundle to
             speak of. Everything else that is wrong is in `Inspection.problems`.
     """
-    volumes = reader.gather(dirs)
+    folders = reader.gather(dirs)
     problems: list[OperatorError] = []
     seen = Inspection(
-        bundle=volumes[0].label.bundle,
-        folders=tuple(volume.path for volume in volumes),
-        present=tuple(volume.label.index for volume in volumes),
-        of=volumes[0].label.of,
+        bundle=folders[0].label.bundle,
+        folders=tuple(folder.path for folder in folders),
+        present=tuple(dict.fromkeys(folder.label.index for folder in folders)),
+        of=folders[0].label.of,
+        bytes_free=opening.free_bytes(work),
     )
-    with work.store.view() as view:
-        memory = opening.remembered(view)
-    small = _attempt(problems, lambda: reader.read_small(volumes))
-    verified = _attempt(problems, lambda: opening.walk(volumes, memory, work))
-    bundle = None
-    if small is not None:
-        files = small
-        bundle = _attempt(problems, lambda: opening.read(volumes, files, opening.export_path(volumes, work)))
-    if small is None or bundle is None:
-        return replace(seen, problems=tuple(problems), bytes_free=opening.free_bytes(work))
-    seen = _described(seen, bundle, verified, problems)
-    return _examined(work, seen, Parts(volumes, small, bundle), problems, _Look(deep, progress, expect))
+    opened = _opened(work, folders, problems)
+    if opened is None:
+        return replace(seen, problems=tuple(problems))
+    return _examined(work, _described(work, seen, opened), opened, problems, _Look(deep, progress, expect))
 
 
 @dataclass(frozen=True)
@@ -128,22 +128,28 @@ class _Look:
     expect: Progress
 
 
-def _attempt(problems: list[OperatorError], step: Callable[[], T]) -> T | None:
+def _opened(
+    work: Workplace, folders: Sequence[reader.VolumeFolder], problems: list[OperatorError]
+) -> Opened | None:
+    with work.store.view() as view:
+        memory = opening.remembered(view)
     try:
-        return step()
+        return opening.open_bundle(folders, memory, work)
     except OperatorError as refusal:
         problems.append(refusal)
+    try:
+        return opening.open_untrusted(folders, work)
+    except OperatorError as refusal:
+        if str(refusal) != str(problems[0]):
+            problems.append(refusal)
         return None
 
 
-def _described(
-    seen: Inspection, bundle: Bundle, verified: Verified | None, problems: list[OperatorError]
-) -> Inspection:
+def _described(work: Workplace, seen: Inspection, opened: Opened) -> Inspection:
     """Fill in what the documents say."""
-    if verified is not None:
-        claimed = verified
-        verified = _attempt(problems, lambda: opening.believed(bundle, claimed))
-    export = bundle.export
+    export, bundle = opened.bundle.export, opened.bundle
+    with work.store.view() as view:
+        accepted = {row.sequence: row.digest for row in view.imports()}
     seen = replace(
         seen,
         bundle=export.bundle,
@@ -153,12 +159,20 @@ def _described(
         origin=export.origin,
         issued_at=export.issued_at,
         next_expected_by=export.next_expected_by,
+        profile=export.profile,
+        notes=opened.notes,
+        missing_bundles=tuple(gaps(bundle.history, {**accepted, export.sequence: bundle.digest})),
+        assumed_received=tuple(
+            f"number {a.sequence}, by {a.by}: {a.reason}" for a in export.assumed_received
+        ),
         signed_by=_signed_by(bundle),
         documents=tuple((d.kind, d.name, d.digest) for d in export.documents if d.kind not in VERSION_KINDS),
         withdrawals=tuple((w.version, w.reason) for w in export.withdrawals),
         bytes_carried=export.size,
         bytes_assumed=sum(blob.size for blob in export.assumed),
+        bytes_stored=sum(chunk.size for chunk in bundle.table.chunks),
     )
+    verified = opened.trusted
     if verified is None:
         return seen
     return replace(
@@ -166,21 +180,21 @@ def _described(
         trusted=True,
         already=verified.already,
         expires=None if verified.expires is None else rfc3339(verified.expires),
-        gap=tuple(verified.gap),
         root_version=verified.root_version,
     )
 
 
 def _examined(
-    work: Workplace, seen: Inspection, parts: Parts, problems: list[OperatorError], look: "_Look"
+    work: Workplace, seen: Inspection, opened: Opened, problems: list[OperatorError], look: "_Look"
 ) -> Inspection:
     """Hold the volumes and this site against the documents."""
-    bundle = parts.bundle
-    ingest = Ingest(opening.room(work, bundle), bundle, parts.sources, look.progress)
+    bundle = opened.bundle
+    ingest = opening.ingest_of(work, bundle, opened.volumes, look.progress)
     wanted = [blob for blob in bundle.export.blobs if not opening.held(work.blobs, blob)]
+    needed = ingest.needed(wanted)
     with work.store.view() as view:
         if wanted or not seen.already:
-            problems += opening.preflight(work, view, parts, ingest, wanted)
+            problems += opening.preflight(work, view, opened, ingest, wanted)
         items = tuple(
             InspectedItem(
                 model=release.model,
@@ -192,18 +206,40 @@ def _examined(
             )
             for release in bundle.releases
         )
-    if look.deep:
-        look.expect(sum(volume.bytes for volume in bundle.plan.volumes if volume.index in parts.sources))
-        bad = damaged(bundle, parts.sources, progress=look.progress)
-        if bad:
-            problems.append(ChunksDamaged([str(chunk) for chunk in bad]))
+    bad = _damaged(opened, look) if look.deep else []
+    if bad:
+        problems.append(ChunksDamaged([str(chunk) for chunk in bad]))
+    lost = opened.lost(needed, ingest.shelf)
     return replace(
         seen,
         items=items,
         problems=tuple(problems),
+        rebuildable=tuple(sorted(n for n in needed - lost if not ingest.shelf.has(n))),
         bytes_needed=ingest.bytes_needed(wanted),
-        bytes_free=opening.free_bytes(work),
     )
+
+
+def _damaged(opened: Opened, look: _Look) -> list[BadChunk]:
+    """Read and hash every stored file of the volumes that are here; return those that are not what they should be."""
+    jobs = [
+        (volume, path, name, size)
+        for volume in opened.volumes
+        for path, (name, size) in sorted(volume.stored(opened.bundle).items())
+        if path in volume.folder.files
+    ]
+    look.expect(sum(size for _volume, _path, _name, size in jobs))
+
+    def read(job: tuple[Volume, str, str, int]) -> BadChunk | None:
+        volume, path, name, size = job
+        try:
+            actual = digest_of(Spot(volume.folder.path / path, volume.folder.name), size)
+        except Unreadable as exc:
+            return BadChunk(name, path, volume.folder.name, str(exc))
+        look.progress(size)
+        return None if actual == name else BadChunk(name, path, volume.folder.name, "holds other bytes")
+
+    with ThreadPoolExecutor(crew_size(), thread_name_prefix="deep") as pool:
+        return [bad for bad in pool.map(read, jobs) if bad is not None]
 
 
 def _signed_by(bundle: Bundle) -> Mapping[str, tuple[str, ...]]:
@@ -212,7 +248,6 @@ def _signed_by(bundle: Bundle) -> Mapping[str, tuple[str, ...]]:
     for path in sorted(bundle.small):
         if match := _SIGNED.fullmatch(path):
             data = bundle.small[path]
-            opened = _attempt([], lambda data=data, path=path: open_metadata(Targets, data, name=path))  # type: ignore[misc]
-            if opened is not None:
-                found[match[1]] = tuple(sorted(opened.signatures))
+            with contextlib.suppress(OperatorError):
+                found[match[1]] = tuple(sorted(open_metadata(Targets, data, name=path).signatures))
     return MappingProxyType(found)

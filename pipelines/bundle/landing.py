@@ -4,7 +4,7 @@ Evidence that came with the bundle is kept as claims, apart from this site's own
 report. Source: DESIGN section 8, promises 2 and 9.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,12 @@ class Landed:
 
     new: frozenset[str]  # digests of the versions that were not here before
     withdrawals: int
+    first: bool = False  # the bundle's documents came in with this transaction
+
+    @property
+    def any(self) -> bool:
+        """Whether there was a change."""
+        return self.first or bool(self.new)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Landing:
     work: Workplace
     bundle: Bundle
     verified: Verified
+    releases: Sequence[Release]  # those whose files are all here
+    first: bool  # nothing of the bundle was recorded before
     metadata: str  # trust metadata to remember
     documents: Mapping[str, Document]
     statements: Mapping[str, Statement]
@@ -61,34 +69,38 @@ class Landing:
 
     def commit(self) -> Landed:
         """Make everything visible, or nothing. Raises `VersionConflict`."""
-        export = self.bundle.export
         with self.work.store.change(actor=self.work.actor, now=self.work.now) as change:
             if clashes := conflicts(change, self.bundle):
                 raise clashes[0]
+            new = [release for release in self.releases if self._is_new(change, release)]
             claims = self._claims(change)
-            new = [release for release in self.bundle.releases if self._is_new(change, release)]
-            apart = {release.digest for release in new}
-            rest = [row for subject, rows in claims.items() if subject not in apart for row in rows]
-            self._record(
-                change,
-                EventKind.BUNDLE_IMPORTED,
-                self.bundle.digest,
-                [self._import(), self._statement(), *rest],
-            )
-            for document in self.documents.values():
-                self._document(change, document)
+            if self.first:
+                waiting = {one.digest for one in self.bundle.releases if self._is_new(change, one)}
+                rest = [row for subject, rows in claims.items() if subject not in waiting for row in rows]
+                head = [self._import(), self._statement(new), *rest]
+                self._record(change, EventKind.BUNDLE_IMPORTED, self.bundle.digest, head)
+                for document in self.documents.values():
+                    self._document(change, document)
+            elif new:
+                self._record(change, EventKind.BUNDLE_IMPORTED, self.bundle.digest, [self._statement(new)])
             for release in new:
                 rows = [*self._version(change, release), *claims.get(release.digest, ())]
                 self._record(change, EventKind.VERSION_ADDED, release.digest, rows)
             for release in self.bundle.releases:
-                self._bind(change, release)
-            fresh = [gone for gone in export.withdrawals if change.withdrawal(gone.version) is None]
-            for gone in fresh:
-                withdrawal = Withdrawal(
-                    version=gone.version, reason=gone.reason, since=change.now, actor=change.actor
-                )
-                change.record(EventKind.WITHDRAWN, gone.version, withdrawal, note={"bundle": export.bundle})
-        return Landed(frozenset(apart), len(fresh))
+                if change.version_by_digest(release.digest) is not None:
+                    self._bind(change, release)
+            withdrawn = self._withdraw(change)
+        return Landed(frozenset(release.digest for release in new), withdrawn, self.first)
+
+    def _withdraw(self, change: Change) -> int:
+        fresh = [gone for gone in self.bundle.export.withdrawals if change.withdrawal(gone.version) is None]
+        for gone in fresh:
+            withdrawal = Withdrawal(
+                version=gone.version, reason=gone.reason, since=change.now, actor=change.actor
+            )
+            note = {"bundle": self.bundle.export.bundle}
+            change.record(EventKind.WITHDRAWN, gone.version, withdrawal, note=note)
+        return len(fresh)
 
     def _record(self, change: Change, kind: EventKind, subject: str, rows: list[Row]) -> None:
         """One event, or several where a leaf of the log would become too large."""
@@ -108,10 +120,10 @@ class Landing:
             actor=self.work.actor,
         )
 
-    def _statement(self) -> Statement:
-        """This site's own signed word that it took the bundle in; its subjects are the versions that came."""
+    def _statement(self, new: Sequence[Release]) -> Statement:
+        """This site's own signed word that it took the bundle in; its subjects are the versions that came with it."""
         export = self.bundle.export
-        versions = [(f"{one.model}@{one.ordinal}", one.digest) for one in self.bundle.releases]
+        versions = [(f"{one.model}@{one.ordinal}", one.digest) for one in new]
         said = imported(
             versions or [(export.bundle, self.bundle.digest)],
             bundle=export.bundle,
@@ -198,10 +210,21 @@ def conflicts(view: View, bundle: Bundle) -> list[VersionConflict]:
     return found
 
 
-def land(work: Workplace, bundle: Bundle, verified: Verified, *, metadata: str, path_of: BlobPath) -> Landing:
+def land(
+    work: Workplace,
+    bundle: Bundle,
+    verified: Verified,
+    *,
+    releases: Sequence[Release],
+    first: bool,
+    metadata: str,
+    path_of: BlobPath,
+) -> Landing:
     """Steps 7 and 8: check what the documents and statements say, scan what is new; nothing is recorded yet.
 
     Args:
+        releases: the versions whose files are all here, and that are not visible yet.
+        first: whether nothing of the bundle was recorded before.
         metadata: of `opening.pack_metadata`.
         path_of: where each blob's bytes are.
 
@@ -213,12 +236,12 @@ def land(work: Workplace, bundle: Bundle, verified: Verified, *, metadata: str, 
     for shipped in bundle.export.statements:
         statements[shipped.digest], known = _statement(work, bundle, shipped)
         unchecked += not known
-    with work.store.view() as view:
-        new = [release for release in bundle.releases if view.version_by_digest(release.digest) is None]
     return Landing(
         work=work,
         bundle=bundle,
         verified=verified,
+        releases=releases,
+        first=first,
         metadata=metadata,
         documents={
             shipped.digest: _document(work, bundle, shipped)
@@ -226,7 +249,7 @@ def land(work: Workplace, bundle: Bundle, verified: Verified, *, metadata: str, 
             if shipped.kind not in VERSION_KINDS
         },
         statements=statements,
-        reports={release.digest: _scan(work, bundle, release, path_of) for release in new},
+        reports={release.digest: _scan(work, bundle, release, path_of) for release in releases},
         unchecked=unchecked,
     )
 

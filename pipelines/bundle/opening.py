@@ -1,18 +1,21 @@
-"""Opens a bundle at a site: what this site remembers, whether to believe the documents, what stands in the way."""
+"""Opens a bundle at a site: what this site remembers, which documents to believe, what stands in the way."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from pipelines.bundle import checks
-from pipelines.bundle.documents import Sized
-from pipelines.bundle.errors import BaseMissing, MalformedBundle
+from pipelines.bundle import checks, erasures, reader
+from pipelines.bundle.documents import Release, Sized
+from pipelines.bundle.errors import BaseMissing, FilesDamaged, MalformedBundle
 from pipelines.bundle.ingest import Ingest
 from pipelines.bundle.landing import conflicts
-from pipelines.bundle.reader import Bundle, SmallFiles, VolumeFolder, interpret
+from pipelines.bundle.lanes import ParitySet
+from pipelines.bundle.reader import Bundle, SmallFiles, VolumeFolder
+from pipelines.bundle.shelf import Shelf, Volume, shelf_of
 from pipelines.workplace import Workplace
-from registry.blobs import BlobStore
+from registry.blobs import BlobStore, Progress, no_progress
 from registry.entities import Import
 from registry.errors import SpaceShort
 from registry.views import View
@@ -28,17 +31,36 @@ _UPSTREAM = "upstream/"  # before the roles of the origin behind ours, in the ro
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The volumes of one bundle, their small files, and what these say."""
+class Opened:
+    """A bundle whose documents fit together, the volumes of it that are here, and what trust says of it."""
 
-    volumes: Sequence[VolumeFolder]
-    small: SmallFiles
     bundle: Bundle
+    volumes: tuple[Volume, ...]
+    trusted: Verified | None  # None when it was only looked at
+    notes: tuple[str, ...]  # damage that other volumes make good
 
     @property
-    def sources(self) -> dict[int, Path]:
-        """Volume to the folder that holds it."""
-        return {volume.label.index: volume.path for volume in self.volumes}
+    def verified(self) -> Verified:
+        """What may be believed. Only for a bundle of `open_bundle`."""
+        assert self.trusted is not None
+        return self.trusted
+
+    @cached_property
+    def parity_sets(self) -> list[ParitySet]:
+        """The parity sets of every plan that is here."""
+        sizes = {name: chunk.size for name, chunk in self.bundle.chunks.items()}
+        plans = {volume.folder.label.plan: volume.plan for volume in self.volumes}
+        return [one for plan in plans.values() for one in plan.parity_sets(sizes)]
+
+    def lost(self, needed: Collection[str], shelf: Shelf) -> frozenset[str]:
+        """Return the needed chunks that are nowhere here and that parity cannot rebuild, judged by listing alone."""
+        absent = {chunk for chunk in needed if not shelf.has(chunk)}
+        if not absent or not self.parity_sets:
+            return frozenset(absent)
+        chunks = {chunk for chunk in self.bundle.chunks if not shelf.has(chunk)}
+        pieces = {p for one in self.parity_sets for p in (*one.p, *one.q) if not shelf.has(p)}
+        rebuildable, _lost = erasures.can_rebuild(self.parity_sets, chunks | pieces, bad_pieces=pieces)
+        return frozenset(absent - rebuildable)
 
 
 def remembered(view: View) -> Memory:
@@ -93,29 +115,68 @@ def unpack_metadata(text: str) -> dict[str, bytes]:
     return {role: data.encode() for role, data in value.items()}
 
 
-def walk(volumes: Sequence[VolumeFolder], memory: Memory, work: Workplace) -> Verified:
-    """Say whether this site may believe the bundle. Raises what `signing.trust.verify` raises."""
-    return trust.verify(volumes[0].path, memory, audience=work.home.name, now=work.now)
+def open_bundle(folders: Sequence[VolumeFolder], memory: Memory, work: Workplace) -> Opened:
+    """Return the bundle, believed.
+
+    The documents are repeated on every volume. The first volume whose documents hold together and are vouched for
+    decides; where another one differs or is damaged, it is refused, unless the bundle was made to survive that.
+
+    Raises:
+        what `signing.trust.verify` and `reader.interpret` raise; FilesDamaged: every small file that is not right.
+    """
+    smalls = [reader.read_small(folder) for folder in folders]
+    sound = [small for small in smalls if not small.problems]
+    if not sound:
+        raise FilesDamaged([problem for small in smalls for problem in small.problems])
+    lead, bundle, verified = _believed(sound, memory, work)
+    return _fitted(smalls, lead, bundle, verified)
 
 
-def read(volumes: Sequence[VolumeFolder], small: SmallFiles, export_path: str) -> Bundle:
-    """Fit the documents together and hold the labels against them. Raises what `interpret` raises."""
-    bundle = interpret(small.bytes, export_path)
-    for volume in volumes:
-        if volume.label.bundle != bundle.export.bundle:
-            raise MalformedBundle(
-                f"says bundle {volume.label.bundle}, the export says {bundle.export.bundle}",
-                at=f"{volume.name}, volume.json",
-            )
-    return bundle
+def open_untrusted(folders: Sequence[VolumeFolder], work: Workplace) -> Opened:
+    """Return the bundle as its documents describe it, whoever wrote them: to look at, and for nothing else.
+
+    Raises: as `open_bundle`, but for trust.
+    """
+    smalls = [reader.read_small(folder) for folder in folders]
+    lead = next((small for small in smalls if not small.problems), smalls[0])
+    path = trust.find_export(lead.volume.path, work.home.name)
+    return _fitted(smalls, lead, reader.interpret(lead.read_shared(), path), None)
 
 
-def export_path(volumes: Sequence[VolumeFolder], work: Workplace) -> str:
-    """Return where the export document lies. Raises `TrustFileMissing`."""
-    return trust.find_export(volumes[0].path, work.home.name)
+def _fitted(
+    smalls: Sequence[SmallFiles], lead: SmallFiles, bundle: Bundle, verified: Verified | None
+) -> Opened:
+    """Hold every volume against the one whose documents count."""
+    volumes, notes, forgiving = [], list[str](), False
+    for small in smalls:
+        wrong = [*small.problems, *reader.differences(small, lead)]
+        notes += wrong
+        if wrong:
+            continue
+        plan = reader.read_plan(small, bundle)
+        forgiving |= bool(plan.parity) or plan.repairs
+        volumes.append(Volume(small.volume, small, plan))
+    if notes and not forgiving:
+        raise FilesDamaged(notes)
+    return Opened(bundle, tuple(volumes), verified, tuple(notes))
 
 
-def believed(bundle: Bundle, verified: Verified) -> Verified:
+def _believed(
+    sound: Sequence[SmallFiles], memory: Memory, work: Workplace
+) -> tuple[SmallFiles, Bundle, Verified]:
+    first: OperatorError | None = None
+    for small in sound:
+        try:
+            verified = trust.verify(small.volume.path, memory, audience=work.home.name, now=work.now)
+            bundle = reader.interpret(small.read_shared(), verified.export_path)
+            return small, bundle, _same(bundle, verified)
+        except OperatorError as exc:
+            first = first or exc
+    assert first is not None
+    raise first
+
+
+def _same(bundle: Bundle, verified: Verified) -> Verified:
     """Return `verified` if what was fitted together is, byte for byte, what the trust walk vouched for.
 
     Raises:
@@ -134,31 +195,37 @@ def held(blobs: BlobStore, blob: Sized) -> bool:
     return blobs.has(blob.sha256) and blobs.size(blob.sha256) == blob.size
 
 
+def open_releases(view: View, bundle: Bundle) -> list[Release]:
+    """Return the versions of the bundle that are not visible here yet."""
+    return [release for release in bundle.releases if view.version_by_digest(release.digest) is None]
+
+
 def preflight(
-    work: Workplace, view: View, parts: Parts, ingest: Ingest, wanted: Sequence[Sized]
+    work: Workplace, view: View, opened: Opened, ingest: Ingest, wanted: Sequence[Sized]
 ) -> list[OperatorError]:
     """Return everything that stands in the way of an import, before any byte is copied.
 
     Args:
-        wanted: the blobs that have to be copied.
+        wanted: the blobs that have to be made.
     """
+    bundle, export = opened.bundle, opened.bundle.export
+    needed = ingest.needed(wanted)
     found: list[OperatorError] = list(
-        checks.problems_of(
-            parts.bundle, parts.volumes, listed=parts.small.listed, needed=ingest.needed(wanted)
-        )
+        checks.problems_of(bundle, opened.volumes, lost=opened.lost(needed, ingest.shelf))
     )
-    absent = [blob.sha256 for blob in parts.bundle.export.assumed if not held(work.blobs, blob)]
+    absent = [blob.sha256 for blob in (*export.assumed, *export.bases) if not held(work.blobs, blob)]
     if absent:
-        found.append(BaseMissing(absent))
-    found += conflicts(view, parts.bundle)
-    export = parts.bundle.export
+        found.append(BaseMissing(list(dict.fromkeys(absent))))
+    found += conflicts(view, bundle)
     if any(row.bundle == export.bundle and row.sequence != export.sequence for row in view.imports()):
         found.append(
             MalformedBundle(f"another bundle was called {export.bundle}", at=f"{export.path}: bundle")
         )
-    needed, free = ingest.bytes_needed(wanted), free_bytes(work)
-    if needed and needed + _MARGIN > free:
-        found.append(SpaceShort(str(work.home.quarantine), needed=needed + _MARGIN, free=free))
+    rebuilt = sum(bundle.chunks[chunk].size for chunk in needed if not ingest.shelf.has(chunk))
+    space = ingest.bytes_needed(wanted) + rebuilt
+    free = free_bytes(work)
+    if space and space + _MARGIN > free:
+        found.append(SpaceShort(str(work.home.quarantine), needed=space + _MARGIN, free=free))
     return found
 
 
@@ -170,3 +237,11 @@ def free_bytes(work: Workplace) -> int:
 def room(work: Workplace, bundle: Bundle) -> Path:
     """Return the bundle's folder in quarantine, whether it is there or not."""
     return work.home.quarantine / bundle.digest
+
+
+def ingest_of(
+    work: Workplace, bundle: Bundle, volumes: Sequence[Volume], progress: Progress = no_progress
+) -> Ingest:
+    """Return the way into quarantine for what is on these volumes and was collected before."""
+    place = room(work, bundle)
+    return Ingest(place, bundle, shelf_of(bundle, volumes, place), work.blobs.path, progress)

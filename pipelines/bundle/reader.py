@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pipelines.bundle import documents, tables
+from pipelines.bundle import documents, plan, tables
 from pipelines.bundle.documents import Export, Release
 from pipelines.bundle.errors import (
     BundlesMixed,
@@ -22,7 +22,10 @@ from pipelines.bundle.errors import (
     NotABundle,
     PlanUntrusted,
 )
-from pipelines.bundle.tables import Chunk, Label, Plan
+from pipelines.bundle.history import MAX_HISTORY, Sent
+from pipelines.bundle.history import decode as decode_history
+from pipelines.bundle.plan import Label, Plan
+from pipelines.bundle.tables import Table
 from registry.manifests import MAX_BYTES as MAX_MANIFEST
 from registry.manifests import Manifest
 from registry.manifests import decode as decode_manifest
@@ -34,18 +37,21 @@ from signing.keys import public_key_from_json
 from signing.refusals import MetadataTampered, TrustFileMissing
 
 LABEL, SUMS, README, TABLE = "volume.json", "SHA256SUMS", "README.txt", "chunks.jsonl"
-PLAN, PLAN_SIGNATURE = "plan.json", "plan.sig.json"
+PLAN, PLAN_SIGNATURE, HISTORY = "plan.json", "plan.sig.json", "history.jsonl"
 TOOL_CONTRACT = "tool-contract"
-OWN_FILES = (LABEL, SUMS)  # the only small files that differ from volume to volume
+# The only small files that may differ from volume to volume: what lies where.
+OWN_FILES = (LABEL, SUMS, PLAN, PLAN_SIGNATURE)
+STORED = ("chunks/", "parity/")  # where everything lies that is no small file
 MAX_ENTRIES = 3_000_000  # files and folders of one volume that are listed
 MAX_SMALL = 512 << 20  # bytes of all small files of one volume together
 _MAX_README = 64 << 10
 _CAPS: Mapping[str, int] = {
     LABEL: 4096,
-    SUMS: tables.MAX_SUMS,
+    SUMS: plan.MAX_SUMS,
     README: _MAX_README,
     TABLE: tables.MAX_TABLE,
-    PLAN: tables.MAX_PLAN,
+    HISTORY: MAX_HISTORY,
+    PLAN: plan.MAX_PLAN,
     PLAN_SIGNATURE: MAX_SIGNATURE_FILE,
 }
 
@@ -65,8 +71,8 @@ class VolumeFolder:
         return f"volume {self.label.index}"
 
     def small(self) -> Iterator[str]:
-        """Yield the paths of everything that is no chunk."""
-        yield from (path for path in sorted(self.files) if not path.startswith("chunks/"))
+        """Yield the paths of everything that is no chunk and no parity."""
+        yield from (path for path in sorted(self.files) if not path.startswith(STORED))
 
     def read(self, path: str) -> bytes:
         """Return a small file. Raises `FilesDamaged`, naming volume and path."""
@@ -86,19 +92,22 @@ class Bundle:
     digest: str  # of the export document
     releases: tuple[Release, ...]
     manifests: Mapping[str, Manifest]  # by digest
-    table: Mapping[str, Sequence[Chunk]]  # blob to its chunks, in order
-    plan: Plan
-    small: Mapping[str, bytes]  # path to bytes of everything that is no chunk, of the first volume
+    table: Table
+    history: tuple[Sent, ...]  # the bundles before this one
+    small: Mapping[str, bytes]  # path to bytes of everything that is the same on every volume
 
     @cached_property
-    def chunk_sizes(self) -> dict[str, int]:
-        """Chunk to bytes."""
-        return {chunk.chunk: chunk.size for chunks in self.table.values() for chunk in chunks}
+    def chunks(self) -> dict[str, tables.Chunk]:
+        """Every chunk by its name."""
+        return {chunk.chunk: chunk for chunk in self.table.chunks}
 
-    @cached_property
-    def volume_of(self) -> dict[str, int]:
-        """Chunk to the volume that holds it."""
-        return {chunk: volume.index for volume in self.plan.volumes for chunk in volume.chunks}
+    def chunks_of(self, blob: str) -> set[str]:
+        """Return the names of the chunks that a blob's parts lie in."""
+        return {self.table.chunks[number].chunk for number in self.table.chunks_of(blob)}
+
+    def blobs_of(self, release: Release) -> set[str]:
+        """Return the blobs of a version that this bundle carries."""
+        return {entry.sha256 for entry in self.manifests[release.digest].files} & set(self.table.blobs)
 
     def document(self, digest: str) -> bytes:
         """Return a document of `documents/`."""
@@ -118,7 +127,7 @@ def statement_paths(digest: str) -> tuple[str, str]:
 def gather(dirs: Sequence[Path]) -> list[VolumeFolder]:
     """Return the volumes of the one bundle that lies in or below these folders, by index.
 
-    A volume given twice is taken once, from the folder that was found first.
+    Two copies of a volume are both of use: where one is damaged, the other is read.
 
     Raises:
         NotABundle: nothing there. BundlesMixed: volumes of several bundles.
@@ -128,15 +137,9 @@ def gather(dirs: Sequence[Path]) -> list[VolumeFolder]:
     found = [_open_volume(path) for path in _candidates(dirs)]
     if not found:
         raise NotABundle([str(path) for path in dirs])
-    kinds = {(volume.label.bundle, volume.label.plan, volume.label.of) for volume in found}
-    if len(kinds) > 1:
-        raise BundlesMixed(
-            sorted(f"{v.path} (bundle {v.label.bundle}, plan {v.label.plan[:12]})" for v in found)
-        )
-    first: dict[int, VolumeFolder] = {}
-    for volume in found:
-        first.setdefault(volume.label.index, volume)
-    return [first[index] for index in sorted(first)]
+    if len({volume.label.bundle for volume in found}) > 1:
+        raise BundlesMixed(sorted(f"{v.path} (bundle {v.label.bundle})" for v in found))
+    return sorted(found, key=lambda volume: (volume.label.index, str(volume.path)))
 
 
 def _candidates(dirs: Sequence[Path]) -> list[Path]:
@@ -173,7 +176,7 @@ def _open_volume(path: Path) -> VolumeFolder:
         data = blank.read(LABEL)
     except FilesDamaged as exc:
         raise FilesDamaged([f"{path / LABEL}: not a plain readable file of this format"]) from exc
-    return VolumeFolder(path, tables.decode_label(data, at=str(path / LABEL)), files, strange)
+    return VolumeFolder(path, plan.decode_label(data, at=str(path / LABEL)), files, strange)
 
 
 def _listing(top: Path) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -206,67 +209,67 @@ def _listing(top: Path) -> tuple[dict[str, int], tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class SmallFiles:
-    """What was read of the small files: the first volume's bytes, and each volume's list of what it holds."""
+    """What was read of one volume's small files; the bytes of those that all volumes share are not kept."""
 
-    bytes: Mapping[str, bytes]
-    listed: Mapping[int, frozenset[str]]  # volume to the paths in its SHA256SUMS
+    volume: VolumeFolder
+    own: Mapping[str, bytes]  # path to bytes, of `OWN_FILES`
+    listed: Mapping[str, str]  # path to SHA-256: all of SHA256SUMS
+    problems: tuple[str, ...]  # what is not as SHA256SUMS says
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """Path to SHA-256 of what must be the same on every volume."""
+        return {
+            path: digest
+            for path, digest in self.listed.items()
+            if path not in OWN_FILES and not path.startswith(STORED)
+        }
+
+    def read_shared(self) -> dict[str, bytes]:
+        """Return path to bytes of what all volumes share. Raises `FilesDamaged`."""
+        return {path: _listed_bytes(self.volume, path, digest) for path, digest in self.shared.items()}
 
 
-def read_small(volumes: Sequence[VolumeFolder]) -> SmallFiles:
-    """Read every small file of every volume, hold it against the list beside it, and keep the first volume's.
+def read_small(volume: VolumeFolder) -> SmallFiles:
+    """Read every small file of a volume and hold it against the list beside it.
 
-    The small files must be the same on every volume. Files that no list names are the business of `checks`.
-
-    Raises:
-        FilesDamaged: every small file that is missing, differs or cannot be read, with its volume.
+    Files that no list names are the business of `checks`.
     """
+    if sum(volume.files[path] for path in volume.small()) > MAX_SMALL:
+        raise MalformedBundle(f"more than {MAX_SMALL} bytes of documents", at=volume.name)
     problems: list[str] = []
-    first: dict[str, bytes] = {}
-    listed: dict[int, frozenset[str]] = {}
-    for volume in volumes:
-        if sum(volume.files[path] for path in volume.small()) > MAX_SMALL:
-            raise MalformedBundle(f"more than {MAX_SMALL} bytes of documents", at=volume.name)
-        held, listed[volume.label.index] = _checked(volume, problems)
-        if volume is volumes[0]:
-            first = held
-        else:
-            problems += _differences(first, held, volume, volumes[0])
-    if problems:
-        raise FilesDamaged(problems)
-    return SmallFiles(first, listed)
-
-
-def _checked(volume: VolumeFolder, problems: list[str]) -> tuple[dict[str, bytes], frozenset[str]]:
-    """Return the volume's small files and its whole list; add to `problems` what is not as the list says."""
+    own: dict[str, bytes] = {}
     try:
-        sums = tables.decode_sums(volume.read(SUMS), at=f"{volume.name}, {SUMS}")
+        listed = plan.decode_sums(volume.read(SUMS), at=f"{volume.name}, {SUMS}")
     except FilesDamaged as exc:
-        problems += exc.problems
-        return {}, frozenset()
-    held: dict[str, bytes] = {}
-    for path, expected in sums.items():
-        if path.startswith("chunks/"):
-            if path != tables.chunk_path(expected):
-                problems.append(f"{volume.name}, {SUMS}: {path} is not the name of {expected[:12]}")
+        return SmallFiles(volume, own, {}, exc.problems)
+    for path, expected in listed.items():
+        if path.startswith(STORED):
             continue
         try:
-            data = volume.read(path)
+            data = _listed_bytes(volume, path, expected)
         except FilesDamaged as exc:
             problems += exc.problems
             continue
-        if sha256_hex(data) != expected:
-            problems.append(f"{volume.name}, {path}: not the bytes that {SUMS} lists")
-        held[path] = data
-    return held, frozenset(sums)
+        if path in OWN_FILES:
+            own[path] = data
+    return SmallFiles(volume, own, listed, tuple(problems))
 
 
-def _differences(
-    first: Mapping[str, bytes], held: Mapping[str, bytes], volume: VolumeFolder, other: VolumeFolder
-) -> list[str]:
+def _listed_bytes(volume: VolumeFolder, path: str, expected: str) -> bytes:
+    data = volume.read(path)
+    if sha256_hex(data) != expected:
+        raise FilesDamaged([f"{volume.name}, {path}: not the bytes that {SUMS} lists"])
+    return data
+
+
+def differences(small: SmallFiles, lead: SmallFiles) -> list[str]:
+    """Return what is not the same on a volume as on the one whose documents are believed."""
+    mine, theirs = small.shared, lead.shared
     return [
-        f"{volume.name}, {path}: not the same as on {other.name}"
-        for path in sorted(set(first) | set(held))
-        if path not in OWN_FILES and first.get(path) != held.get(path)
+        f"{small.volume.name}, {path}: not the same as on {lead.volume.name}"
+        for path in sorted(set(mine) | set(theirs))
+        if mine.get(path) != theirs.get(path)
     ]
 
 
@@ -274,11 +277,11 @@ def interpret(small: Mapping[str, bytes], export_path: str) -> Bundle:
     """Fit the documents together: everything that the export document pins must be there, byte for byte.
 
     Args:
-        small: of `read_small`.
+        small: what every volume has, of `SmallFiles.read_shared`.
         export_path: which of them is the export document.
 
     Raises:
-        MalformedBundle, FormatTooNew, EncodingUnknown, PlanUntrusted: naming document and field.
+        MalformedBundle, FormatTooNew, EncodingUnknown: naming document and field.
         MalformedManifest: a version's manifest is not one.
     """
     data = _part(small, export_path)
@@ -291,11 +294,12 @@ def interpret(small: Mapping[str, bytes], export_path: str) -> Bundle:
         payload, signature = statement_paths(statement.digest)
         _pinned(small, payload, statement.digest)
         _pinned(small, signature, statement.signature)
-    table = tables.decode_chunks(_pinned(small, TABLE, export.chunks.sha256, size=export.chunks.size), export)
-    sizes = {chunk.chunk: chunk.size for chunks in table.values() for chunk in chunks}
-    plan = _plan(small, export, digest, sizes)
+    _pinned(small, README, export.readme)
+    table = tables.decode_table(_pinned(small, TABLE, export.chunks.sha256, size=export.chunks.size), export)
+    lines = _pinned(small, HISTORY, export.history.sha256, size=export.history.size)
+    sent = decode_history(lines, below=export.sequence, at=HISTORY)
     manifests = {release.digest: _manifest(small, release, export) for release in releases}
-    return Bundle(export, digest, releases, manifests, table, plan, small)
+    return Bundle(export, digest, releases, manifests, table, sent, small)
 
 
 def _part(small: Mapping[str, bytes], path: str) -> bytes:
@@ -363,27 +367,36 @@ def modelpack_config(data: bytes, *, at: str) -> str:
     return digest.removeprefix("sha256:")
 
 
-def _plan(small: Mapping[str, bytes], export: Export, digest: str, sizes: Mapping[str, int]) -> Plan:
-    data = _part(small, PLAN)
-    key = public_key_from_json(pretty_bytes(dict(export.packer)))
+def read_plan(small: SmallFiles, bundle: Bundle) -> Plan:
+    """Return the plan that a volume brings, signed by the packer that the export names, with the label that fits it.
+
+    Raises:
+        MalformedBundle, FormatTooNew, PlanUntrusted: naming the volume.
+    """
+    name = small.volume.name
+    data = _part(small.own, PLAN)
+    key = public_key_from_json(pretty_bytes(dict(bundle.export.packer)))
     try:
-        envelope = Envelope.from_json(_part(small, PLAN_SIGNATURE), at=PLAN_SIGNATURE)
-        verify(data, envelope, {key.keyid: key}, payload_type=tables.PLAN_TYPE)
+        envelope = Envelope.from_json(_part(small.own, PLAN_SIGNATURE), at=PLAN_SIGNATURE)
+        verify(data, envelope, {key.keyid: key}, payload_type=plan.PLAN_TYPE)
     except NotCanonical as exc:
-        raise MalformedBundle(exc.problem, at=exc.at) from exc
+        raise MalformedBundle(exc.problem, at=f"{name}, {exc.at}") from exc
     except (SignatureWrong, SignatureUncheckable) as exc:
-        raise PlanUntrusted(str(exc)) from exc
-    plan = tables.decode_plan(data, sizes=sizes)
-    if plan.bundle != export.bundle or plan.export != digest:
-        raise MalformedBundle(f"is the plan of bundle {plan.bundle}", at=PLAN)
-    _pinned(small, README, plan.readme)
-    return plan
+        raise PlanUntrusted(f"{name}: {exc}") from exc
+    sizes = {chunk.chunk: chunk.size for chunk in bundle.table.chunks}
+    found = plan.decode_plan(data, sizes=sizes, at=f"{name}, {PLAN}")
+    if found.bundle != bundle.export.bundle or found.export != bundle.digest:
+        raise MalformedBundle(f"is the plan of bundle {found.bundle}", at=f"{name}, {PLAN}")
+    label = small.volume.label
+    if label.index > len(found.volumes) or label != plan.label_of(found, label.index):
+        raise MalformedBundle("is not what the plan says of this volume", at=f"{name}, {LABEL}")
+    return found
 
 
 def declared(bundle: Bundle) -> set[str]:
     """Return the path of every small file that the bundle's documents account for, trust metadata apart."""
     export = bundle.export
-    paths = {*OWN_FILES, README, TABLE, PLAN, PLAN_SIGNATURE, export.path}
+    paths = {*OWN_FILES, README, TABLE, HISTORY, export.path}
     paths.update(release.path for release in export.releases)
     paths.update(document_path(document.digest) for document in export.documents)
     for statement in export.statements:

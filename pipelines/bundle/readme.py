@@ -1,24 +1,34 @@
 """README.txt of a bundle: what it is, in words for the person who holds the medium and has no Tidegate at hand."""
 
 from collections.abc import Sequence
-
-from pipelines.bundle.documents import Export
+from dataclasses import dataclass
 
 WIDTH = 78
 
 
-def readme(export: Export, lines: Sequence[str], *, volumes: int) -> bytes:
-    """Return the text, the same for every volume.
+@dataclass(frozen=True)
+class Heading:
+    """What a person has to know first."""
+
+    bundle: str
+    origin: str
+    site: str
+    sequence: int
+    made: str  # RFC 3339
+
+
+def readme(heading: Heading, lines: Sequence[str]) -> bytes:
+    """Return the text, the same for every volume of every plan; the export document pins it.
 
     Args:
         lines: what the bundle carries, one item each, in plain words.
     """
     parts = [
-        f"TIDEGATE BUNDLE {export.bundle}",
-        "=" * (16 + len(export.bundle)),
+        f"TIDEGATE BUNDLE {heading.bundle}",
+        "=" * (16 + len(heading.bundle)),
         "",
-        f"From {export.origin} to {export.audience}; bundle number {export.sequence} for that site.",
-        f"Made on {export.issued_at} (UTC), on {volumes} volume{'s' if volumes > 1 else ''}.",
+        f"From {heading.origin} to {heading.site}; bundle number {heading.sequence} for that site.",
+        f"Made on {heading.made} (UTC). volume.json says which volume this is, and of how many.",
         "",
         "It carries:",
         *(f"  - {line}" for line in lines),

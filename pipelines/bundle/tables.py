@@ -1,284 +1,267 @@
-"""The tables of a bundle: which chunk gives which part of which blob, and which volume holds which chunk. Pure.
+"""`chunks.jsonl`: which stored bytes, and which bytes that the site holds already, make which blob. Pure.
 
-`chunks.jsonl` is pinned by the export document. `plan.json` is signed by the packer's key alone, a machine's:
-it decides where things lie, never what they are, so that other media need no release officer. `volume.json` says
-which volume this is, and `SHA256SUMS` repeats every digest for a person with `sha256sum -c`.
+Pinned by the export document. First every chunk (a file of stored bytes, named by its SHA-256), then every carried
+blob with the parts that cover it from end to end. A part is a *reference* to bytes of a held blob, *raw* bytes of a
+chunk, or a *frame*: compact bytes of a chunk, decoded by themselves or against bytes of a held blob. A chunk that
+holds frames is small enough to be hashed in memory as a whole before any of it is decoded: docs/decisions/0008.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pipelines.bundle.documents import Export, Sized
-from pipelines.bundle.errors import EncodingUnknown, FilesDamaged, MalformedBundle, VolumeTooSmall
+from pipelines.bundle.documents import GUARD, Export
+from pipelines.bundle.errors import EncodingUnknown, MalformedBundle
 from pipelines.bundle.fields import Fields
+from pipelines.encodings.names import FRAME, NEEDS_BASE, applies
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
-from signing.digests import is_sha256, sha256_hex
 
-CHUNK = 64 << 20  # bytes; the largest a chunk may be
-MAX_TABLE = 256 << 20  # bytes of chunks.jsonl: about a million lines
-MAX_PLAN = 128 << 20
-MAX_VOLUMES = 999
-MAX_SUMS = 192 << 20
-PLAN_FORMAT = "tidegate-plan/1"
-VOLUME_FORMAT = "tidegate-volume/1"
-PLAN_TYPE = "application/vnd.tidegate.plan+json"
-RAW = "raw"
+CHUNK = (
+    64 << 20
+)  # bytes; the largest chunk of raw parts, and the most raw bytes that the frames of one chunk give
+COMPACT_CHUNK = 16 << 20  # bytes; the largest chunk that holds a frame
+GUARD_CHUNK = (4 << 30) - 1  # bytes; guards want whole files, and FAT32 has no larger ones
+MAX_TABLE = 384 << 20  # bytes of chunks.jsonl
+MAX_LINE = 1 << 20  # bytes; a blob's line lists its bases
+MAX_BASES = 10_000
+RAW, REFERENCE = "raw", "reference"
+_AT = "chunks.jsonl"
+_EXTENSION = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`size` bytes at `offset` of `blob` are the file named `chunk`, its SHA-256."""
+    """A file of stored bytes: its SHA-256, its bytes, and under `guard` the extension that its name ends with."""
 
     chunk: str
     size: int
-    blob: str
-    offset: int
-    encoding: str = RAW
+    extension: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it lies in its volume."""
+        ending = "" if self.extension is None else f".{self.extension}"
+        return f"chunks/{self.chunk[:2]}/{self.chunk}{ending}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The next `size` bytes of a blob.
+
+    Reference: bytes `[start, start + size)` of the held blob `base`. Otherwise `stored` bytes at `at` of chunk
+    number `chunk`; where the encoding needs a base, it is the same range of `base` as for a reference.
+    """
+
+    size: int
+    encoding: str
+    unit: str | None = None
+    chunk: int = -1  # index into the table's chunks
+    at: int = 0
+    stored: int = 0
+    base: str | None = None  # SHA-256 of a held blob
+    start: int = 0
 
 
 @dataclass(frozen=True)
-class PlannedVolume:
-    """What one volume holds: chunk names in order, and their bytes together."""
+class Table:
+    """All of `chunks.jsonl`."""
 
-    index: int  # 1 is the first
-    chunks: tuple[str, ...]
-    bytes: int
+    chunks: tuple[Chunk, ...]
+    blobs: Mapping[str, Sequence[Part]]  # by SHA-256, in the export's order
 
-
-@dataclass(frozen=True)
-class Plan:
-    """Which volume holds what."""
-
-    bundle: str
-    export: str  # SHA-256 of the export document
-    readme: str  # SHA-256 of README.txt
-    volumes: tuple[PlannedVolume, ...]
+    def chunks_of(self, blob: str) -> set[int]:
+        """Return the numbers of the chunks that a blob's parts lie in."""
+        return {part.chunk for part in self.blobs[blob] if part.chunk >= 0}
 
 
-@dataclass(frozen=True)
-class Label:
-    """`volume.json`: which volume this is."""
-
-    bundle: str
-    index: int
-    of: int
-    plan: str  # SHA-256 of plan.json
+def encode_table(table: Table, sizes: Mapping[str, int]) -> bytes:
+    """Return the bytes; `sizes` gives each blob's bytes."""
+    return b"".join(canonical_bytes(line) + b"\n" for line in _lines(table, sizes))
 
 
-def pieces(size: int) -> list[tuple[int, int]]:
-    """Return (offset, bytes) of each chunk of a blob; none for an empty one."""
-    return [(offset, min(CHUNK, size - offset)) for offset in range(0, size, CHUNK)]
+def _lines(table: Table, sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    for chunk in table.chunks:
+        named = {} if chunk.extension is None else {"extension": chunk.extension}
+        yield {"chunk": chunk.chunk, "size": chunk.size, **named}
+    for blob, parts in table.blobs.items():
+        bases = list(dict.fromkeys(part.base for part in parts if part.base is not None))
+        numbers = {base: number for number, base in enumerate(bases)}
+        yield {"blob": blob, "size": sizes[blob], "bases": bases, "parts": len(parts)}
+        for part in parts:
+            line: dict[str, Any] = {"size": part.size}
+            if part.base is not None:
+                line |= {"base": numbers[part.base], "from": part.start}
+            if part.encoding != REFERENCE:
+                line |= {"chunk": part.chunk, "at": part.at, "encoding": part.encoding}
+            if part.unit is not None:
+                line |= {"unit": part.unit, "stored": part.stored}
+            yield line
 
 
-def encode_chunks(chunks: Iterable[Chunk]) -> bytes:
-    """Return `chunks.jsonl`: one canonical line per chunk."""
-    return b"".join(
-        canonical_bytes(
-            {"chunk": c.chunk, "size": c.size, "blob": c.blob, "offset": c.offset, "encoding": c.encoding}
-        )
-        + b"\n"
-        for c in chunks
-    )
+def count_lines(table: Table) -> int:
+    """Return how many lines `encode_table` gives."""
+    return len(table.chunks) + sum(1 + len(parts) for parts in table.blobs.values())
 
 
-def decode_chunks(data: bytes, export: Export) -> dict[str, list[Chunk]]:
-    """Return each carried blob's chunks in order.
-
-    The bytes have been compared with the digest in `export`. The chunks must cover every blob of `export.blobs`
-    from end to end, once, and nothing else.
+def decode_table(data: bytes, export: Export) -> Table:
+    """Read the table. The bytes have been compared with the digest in `export`.
 
     Raises:
         MalformedBundle: naming the line.
-        EncodingUnknown: a chunk that is not stored as it is.
+        EncodingUnknown: a part that is stored in a form which this release does not read.
     """
-    at = "chunks.jsonl"
     lines = data.split(b"\n")
     if lines.pop() != b"" or len(lines) != export.chunks.count:
-        raise MalformedBundle(f"{export.chunks.count} whole lines are needed", at=at)
-    found: dict[str, list[Chunk]] = {blob.sha256: [] for blob in export.blobs}
-    reached = dict.fromkeys(found, 0)
-    sizes: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        chunk = _chunk(line, at=f"{at} line {number}")
-        if chunk.blob not in found:
+        raise MalformedBundle(f"{export.chunks.count} whole lines are needed", at=_AT)
+    reading = _Reading(lines, export)
+    chunks = reading.chunks()
+    blobs = {blob.sha256: reading.blob(blob.sha256, blob.size, chunks) for blob in export.blobs}
+    reading.finish(chunks)
+    return Table(chunks, blobs)
+
+
+class _Reading:
+    """Reads the lines one after the other and keeps count of what the chunks are used for."""
+
+    def __init__(self, lines: Sequence[bytes], export: Export) -> None:
+        self._lines, self._next = lines, 0
+        self._held = {blob.sha256: blob.size for blob in (*export.bases, *export.assumed)}
+        self._guard = export.profile == GUARD
+        self._used: Counter[int] = Counter()  # chunk number to how often
+        self._raw: Counter[tuple[int, str]] = (
+            Counter()
+        )  # (chunk number, blob) to the bytes that its frames give
+        self._framed: set[int] = set()
+
+    def chunks(self) -> tuple[Chunk, ...]:
+        found: dict[str, Chunk] = {}
+        while self._next < len(self._lines) and self._lines[self._next].startswith(b'{"chunk"'):
+            line = self._line()
+            chunk = Chunk(line.digest("chunk"), line.whole("size", least=1), self._extension(line))
+            if chunk.chunk in found:
+                raise MalformedBundle("stands twice", at=f"{line.at}.chunk")
+            if chunk.size > (GUARD_CHUNK if self._guard else CHUNK):
+                raise MalformedBundle("more bytes than a chunk may have", at=f"{line.at}.size")
+            found[chunk.chunk] = chunk
+        return tuple(found.values())
+
+    def _extension(self, line: Fields) -> str | None:
+        if "extension" not in line.value:
+            return None
+        extension = line.text("extension", longest=16)
+        if not self._guard or not _EXTENSION.issuperset(extension):
+            raise MalformedBundle("not an extension, or not in this profile", at=f"{line.at}.extension")
+        return extension
+
+    def blob(self, sha256: str, size: int, chunks: Sequence[Chunk]) -> tuple[Part, ...]:
+        head = self._line()
+        if head.digest("blob") != sha256 or head.whole("size") != size:
+            raise MalformedBundle(f"blob {sha256[:12]} of {size} bytes is next in the export", at=head.at)
+        bases = self._bases(head)
+        parts, reached = [], 0
+        for _number in range(head.whole("parts")):
+            line = self._line()
+            part = self._part(line, bases, chunks)
+            reached += part.size
+            parts.append(part)
+            if part.encoding not in (REFERENCE, RAW):
+                self._framed.add(part.chunk)
+                self._raw[part.chunk, sha256] += part.size
+        if reached != size:
+            raise MalformedBundle(f"its parts give {reached} of {size} bytes", at=head.at)
+        return tuple(parts)
+
+    def _bases(self, head: Fields) -> list[str]:
+        bases = list(head.digests("bases"))
+        if len(bases) > MAX_BASES:
+            raise MalformedBundle(f"more than {MAX_BASES}", at=f"{head.at}.bases")
+        for base in bases:
+            if base not in self._held:
+                raise MalformedBundle(f"{base[:12]} is no base of this bundle", at=f"{head.at}.bases")
+        return bases
+
+    def _part(self, line: Fields, bases: Sequence[str], chunks: Sequence[Chunk]) -> Part:
+        size = line.whole("size", least=1)
+        base, start = self._range(line, bases, size)
+        if "chunk" not in line.value:
+            if base is None:
+                raise MalformedBundle("neither a chunk nor a base", at=line.at)
+            return Part(size, REFERENCE, base=base, start=start)
+        encoding, unit, stored = self._encoding(line, size)
+        if (base is not None) != (encoding in NEEDS_BASE):
+            raise MalformedBundle(f"{encoding} {'needs a' if base is None else 'has no'} base", at=line.at)
+        number, at = line.whole("chunk"), line.whole("at")
+        if number >= len(chunks) or at + stored > chunks[number].size:
+            raise MalformedBundle("outside of its chunk", at=line.at)
+        self._used[number] += 1
+        return Part(size, encoding, unit, number, at, stored, base, start)
+
+    def _range(self, line: Fields, bases: Sequence[str], size: int) -> tuple[str | None, int]:
+        if "base" not in line.value:
+            return None, 0
+        number, start = line.whole("base"), line.whole("from")
+        if number >= len(bases) or start + size > self._held[bases[number]]:
+            raise MalformedBundle("outside of its base", at=line.at)
+        return bases[number], start
+
+    def _encoding(self, line: Fields, size: int) -> tuple[str, str | None, int]:
+        encoding = line.text("encoding")
+        if encoding == RAW:
+            return RAW, None, size
+        unit = line.text("unit")
+        if not applies(encoding, unit):
+            raise EncodingUnknown(f"{encoding} {unit}", at=line.at)
+        if self._guard:
+            raise MalformedBundle("a compact encoding under profile guard", at=f"{line.at}.encoding")
+        stored = line.whole("stored", least=1)
+        if size > FRAME or stored > size:
             raise MalformedBundle(
-                "a chunk of a blob that the bundle does not carry", at=f"{at} line {number}.blob"
+                f"a frame gives at most {FRAME} bytes and is no larger than they", at=line.at
             )
-        if chunk.offset != reached[chunk.blob]:
-            raise MalformedBundle(
-                f"the blob goes on at {reached[chunk.blob]}", at=f"{at} line {number}.offset"
+        return encoding, unit, stored
+
+    def finish(self, chunks: Sequence[Chunk]) -> None:
+        if self._next != len(self._lines):
+            raise MalformedBundle("lines after the last blob", at=f"{_AT} line {self._next + 1}")
+        for number, chunk in enumerate(chunks, start=1):
+            if number - 1 in self._framed and chunk.size > COMPACT_CHUNK:
+                raise MalformedBundle("too large to hold frames", at=f"{_AT} line {number}.size")
+            if not self._used[number - 1]:
+                raise MalformedBundle("no part lies in it", at=f"{_AT} line {number}.chunk")
+        if any(given > CHUNK for given in self._raw.values()):
+            raise MalformedBundle(f"the frames of a chunk give more than {CHUNK} bytes of a blob", at=_AT)
+
+    def _line(self) -> Fields:
+        at = f"{_AT} line {self._next + 1}"
+        if self._next == len(self._lines):
+            raise MalformedBundle("missing", at=at)
+        try:
+            fields = Fields.at_place(parse_canonical(self._lines[self._next], max_bytes=MAX_LINE, at=at), at)
+        except NotCanonical as exc:
+            raise MalformedBundle(exc.problem, at=exc.at) from exc
+        self._next += 1
+        return fields
+
+
+def merged(parts: Iterable[Part]) -> list[Part]:
+    """Return the same parts with neighbours that simply go on made one: references, and raw bytes of one chunk."""
+    found: list[Part] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if last is not None and _goes_on(last, part):
+            stored = last.stored + part.stored
+            found[-1] = Part(
+                last.size + part.size, last.encoding, None, last.chunk, last.at, stored, last.base, last.start
             )
-        if sizes.setdefault(chunk.chunk, chunk.size) != chunk.size:
-            raise MalformedBundle("the same chunk with two sizes", at=f"{at} line {number}.size")
-        reached[chunk.blob] += chunk.size
-        found[chunk.blob].append(chunk)
-    for blob in export.blobs:
-        if reached[blob.sha256] != blob.size:
-            raise MalformedBundle(
-                f"chunks give {reached[blob.sha256]} of the {blob.size} bytes of blob {blob.sha256[:12]}",
-                at=at,
-            )
+        else:
+            found.append(part)
     return found
 
 
-def _chunk(line: bytes, *, at: str) -> Chunk:
-    try:
-        fields = Fields.at_place(parse_canonical(line, max_bytes=4096, at=at), at)
-    except NotCanonical as exc:
-        raise MalformedBundle(exc.problem, at=exc.at) from exc
-    encoding = fields.text("encoding")
-    if encoding != RAW:
-        raise EncodingUnknown(encoding, at=at)
-    size = fields.whole("size", least=1)
-    if size > CHUNK:
-        raise MalformedBundle(f"a chunk has at most {CHUNK} bytes", at=f"{at}.size")
-    return Chunk(fields.digest("chunk"), size, fields.digest("blob"), fields.whole("offset"))
-
-
-def assign(blobs: Sequence[Sized], *, volume_bytes: int | None, small: int) -> list[list[int]]:
-    """Return for each blob the volume (1 is the first) of each of its chunks: volumes are filled in order.
-
-    Args:
-        volume_bytes: the size of a medium; None puts everything on one.
-        small: bytes that every volume spends on the documents.
-
-    Raises:
-        VolumeTooSmall: not even one chunk would fit beside the documents, or more than 999 volumes are needed.
-    """
-    largest = max((min(blob.size, CHUNK) for blob in blobs), default=0)
-    if volume_bytes is not None and small + largest > volume_bytes:
-        raise VolumeTooSmall(volume_bytes, least=small + largest)
-    volume, used, placed = 1, small, []
-    for blob in blobs:
-        row = []
-        for _offset, size in pieces(blob.size):
-            if volume_bytes is not None and used + size > volume_bytes:
-                volume, used = volume + 1, small
-            used += size
-            row.append(volume)
-        placed.append(row)
-    if volume > MAX_VOLUMES:
-        total = sum(blob.size for blob in blobs)
-        raise VolumeTooSmall(volume_bytes or 0, least=small + largest + total // MAX_VOLUMES)
-    return placed
-
-
-def encode_plan(plan: Plan) -> bytes:
-    """Return the canonical bytes."""
-    volumes = [{"index": v.index, "chunks": list(v.chunks), "bytes": v.bytes} for v in plan.volumes]
-    return canonical_bytes(
-        {
-            "format": PLAN_FORMAT,
-            "critical": [],
-            "bundle": plan.bundle,
-            "export": plan.export,
-            "readme": plan.readme,
-            "volumes": volumes,
-        }
-    )
-
-
-def decode_plan(data: bytes, *, sizes: Mapping[str, int], at: str = "plan.json") -> Plan:
-    """Read a plan; its signature is checked elsewhere.
-
-    Args:
-        sizes: every chunk of the bundle and its bytes; the volumes must hold each of them exactly once.
-
-    Raises:
-        MalformedBundle, FormatTooNew.
-    """
-    known = {"format", "critical", "bundle", "export", "readme", "volumes"}
-    top = Fields.of(data, at=at, max_bytes=MAX_PLAN, format=PLAN_FORMAT, known=known)
-    volumes = tuple(
-        PlannedVolume(item.whole("index", least=1), item.digests("chunks"), item.whole("bytes"))
-        for item in top.items("volumes")
-    )
-    if not 1 <= len(volumes) <= MAX_VOLUMES or [v.index for v in volumes] != list(range(1, len(volumes) + 1)):
-        raise MalformedBundle(
-            f"1 to {MAX_VOLUMES} volumes, numbered in order, are needed", at=f"{at}.volumes"
-        )
-    placed = [chunk for volume in volumes for chunk in volume.chunks]
-    if len(placed) != len(sizes) or set(placed) != set(sizes):
-        raise MalformedBundle("the volumes do not hold each chunk exactly once", at=f"{at}.volumes")
-    for volume in volumes:
-        if volume.bytes != sum(sizes[chunk] for chunk in volume.chunks):
-            raise MalformedBundle("not the bytes of its chunks", at=f"{at}.volumes[{volume.index - 1}].bytes")
-    return Plan(top.text("bundle"), top.digest("export"), top.digest("readme"), volumes)
-
-
-def encode_label(label: Label) -> bytes:
-    """Return the canonical bytes."""
-    return canonical_bytes(
-        {
-            "format": VOLUME_FORMAT,
-            "critical": [],
-            "bundle": label.bundle,
-            "index": label.index,
-            "of": label.of,
-            "plan": label.plan,
-        }
-    )
-
-
-def decode_label(data: bytes, *, at: str = "volume.json") -> Label:
-    """Read `volume.json`. Raises `MalformedBundle`, `FormatTooNew`."""
-    known = {"format", "critical", "bundle", "index", "of", "plan"}
-    top = Fields.of(data, at=at, max_bytes=4096, format=VOLUME_FORMAT, known=known)
-    label = Label(
-        top.text("bundle", longest=48),
-        top.whole("index", least=1),
-        top.whole("of", least=1),
-        top.digest("plan"),
-    )
-    if label.index > label.of or label.of > MAX_VOLUMES:
-        raise MalformedBundle("a volume's number is at most the number of volumes", at=f"{at}.index")
-    return label
-
-
-def chunk_path(chunk: str) -> str:
-    """Return where a chunk lies in its volume."""
-    return f"chunks/{chunk[:2]}/{chunk}"
-
-
-def encode_sums(digests: Mapping[str, str]) -> bytes:
-    """Return `SHA256SUMS` (GNU coreutils, text mode) of path to digest, in order of the paths."""
-    return "".join(f"{digests[path]}  {path}\n" for path in sorted(digests)).encode()
-
-
-def decode_sums(data: bytes, *, at: str) -> dict[str, str]:
-    """Read `SHA256SUMS` as this product writes it. Raises `FilesDamaged`, naming the line."""
-    found: dict[str, str] = {}
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-        digest, _, path = line.decode("utf-8", "replace").partition("  ")
-        if not is_sha256(digest) or not path:
-            raise FilesDamaged([f"{at}: line {number} is not a digest and a path"])
-        found[path] = digest
-    if encode_sums(found) != data:
-        raise FilesDamaged([f"{at}: not in the form in which it was written"])
-    return found
-
-
-def plan_of(
-    chunks: Iterable[Chunk], volume_of: Mapping[str, int], *, export: Export, readme: str, digest: str
-) -> Plan:
-    """Return the plan of chunks that have been written.
-
-    Args:
-        volume_of: chunk to the volume that holds it.
-        readme: SHA-256 of README.txt.
-        digest: SHA-256 of the export document.
-    """
-    held: dict[int, dict[str, int]] = {
-        index: {} for index in range(1, max(volume_of.values(), default=1) + 1)
-    }
-    for chunk in chunks:
-        held[volume_of[chunk.chunk]][chunk.chunk] = chunk.size
-    volumes = tuple(
-        PlannedVolume(index, tuple(sizes), sum(sizes.values())) for index, sizes in sorted(held.items())
-    )
-    return Plan(export.bundle, digest, readme, volumes)
-
-
-def label_of(plan: Plan, index: int) -> Label:
-    """Return what `volume.json` of one volume says."""
-    return Label(plan.bundle, index, len(plan.volumes), sha256_hex(encode_plan(plan)))
+def _goes_on(last: Part, part: Part) -> bool:
+    if last.encoding != part.encoding:
+        return False
+    if part.encoding == REFERENCE:
+        return last.base == part.base and last.start + last.size == part.start
+    return part.encoding == RAW and last.chunk == part.chunk and last.at + last.stored == part.at

@@ -1,6 +1,5 @@
 """`tidegate bundles`: what crosses the gap. Packed and acknowledged at an origin; inspected and imported at a site."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,33 +11,28 @@ from tidegate.output import SHORT, progress, show, size, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipelines.bundle.history import Missing
+    from pipelines.bundle.media import Medium
     from pipelines.receive import Inspection
 
-_UNITS = {
-    "": 1,
-    "k": 10**3,
-    "m": 10**6,
-    "g": 10**9,
-    "t": 10**12,
-    "ki": 2**10,
-    "mi": 2**20,
-    "gi": 2**30,
-    "ti": 2**40,
-}
 
+class MediumType(click.ParamType):  # type: ignore[type-arg]  # generic only to the type checker
+    """A medium as people name it: dvd, bd25, fat32:64GB, or bytes as 4700000000, 4.7GB (decimal), 4GiB."""
 
-class Bytes(click.ParamType):  # type: ignore[type-arg]  # generic only to the type checker
-    """A number of bytes as people write it: 4700000000, 4.7G (decimal, as media are sold) or 4GiB."""
+    name = "MEDIUM"
 
-    name = "SIZE"
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from pipelines.bundle.errors import MediumUnknown
+        from pipelines.bundle.media import Medium, medium
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
+        if isinstance(value, Medium):
             return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", str(value).strip().lower())
-        if match is None or match[2] not in _UNITS:
-            self.fail(f"{value!r} is not a size; write 4700000000, 4.7GB or 4GiB", param, ctx)
-        return int(float(match[1]) * _UNITS[match[2]])
+        try:
+            return medium(str(value))
+        except MediumUnknown as exc:
+            self.fail(f"{exc}. {exc.next_step}", param, ctx)
 
 
 _folders = click.argument(
@@ -58,8 +52,37 @@ def bundles() -> None:
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write to."
 )
 @click.option(
-    "--volume-size", type=Bytes(), help="Bytes that fit on one medium, as 4.7GB. Default: one volume."
+    "--volume-size",
+    type=MediumType(),
+    help="The medium: dvd, bd25, bd50, bd100, fat32[:SIZE], exfat[:SIZE], or bytes as 4.7GB. Default: one volume.",
 )
+@click.option(
+    "--parity",
+    type=click.IntRange(0, 2),
+    default=0,
+    show_default=True,
+    help="How many volumes may be lost or bad; of a single volume, how many bad files.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["media", "guard"]),
+    default="media",
+    show_default=True,
+    help="guard: raw bytes under real file endings, for a guard that refuses what it cannot read.",
+)
+@click.option("--compact", is_flag=True, help="Spend three times the time to save another fifth of a delta.")
+@click.option(
+    "--self-contained", is_flag=True, help="Leave nothing out and build on nothing, whatever the site holds."
+)
+@click.option(
+    "--assume-received",
+    "assumed",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="Take the site to hold this bundle although no receipt came; recorded, and printed in the bundle.",
+)
+@click.option("--by", "person", metavar="PERSON", help="Who says so. With --assume-received.")
+@click.option("--reason", help="Why. With --assume-received; may be left out after `receipts hear`.")
 @click.option(
     "--with",
     "documents",
@@ -82,16 +105,26 @@ def create(
     refs: tuple[str, ...],
     site: str,
     out: Path,
-    volume_size: int | None,
+    volume_size: "Medium | None",
+    parity: int,
+    profile: str,
+    *,
+    compact: bool,
+    self_contained: bool,
+    assumed: int | None,
+    person: str | None,
+    reason: str | None,
     documents: tuple[str, ...],
     next_by: str | None,
     keys: tuple[str, ...],
 ) -> None:
     """Pack versions for a site, signed, in one or several volumes.
 
-    What the site has acknowledged is left out. With no REF the bundle carries freshness and withdrawals only.
+    What the site has acknowledged is left out, and what is like it is sent as a difference. With no REF the bundle
+    carries freshness and withdrawals only.
     """
-    from pipelines.ship import create_bundle
+    from pipelines.baseline import assume_received
+    from pipelines.ship import Packing, create_bundle
     from signing.times import from_rfc3339
     from tidegate.keyring import role_signers
 
@@ -99,6 +132,20 @@ def create(
     signers = role_signers(app.home, named=keys, passphrase=app.passphrase)
     with app.store.view() as view:
         extra = [_document(view, name) for name in documents]
+    if assumed is not None:
+        if person is None:
+            raise click.UsageError("--assume-received needs --by PERSON")
+        assume_received(app.work, site, assumed, person=person, reason=reason)
+    elif person is not None or reason is not None:
+        raise click.UsageError("--by and --reason belong to --assume-received")
+    packing = Packing(
+        medium=volume_size,
+        parity=parity,
+        profile=profile,
+        compact=compact,
+        self_contained=self_contained,
+        next_expected_by=None if next_by is None else from_rfc3339(f"{next_by}T00:00:00Z"),
+    )
     with progress("packing") as bar:
         done = create_bundle(
             app.work,
@@ -107,13 +154,20 @@ def create(
             out=out,
             signers=signers,
             documents=extra,
-            volume_bytes=volume_size,
-            next_expected_by=None if next_by is None else from_rfc3339(f"{next_by}T00:00:00Z"),
+            packing=packing,
             progress=bar,
             expect=bar.expect,
         )
     lines = [f"Bundle {done.bundle} for {site}: {_volumes(len(done.folders))}, {size(done.bytes)}."]
     lines += [f"  {version}" for version in done.versions]
+    if done.carried:
+        share = 100 * done.stored / done.carried
+        lines.append(f"  {size(done.carried)} of files in {size(done.stored)} of chunks ({share:.1f} %)")
+    if done.parity:
+        names = ", ".join(map(str, done.parity))
+        lines.append(
+            f"  parity on volume{'s' if len(done.parity) > 1 else ''} {names}: any {parity} may be lost"
+        )
     if done.left_out:
         lines.append(f"  left out, because {site} acknowledged it: {size(done.left_out)}")
     lines += [f"  {note}" for note in done.notes]
@@ -127,6 +181,8 @@ def create(
         "volumes": [str(folder) for folder in done.folders],
         "bytes": done.bytes,
         "carried": done.carried,
+        "stored": done.stored,
+        "parity": list(done.parity),
         "left_out": done.left_out,
         "versions": list(done.versions),
         "notes": list(done.notes),
@@ -171,6 +227,19 @@ def _volumes(count: int) -> str:
     return f"{count} volume{'s' if count != 1 else ''}"
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def _missing_lines(missing: "Sequence[Missing]") -> list[str]:
+    """Bundles that never arrived here, each with what it held."""
+    return [
+        f"  never arrived here: number {one.sequence} ({one.bundle}, sent {one.issued_at}) with "
+        f"{', '.join(one.items) or 'no versions'}"
+        for one in missing
+    ]
+
+
 def inspection_text(seen: "Inspection") -> str:
     """What was seen, for people."""
     shown = f"volume{'s' if len(seen.present) != 1 else ''} {', '.join(map(str, seen.present))}"
@@ -186,8 +255,11 @@ def inspection_text(seen: "Inspection") -> str:
         lines.append(signed)
     else:
         lines.append("  NOT TRUSTED: what follows is only what somebody wrote")
-    if seen.gap:
-        lines.append(f"  numbers that never arrived here: {', '.join(map(str, seen.gap))}")
+    lines += _missing_lines(seen.missing_bundles)
+    lines += [f"  built on a person's word: {word}" for word in seen.assumed_received]
+    lines += [f"  NOTE {note}; another volume has it right" for note in seen.notes]
+    if seen.rebuildable:
+        lines.append(f"  {_count(len(seen.rebuildable), 'chunk')} not here, to be rebuilt from parity")
     lines += [
         f"  {item.model}@{item.ordinal}  {item.digest[:SHORT]}  {item.files} files, {size(item.bytes)}{'  (held)' if item.held else ''}"
         for item in seen.items
@@ -195,7 +267,7 @@ def inspection_text(seen: "Inspection") -> str:
     lines += [f"  {kind} {name}  {digest[:SHORT]}" for kind, name, digest in seen.documents]
     lines += [f"  withdraws {version[:SHORT]}: {reason}" for version, reason in seen.withdrawals]
     lines.append(
-        f"  carries {size(seen.bytes_carried)}, builds on {size(seen.bytes_assumed)} held; needs {size(seen.bytes_needed)}, {size(seen.bytes_free)} free"
+        f"  carries {size(seen.bytes_carried)} in {size(seen.bytes_stored)} of chunks ({seen.profile}), builds on {size(seen.bytes_assumed)} held; needs {size(seen.bytes_needed)}, {size(seen.bytes_free)} free"
     )
     for problem in seen.problems:
         lines += [f"  PROBLEM {problem}", f"       Next: {problem.next_step}"]
@@ -219,7 +291,11 @@ def inspection_document(seen: "Inspection") -> dict[str, Any]:
         "issued_at": seen.issued_at,
         "expires": seen.expires,
         "next_expected_by": seen.next_expected_by,
-        "gap": list(seen.gap),
+        "missing_bundles": [vars(one) for one in seen.missing_bundles],
+        "notes": list(seen.notes),
+        "profile": seen.profile,
+        "assumed_received": list(seen.assumed_received),
+        "rebuildable": list(seen.rebuildable),
         "root_version": seen.root_version,
         "signed_by": {role: list(keys) for role, keys in seen.signed_by.items()},
         "items": [
@@ -232,6 +308,7 @@ def inspection_document(seen: "Inspection") -> dict[str, Any]:
         "withdrawals": [{"version": version, "reason": reason} for version, reason in seen.withdrawals],
         "bytes": {
             "carried": seen.bytes_carried,
+            "stored": seen.bytes_stored,
             "assumed": seen.bytes_assumed,
             "needed": seen.bytes_needed,
             "free": seen.bytes_free,
@@ -272,7 +349,7 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
     app.demand("site")
     with progress("importing") as bar:
         done = import_bundle(
-            app.work, dirs, receipt_to=receipt, collect=collect, progress=bar, expect=bar.expect
+            app.work, dirs, receipt_to=receipt, collecting=collect, progress=bar, expect=bar.expect
         )
     if done.already:
         lines = [f"Bundle {done.bundle} was imported before; nothing changed."]
@@ -285,8 +362,13 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
     if done.withdrawals:
         count = f"{done.withdrawals} version{'s' if done.withdrawals != 1 else ''}"
         lines.append(f"  {count} withdrawn; see `tidegate models list`")
-    if done.gap:
-        lines.append(f"  numbers that never arrived here: {', '.join(map(str, done.gap))}. Tell the origin.")
+    if done.late and not done.already:
+        lines.append("  A later bundle was here first; nothing that it brought was lowered.")
+    if done.rebuilt:
+        lines.append(f"  {_count(done.rebuilt, 'chunk')} rebuilt from parity")
+    lines += [f"  NOTE {note}; another volume had it right" for note in done.notes]
+    if done.missing:
+        lines += [*_missing_lines(done.missing), "  Tell the origin."]
     for kind, name, digest in done.beside:
         use = f"tidegate suites adopt {digest[:SHORT]}" if kind == "suite" else "tidegate contracts add FILE"
         lines.append(
@@ -304,7 +386,10 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
         "digest": done.digest,
         "already": done.already,
         "versions": [vars(item) for item in done.versions],
-        "gap": list(done.gap),
+        "late": done.late,
+        "missing": [vars(one) for one in done.missing],
+        "rebuilt": done.rebuilt,
+        "notes": list(done.notes),
         "bytes": done.bytes,
         "withdrawals": done.withdrawals,
         "receipt": str(done.receipt) if done.receipt else None,

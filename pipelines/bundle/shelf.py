@@ -1,0 +1,84 @@
+"""Where each stored file of a bundle can be read: on the volumes that are here, and in quarantine.
+
+A chunk or a parity piece may lie in several places: on two copies of a volume, on a repair, on the medium and, from
+an earlier run, in quarantine. Whoever reads takes the first that is good.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pipelines.bundle.plan import Plan, piece_path
+from pipelines.bundle.reader import Bundle, SmallFiles, VolumeFolder
+
+
+class Spot(NamedTuple):
+    """A place where a stored file should be."""
+
+    path: Path
+    volume: str  # what to call it: "volume 2"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume with the plan that it brings."""
+
+    folder: VolumeFolder
+    small: SmallFiles
+    plan: Plan
+
+    @property
+    def index(self) -> int:
+        """Which one of its plan it is."""
+        return self.folder.label.index
+
+    def stored(self, bundle: Bundle) -> dict[str, tuple[str, int]]:
+        """Return path to (name, bytes) of every chunk and parity piece that the plan puts on this volume."""
+        mine = self.plan.volumes[self.index - 1]
+        sizes = {piece: size for parity in self.plan.parity for piece, size in parity.pieces().items()}
+        chunks = (bundle.chunks[name] for name in mine.chunks)
+        return {
+            **{chunk.path: (chunk.chunk, chunk.size) for chunk in chunks},
+            **{piece_path(piece): (piece, sizes[piece]) for piece in mine.parity},
+        }
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Every stored file that seems to be here, by listing alone: name to the places to try, in order."""
+
+    places: Mapping[str, Sequence[Spot]]
+
+    def has(self, name: str) -> bool:
+        """Say whether there is a place to try."""
+        return name in self.places
+
+    def spots(self, name: str) -> Sequence[Spot]:
+        """Return the places to try."""
+        return self.places.get(name, ())
+
+
+def shelf_of(bundle: Bundle, volumes: Iterable[Volume], room: Path) -> Shelf:
+    """Return where everything is: in `room` (quarantine) first, then on the volumes."""
+    places: dict[str, list[Spot]] = {}
+    for kind in ("chunks", "parity"):
+        for place in sorted((room / kind).glob("[!.]*")):
+            places.setdefault(place.name, []).append(Spot(place, "quarantine"))
+    for volume in volumes:
+        for path, (name, size) in volume.stored(bundle).items():
+            if volume.folder.files.get(path) == size:
+                places.setdefault(name, []).append(Spot(volume.folder.path / path, volume.folder.name))
+    return Shelf(places)
+
+
+def open_plain(place: Path) -> int:
+    """Open a regular file for reading, following no link at its end. Raises `OSError`."""
+    source = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(source).st_mode):
+        os.close(source)
+        raise OSError(errno.EINVAL, "not a plain file")
+    return source
