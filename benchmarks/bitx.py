@@ -25,7 +25,9 @@ from benchmarks import tensors
 PIECE = 1 << 20  # bytes
 _LEVEL = 3
 _REFERENCE, _CODED = 0, 1
-_SPLITS = {  # safetensors type: (numpy's, bits below the exponent, bits of the exponent)
+_SPLITS: dict[
+    str, tuple[Any, int, int]
+] = {  # safetensors type: (numpy's, bits below the exponent, bits of the exponent)
     "BF16": (np.uint16, 7, 8),
     "F16": (np.uint16, 10, 5),
     "F32": (np.uint32, 23, 8),
@@ -62,13 +64,17 @@ def decode_piece(piece: bytes, size: int, dtype: str, base: Any = None) -> bytes
     streams = [np.frombuffer(_plain(stream), np.uint8) for stream in _unframed(piece)]
     if dtype not in _SPLITS:
         whole: Any = streams[0]
-        return (whole if base is None else whole ^ np.frombuffer(base, np.uint8)).tobytes()
+        return bytes((whole if base is None else whole ^ np.frombuffer(base, np.uint8)).data)
     number, low, high = _SPLITS[dtype]
     rest = np.zeros(size // number(0).itemsize, number)
     for place, plane in enumerate(streams[1:]):
         rest |= plane.astype(number) << number(8 * place)
-    words = ((rest >> low) << (low + high)) | (streams[0].astype(number) << number(low)) | (rest & ((1 << low) - 1))
-    return (words if base is None else words ^ np.frombuffer(base, number)).astype(number).tobytes()
+    words = (
+        ((rest >> low) << (low + high))
+        | (streams[0].astype(number) << number(low))
+        | (rest & ((1 << low) - 1))
+    )
+    return bytes((words if base is None else words ^ np.frombuffer(base, number)).astype(number).data)
 
 
 def _planes(words: Any, bits: int) -> Iterator[Any]:
@@ -123,7 +129,9 @@ class _Held:
         yield _Part(header, "")
         for tensor in found:
             base = self._names.get((tensor.name, tensor.dtype, tensor.shape))
-            yield _Part(tensor.data, tensor.dtype, base, hashlib.sha256(tensor.data).digest() in self.contents)
+            yield _Part(
+                tensor.data, tensor.dtype, base, hashlib.sha256(tensor.data).digest() in self.contents
+            )
 
 
 def _encode(held: Path | None, source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import finetunes, tensors
+from benchmarks import tensors
 from benchmarks.finetunes import EDITION, WEIGHTS
 from benchmarks.tensors import Tensor
 
@@ -72,7 +72,9 @@ def make(cache: Path) -> None:
             if folder is not None:
                 shutil.copy(edition / "base-bf16" / "config.json", folder)
                 maker(folder, held)
-    for variant in (name for name in _QUANTISED if (edition / ("base-bf16" if name == "base" else name)).is_dir()):
+    for variant in (
+        name for name in _QUANTISED if (edition / ("base-bf16" if name == "base" else name)).is_dir()
+    ):
         for kind in _FILE_TYPES:
             _quantised(edition, variant, kind)
 
@@ -98,7 +100,7 @@ class _Folder:
 
 def _sharded(folder: Path, held: Sequence[Tensor]) -> None:
     """Write the same tensors in four files and an index, as a large model has them."""
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number in range(_SHARDS):
         name = f"model-{number + 1:05}-of-{_SHARDS:05}.safetensors"
         part = held[number::_SHARDS]
@@ -138,9 +140,7 @@ def _quantised(edition: Path, variant: str, kind: str) -> None:
             "general.quantization_version": 2,
         }
         floats = [tensor for tensor in held if tensor.dtype == "BF16"]
-        tensors.write_gguf(
-            folder / "model.gguf", metadata, [_in_blocks(tensor, kind) for tensor in floats]
-        )
+        tensors.write_gguf(folder / "model.gguf", metadata, [_in_blocks(tensor, kind) for tensor in floats])
 
 
 def _in_blocks(tensor: Tensor, kind: str) -> Tensor:

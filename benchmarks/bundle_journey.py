@@ -120,5 +120,3 @@ def _carries(path: Path) -> bool:
 def tree_size(folder: Path) -> int:
     """Bytes of all files below."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-

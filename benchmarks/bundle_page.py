@@ -55,7 +55,13 @@ def _shipped(results: Results) -> Iterator[str]:
     yield "Shipped bytes over the bytes of the folder: smaller is better. Every shipment was unpacked and compared byte by byte."
     yield ""
     head = ("", "MB", *tools, "ours, other bytes")
-    yield from _table(head, [(row.case, _megabytes(row), *(_share(row, tool) for tool in tools), _rest(row)) for row in results.rows])
+    yield from _table(
+        head,
+        [
+            (row.case, _megabytes(row), *(_share(row, tool) for tool in tools), _rest(row))
+            for row in results.rows
+        ],
+    )
 
 
 def _rates(results: Results) -> Iterator[str]:
@@ -65,7 +71,11 @@ def _rates(results: Results) -> Iterator[str]:
         "Ours is `bundles create` and `bundles import`: signed, hashed, scanned, recorded. The small model measures the start of a "
         "process more than its work; the synthetic one is large enough for rates."
     )
-    for title, cell in (("Encode / decode, MB/s", _speed), ("CPU seconds, encode / decode", _cpu), ("Most memory, encode / decode, MiB", _memory)):
+    for title, cell in (
+        ("Encode / decode, MB/s", _speed),
+        ("CPU seconds, encode / decode", _cpu),
+        ("Most memory, encode / decode, MiB", _memory),
+    ):
         rows = [*results.rates, *results.rows]
         tools = _tools(rows)
         yield from ("", f"### {title}", "")
@@ -73,7 +83,10 @@ def _rates(results: Results) -> Iterator[str]:
     if results.rates:
         yield from ("", "### Bytes shipped, synthetic weights", "")
         tools = _tools(results.rates)
-        yield from _table(("", "MB", *tools), [(row.case, _megabytes(row), *(_share(row, tool) for tool in tools)) for row in results.rates])
+        yield from _table(
+            ("", "MB", *tools),
+            [(row.case, _megabytes(row), *(_share(row, tool) for tool in tools)) for row in results.rates],
+        )
 
 
 def _codecs(results: Results) -> Iterator[str]:
@@ -143,7 +156,10 @@ def _how(results: Results) -> Iterator[str]:
 
 def _tools(rows: Sequence[Row]) -> list[str]:
     names = dict.fromkeys(name for row in rows for name in row.sent)
-    return [*(name for name in (FAST, COMPACT) if name in names), *(name for name in names if name not in (FAST, COMPACT))]
+    return [
+        *(name for name in (FAST, COMPACT) if name in names),
+        *(name for name in names if name not in (FAST, COMPACT)),
+    ]
 
 
 def _share(row: Row, tool: str) -> str:

@@ -8,7 +8,6 @@ the new bytes of the store.
 import filecmp
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bundle_journey import NotTheSame, tree_size
-from benchmarks.measure import CommandFailed, Cost, run, settle
+from benchmarks.measure import Cost, run, settle
 
 NOT_INSTALLED = "not installed"
 
@@ -218,7 +217,8 @@ def _pairs(target: Path, held: Path) -> list[str]:
     """`held|file` for each file to send: the held file of its name, else the largest held one."""
     largest = max(held.iterdir(), key=lambda path: path.stat().st_size).name
     return [
-        f"{path.name if (held / path.name).is_file() else largest}|{path.name}" for path in sorted(target.iterdir())
+        f"{path.name if (held / path.name).is_file() else largest}|{path.name}"
+        for path in sorted(target.iterdir())
     ]
 
 
@@ -228,8 +228,3 @@ def _compare(peer: Peer, target: Path, out: Path) -> None:
         found = [there for there in out.rglob(path.name) if there.is_file()]
         if len(found) != 1 or not filecmp.cmp(path, found[0], shallow=False):
             raise NotTheSame(f"{peer.name} does not give {path} back")
-
-
-def tried(peer: Peer, failed: CommandFailed) -> str:
-    """One line that says that a peer failed, for the page."""
-    return f"{peer.name}: {shlex.join(str(failed).splitlines()[-1:])}"

@@ -189,7 +189,9 @@ def _tuned(results: Results) -> Iterator[Bar]:
     for tool in ("restic", "borg", "casync"):
         shares = [] if row is None else [row.share(name) for name in row.sent if name.startswith(tool)]
         best = min((share for share in shares if share is not None), default=None)
-        yield Bar(f"… fast, at least 5 times smaller than {tool} at its best", 5, _over(best, fast), False, " times")
+        yield Bar(
+            f"… fast, at least 5 times smaller than {tool} at its best", 5, _over(best, fast), False, " times"
+        )
 
 
 def _over(one: float | None, other: float | None) -> float | None:
@@ -231,7 +233,10 @@ def _scale(results: Results) -> Iterator[Bar]:
     linear = None
     if len(results.scaling) > 1:
         small, large = results.scaling[0], results.scaling[-1]
-        slower = [_seconds(large, what) / large.raw / (_seconds(small, what) / small.raw) for what in ("encode", "decode")]
+        slower = [
+            _seconds(large, what) / large.raw / (_seconds(small, what) / small.raw)
+            for what in ("encode", "decode")
+        ]
         linear = max(slower)
     yield Bar("time per byte of the largest over the smallest: linear is 1 (allowed: 1.15)", 1.15, linear)
     share = None if results.raw is None else results.raw.share(FAST)
@@ -254,5 +259,7 @@ def _peak(row: Row) -> float | None:
 def middle(costs: Sequence[Cost]) -> Cost:
     """The medians of some runs; of memory, the most."""
     return Cost(
-        median(cost.wall for cost in costs), median(cost.cpu for cost in costs), max(cost.peak for cost in costs)
+        median(cost.wall for cost in costs),
+        median(cost.cpu for cost in costs),
+        max(cost.peak for cost in costs),
     )

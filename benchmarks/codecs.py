@@ -136,7 +136,9 @@ def _rivals() -> list[Codec]:
     packer, unpacker = zstandard.ZstdCompressor(level=3), zstandard.ZstdDecompressor()
     return [
         Codec("BitX-style", bitx_encode, bitx_decode, lambda pieces: sum(map(len, pieces))),
-        Codec("zstd -3", lambda frame: packer.compress(frame.data), lambda data, _: unpacker.decompress(data)),
+        Codec(
+            "zstd -3", lambda frame: packer.compress(frame.data), lambda data, _: unpacker.decompress(data)
+        ),
     ]
 
 

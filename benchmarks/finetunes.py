@@ -16,6 +16,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def _of(file: Path) -> Iterator[tuple[str, str]]:
         flat = re.sub(r"\s+", " ", docstring)
         sentences = [part.strip() for part in re.split(r"(?<=[.!?]) ", flat)]
         kept = [part for part in sentences if _SENTENCE[0] < len(part) < _SENTENCE[1]]
-        yield from zip(kept, kept[1:], strict=False)
+        yield from pairwise(kept)
 
 
 def _train(cache: Path, name: str, recipe: Recipe, original: Path, pairs: Sequence[tuple[str, str]]) -> None:
@@ -147,7 +148,11 @@ def _train(cache: Path, name: str, recipe: Recipe, original: Path, pairs: Sequen
         if step == recipe.checkpoint:
             save(f"{name}-checkpoint")
         if step % 50 == 0:
-            print(f"{name}: step {step}, loss {loss:.3f}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"{name}: step {step}, loss {loss:.3f}, {time.monotonic() - began:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     save(name)
 
 

@@ -48,7 +48,7 @@ def _tensors(shard: int, data: int) -> dict[str, dict[str, object]]:
 
 
 def _write_shard(path: Path, tensors: dict[str, dict[str, object]], data: int, *, seed: int) -> None:
-    import numpy as np  # noqa: PLC0415 - only the program that makes the bytes pays for it
+    import numpy as np
 
     header = json.dumps(tensors).encode()
     header += b" " * (-len(header) % 8)

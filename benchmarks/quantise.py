@@ -117,7 +117,7 @@ def quantise(weights: "np.ndarray[Any, np.dtype[np.float32]]", kind: str) -> byt
 
     Raises `KeyError` for another kind, `ValueError` for another shape, `EngineTrouble` if the library cannot be built.
     """
-    import numpy as np  # noqa: PLC0415 - `KINDS` and the set-up do not need it
+    import numpy as np
 
     count, size, function = KINDS[kind]
     flat = np.ascontiguousarray(weights, dtype=np.float32)

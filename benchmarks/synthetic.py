@@ -43,7 +43,11 @@ def make(folder: Path, size: int, *, base_only: bool) -> None:
         (folder / name / "config.json").write_text(json.dumps({**_CONFIG, "num_hidden_layers": layers}))
     generator = np.random.Generator(np.random.SFC64(layers))
     for first in range(0, layers, _LAYERS_PER_FILE):
-        made = [pair for layer in range(first, min(layers, first + _LAYERS_PER_FILE)) for pair in _layer(layer, generator)]
+        made = [
+            pair
+            for layer in range(first, min(layers, first + _LAYERS_PER_FILE))
+            for pair in _layer(layer, generator)
+        ]
         for place, name in enumerate(names):
             write(folder / name / f"model-{first:05}.safetensors", [pair[place] for pair in made])
 
