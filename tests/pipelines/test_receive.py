@@ -13,6 +13,7 @@ import pytest
 import pipelines.suites
 from pipelines import enrol
 from pipelines.agreements import add_document
+from pipelines.bundle import opening
 from pipelines.bundle.errors import (
     BaseMissing,
     BundlesMixed,
@@ -36,8 +37,9 @@ from registry.home import HomeBusy
 from registry.names import Ref
 from registry.store import Store
 from signing.digests import sha256_hex
-from signing.refusals import ForeignBundle, ForkedBundle, NotEnrolled, OlderBundle
+from signing.refusals import ExpiredBundle, ForeignBundle, ForkedBundle, NotEnrolled
 from signing.repository import TrustRepository
+from signing.trust import Memory
 from tests import world
 from tests.pipelines.gap import (
     NOON,
@@ -372,11 +374,40 @@ def test_a_base_that_is_gone_or_rotten_is_noticed(gap: World, tmp_path: Path) ->
     gap.receive(second)
 
 
-def test_a_gap_is_shown_and_an_older_bundle_refused(gap: World) -> None:
+def test_a_gap_is_shown_and_closed_by_the_bundle_that_comes_late(gap: World) -> None:
+    media = [gap.ship("acme/tiny", out=out) for out in ("first", "second", "third")]
+    assert (1, 2) == gap.receive(media[2]).gap
+    assert (2,) == gap.receive(media[0]).gap
+    gap.now += timedelta(days=100)
+    with pytest.raises(ExpiredBundle, match="remembered"):
+        gap.receive(media[1])
+    fresh = gap.ship("acme/tiny", out="fresh")
+    assert (2,) == gap.receive(fresh).gap
+    late = gap.receive(media[1])
+    assert ((), False) == (late.gap, late.already)
+    assert gap.receive(media[0]).already
+
+
+def test_a_late_bundle_lowers_nothing_that_is_remembered(gap: World) -> None:
     first, second = gap.ship("acme/tiny", out="first"), gap.ship("acme/tiny", out="second")
-    assert (1,) == gap.receive(second).gap
-    with pytest.raises(OlderBundle):
-        gap.receive(first)
+    gap.receive(second)
+    before = _memory(gap)
+    gap.receive(first)
+    after = _memory(gap)
+    assert {1, 2} == set(after.accepted)
+    assert {} == after.awaited
+    assert before.clock_floor is not None
+    assert after.clock_floor is not None
+    assert before.clock_floor < after.clock_floor, "time goes on"
+    assert (
+        replace(after, accepted=before.accepted, awaited=before.awaited, clock_floor=before.clock_floor)
+        == before
+    )
+
+
+def _memory(gap: World) -> Memory:
+    with gap.at(gap.site) as work, work.store.view() as view:
+        return opening.remembered(view)
 
 
 def test_a_bundle_for_another_site_is_refused_and_can_be_inspected(gap: World, tmp_path: Path) -> None:
