@@ -319,9 +319,7 @@ def test_a_plan_with_impossible_parity_is_noticed(
 def test_the_published_example_is_what_is_written(medium: Medium) -> None:
     """Section 5 of airgap-bundles/parity.md, byte for byte."""
     page = (Path(__file__).parents[2] / "airgap-bundles" / "parity.md").read_text()
-    shown = {
-        key: value for key, value in re.findall(r"^(\w+) +=((?: [0-9a-f]{2})+)(?: |$)", page, re.MULTILINE)
-    }
+    shown = dict(re.findall(r"^(\w+) +=((?: [0-9a-f]{2})+)(?: |$)", page, re.MULTILINE))
     row = []
     for lane in range(3):
         data = bytes.fromhex(shown[f"D_{lane}"])
