@@ -14,7 +14,7 @@ from typing import ClassVar
 from pipelines.bundle.documents import AssumedReceived
 from pipelines.errors import BundleRefused
 from pipelines.inventory import Named, named
-from pipelines.receipts import Receipt, newest_of, read
+from pipelines.receipts import Heading, heading, proved, read
 from pipelines.spoken import WHOLE
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
@@ -59,6 +59,7 @@ class Standing:
     bundle: str
     state: State
     bytes: int  # of the blobs that it carried
+    lacking: int  # of an acknowledged one: its blobs that the site does not hold (yet, or any more)
     made_at: str
 
 
@@ -72,6 +73,9 @@ class Baseline:
     receipt: str | None  # SHA-256 of the receipt that proves what is acknowledged
     assumptions: tuple[AssumedReceived, ...]  # those that count
     bundles: tuple[Standing, ...]  # by number
+    restored: bool = (
+        False  # the newest receipt knows of fewer bundles than one before: the site lost its memory
+    )
 
     @property
     def held(self) -> frozenset[str]:
@@ -107,28 +111,28 @@ def fold(
     exports: Sequence[Export], receipts: Sequence[ReceiptRow], assumptions: Sequence[Assumption]
 ) -> Baseline:
     """Return the baseline that the rows of one site come to; the order of the rows means nothing."""
-    receipt = newest_of(receipts, exports)
-    counting = _counting(receipt, receipts, assumptions, {row.sequence: row.digest for row in exports})
-    sent = {row.sequence: named(row.body) for row in exports}
-    acknowledged = frozenset[str]() if receipt is None else receipt.holds
-    assumed = _carried(sent, (row.sequence for row in counting)) - acknowledged
+    headings = sorted(map(heading, receipts), key=lambda one: one.age)
+    newest = headings[-1] if headings else None
+    restored = newest is not None and not all(newest.arrivals.cover(one.arrivals) for one in headings)
+    made = {row.sequence: row.digest for row in exports}
+    counting = _counting(newest, assumptions, made, restored=restored)
     words = {row.sequence: AssumedReceived(row.sequence, row.person, row.reason) for row in counting}
+    sent = {row.sequence: named(row.body) for row in exports}
+    acknowledged = frozenset[str]()
+    if newest is not None:
+        acknowledged = proved(read(newest.row.body.encode())[0], exports).holds
+    assumed = _carried(sent, words) - acknowledged
     return Baseline(
         acknowledged=acknowledged,
         assumed=assumed,
         exported=_carried(sent, sent) - acknowledged - assumed,
-        receipt=None if receipt is None else receipt.digest,
+        receipt=None if newest is None else newest.digest,
         assumptions=tuple(words[sequence] for sequence in sorted(words)),
         bundles=tuple(
-            Standing(
-                sequence=row.sequence,
-                bundle=row.bundle,
-                state=_standing(row.sequence, receipt, words),
-                bytes=sum(sent[row.sequence].carried.values()),
-                made_at=row.made_at,
-            )
+            _standing(row, sent[row.sequence], newest, words, acknowledged)
             for row in sorted(exports, key=lambda row: row.sequence)
         ),
+        restored=restored,
     )
 
 
@@ -169,55 +173,52 @@ def assume_received(
 
 
 def _counting(
-    receipt: Receipt | None,
-    rows: Sequence[ReceiptRow],
-    assumptions: Iterable[Assumption],
-    made: Mapping[int, str],
+    newest: Heading | None, assumptions: Iterable[Assumption], made: Mapping[int, str], *, restored: bool
 ) -> list[Assumption]:
     """The assumptions that no receipt has replaced.
 
     A receipt replaces those of bundles up to its own, whether it names them or not: the site knew better. So it does
-    with all that were made before it when it knows of fewer bundles than an earlier receipt: the site was restored
-    from a backup, and nobody's word from before then is worth anything.
+    with all that were said before it when the site was restored: nobody's word from before then is worth anything.
     """
     mine = [row for row in assumptions if made.get(row.sequence) == row.export]
-    if receipt is None:
+    if newest is None:
         return mine
-    taken = next(row.taken_at for row in rows if row.digest == receipt.digest)
-    earlier = [read(row.body.encode())[0] for row in rows if row.digest != receipt.digest]
-    restored = any(not _covers(receipt, one) for one in earlier)
     return [
         row
         for row in mine
-        if not receipt.arrived(row.sequence)
-        and (row.since > taken or (row.sequence > receipt.highest and not restored))
+        if row.sequence not in newest.arrivals
+        and (row.since > newest.row.taken_at or (row.sequence > newest.arrivals.highest and not restored))
     ]
-
-
-def _covers(receipt: Receipt, earlier: Receipt) -> bool:
-    """Say whether every bundle that had arrived then has arrived still."""
-    return receipt.arrived(earlier.sequence) and all(
-        any(run.start in mine and run.stop - 1 in mine for mine in receipt.sequences)
-        for run in earlier.sequences
-    )
 
 
 def _carried(sent: Mapping[int, Named], sequences: Iterable[int]) -> frozenset[str]:
     return frozenset(blob for sequence in sequences for blob in sent[sequence].carried)
 
 
-def _standing(sequence: int, receipt: Receipt | None, words: Mapping[int, AssumedReceived]) -> State:
-    if receipt is not None and receipt.arrived(sequence):
-        return State.ACKNOWLEDGED
-    return State.ASSUMED if sequence in words else State.EXPORTED
+def _standing(
+    row: Export,
+    sent: Named,
+    newest: Heading | None,
+    words: Mapping[int, AssumedReceived],
+    acknowledged: frozenset[str],
+) -> Standing:
+    arrived = newest is not None and row.sequence in newest.arrivals
+    state = State.ASSUMED if row.sequence in words else State.EXPORTED
+    return Standing(
+        sequence=row.sequence,
+        bundle=row.bundle,
+        state=State.ACKNOWLEDGED if arrived else state,
+        bytes=sum(sent.carried.values()),
+        lacking=len(frozenset(sent.carried) - acknowledged) if arrived else 0,
+        made_at=row.made_at,
+    )
 
 
 def _reason(view: View, export: Export, *, person: str, reason: str | None) -> str:
     """Return the reason on one line, as the export document repeats it."""
     said = " ".join((reason or "").split())
-    heard = any(
-        row.export == export.digest and row.outcome == WHOLE for row in view.spoken_receipts(export.site)
-    )
+    codes = [row.outcome for row in view.spoken_receipts(export.site) if row.export == export.digest]
+    heard = codes[-1:] == [WHOLE]  # what the site read out last
     problem = None
     if not (person.isprintable() and 1 <= len(person.strip()) <= _NAME):
         problem = f"the person's name must be on one line, at most {_NAME} characters"

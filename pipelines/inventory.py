@@ -30,6 +30,28 @@ class Named:
         return frozenset(self.carried) | frozenset(self.leaned)
 
 
+@dataclass(frozen=True)
+class Arrivals:
+    """Numbers of bundles that a site took in, as runs: `1-41 43`."""
+
+    runs: tuple[range, ...]
+
+    def __contains__(self, sequence: int) -> bool:
+        return any(sequence in run for run in self.runs)
+
+    @property
+    def highest(self) -> int:
+        """The highest number among them; 0 when there is none."""
+        return self.runs[-1].stop - 1 if self.runs else 0
+
+    def cover(self, earlier: "Arrivals") -> bool:
+        """Say whether every bundle that had arrived then has arrived still, however long the runs are."""
+        return all(
+            any(run.start >= mine.start and run.stop <= mine.stop for mine in self.runs)
+            for run in earlier.runs
+        )
+
+
 def named(body: str) -> Named:
     """Return what a recorded export document names.
 

@@ -12,7 +12,7 @@ have been restored from a backup. Newest is by the site's own moments, which its
 
 import os
 import stat
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from pipelines.bundle.errors import (
 from pipelines.bundle.fields import Fields
 from pipelines.errors import BundleRefused
 from pipelines.freshness import State
-from pipelines.inventory import inventory, named, read_runs, spell
+from pipelines.inventory import Arrivals, inventory, named, read_runs, spell
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Export
@@ -99,14 +99,27 @@ class Receipt:
     freshness: State = State.UNKNOWN
     inventory: str | None = None  # of a digest-only receipt; see `pipelines.inventory`
 
-    def arrived(self, sequence: int) -> bool:
-        """Say whether the site took that bundle in."""
-        return sequence == self.sequence or any(sequence in run for run in self.sequences)
+    @property
+    def arrivals(self) -> Arrivals:
+        """Every bundle that the site took in."""
+        return Arrivals(self.sequences or (range(self.sequence, self.sequence + 1),))
+
+
+@dataclass(frozen=True)
+class Heading:
+    """When a receipt was made and which bundles had arrived: enough to find the newest without reading every list."""
+
+    made_at: str
+    log_size: int
+    sequence: int
+    digest: str
+    arrivals: Arrivals
+    row: ReceiptRow
 
     @property
-    def highest(self) -> int:
-        """The highest number of a bundle that arrived."""
-        return max([self.sequence, *(run.stop - 1 for run in self.sequences)])
+    def age(self) -> tuple[str, int, int, str]:
+        """The newest has the greatest."""
+        return self.made_at, self.log_size, self.sequence, self.digest
 
 
 @dataclass(frozen=True)
@@ -152,11 +165,17 @@ def newest(view: View, site: str) -> Receipt | None:
     return newest_of(view.receipts(site), view.exports(site))
 
 
-def newest_of(rows: Iterable[ReceiptRow], exports: Sequence[Export]) -> Receipt | None:
+def newest_of(rows: Iterable[ReceiptRow], exports: Iterable[Export]) -> Receipt | None:
     """The same, from the rows. What a digest-only receipt proves stands in its `holds`."""
-    found = (read(row.body.encode())[0] for row in rows)
-    last = max(found, key=lambda one: (one.made_at, one.log_size, one.sequence, one.digest), default=None)
-    return None if last is None else proved(last, exports)
+    last = max(map(heading, rows), key=lambda one: one.age, default=None)
+    return None if last is None else proved(read(last.row.body.encode())[0], exports)
+
+
+def heading(row: ReceiptRow) -> Heading:
+    """Return the heading of a receipt that was taken in: checked then, so only looked at now."""
+    payload = parse(row.body.encode(), max_bytes=MAX_RECEIPT, at="receipt")["payload"]
+    runs = read_runs(payload["sequences"]) or ()
+    return Heading(payload["made_at"], payload["log"]["size"], row.sequence, row.digest, Arrivals(runs), row)
 
 
 def proved(receipt: Receipt, exports: Iterable[Export]) -> Receipt:
@@ -167,7 +186,7 @@ def proved(receipt: Receipt, exports: Iterable[Export]) -> Receipt:
     """
     if receipt.inventory is None:
         return receipt
-    sent = [named(row.body).all for row in exports if receipt.arrived(row.sequence)]
+    sent = [named(row.body).all for row in exports if row.sequence in receipt.arrivals]
     holds = frozenset[str]().union(*sent)
     if inventory(holds) != receipt.inventory:
         raise ReceiptInventoryDiffers(receipt.site, sequence=receipt.sequence)
@@ -261,7 +280,7 @@ def _payload(receipt: Receipt) -> dict[str, Any]:
         "origin": receipt.origin,
         "bundle": receipt.bundle,
         "sequence": receipt.sequence,
-        "sequences": spell(receipt.sequences or [range(receipt.sequence, receipt.sequence + 1)]),
+        "sequences": spell(receipt.arrivals.runs),
         "export": receipt.export,
         **said,
         "freshness": receipt.freshness.value,

@@ -123,9 +123,9 @@ def hear(work: Workplace, site: str, sequence: int, said: str) -> SpokenReceipt:
         meant = [one for one in OUTCOMES if hmac.compare_digest(given, code(secret, export.digest, one))]
         if not meant:
             raise SpokenCodeWrong(f"this is not what {site} reads out for bundle {sequence}")
-        for before in change.spoken_receipts(site):
-            if (before.export, before.outcome) == (export.digest, meant[0]):
-                return before
+        before = [row for row in change.spoken_receipts(site) if row.export == export.digest]
+        if before and before[-1].outcome == meant[0]:
+            return before[-1]
         row = SpokenReceipt(
             site=site,
             sequence=sequence,

@@ -65,6 +65,13 @@ def test_the_newest_receipt_alone_counts_in_whatever_order_they_come() -> None:
         assert "b" == letters(fold(exports, rows, []).held)
 
 
+def test_a_bundle_that_came_in_part_or_was_cleaned_up_says_how_much_is_lacking() -> None:
+    one = sent(1, "abc")
+    found = fold([one], [receipt(one, "a", at=5)], [])
+    assert [(State.ACKNOWLEDGED, 2)] == [(b.state, b.lacking) for b in found.bundles]
+    assert "bc" == letters(found.exported), "and is sent again"
+
+
 def test_a_receipt_written_later_about_an_earlier_bundle_is_the_newer_one() -> None:
     """A site restored from its backup knows only bundle 1 again; the receipt about bundle 2 is history."""
     exports = [sent(1, "a"), sent(2, "b")]
@@ -118,7 +125,9 @@ def test_a_site_that_went_back_ends_every_word_from_before() -> None:
     """It knew bundle 2 and knows only bundle 1 now: it was restored, so bundle 3 is gone too."""
     one, two, three = sent(1, "a"), sent(2, "b"), sent(3, "c")
     rows = [receipt(two, "ab", at=5, arrived=[1]), receipt(one, "a", at=9, taken=30)]
-    assert "a" == letters(fold([one, two, three], rows, [word_for(three, at=8)]).held)
+    before = fold([one, two, three], rows, [word_for(three, at=8)])
+    assert ("a", True) == (letters(before.held), before.restored)
+    assert "AC EX EX" == states(before)
     assert "ac" == letters(fold([one, two, three], rows, [word_for(three, at=31)]).held)
 
 

@@ -67,6 +67,20 @@ def test_a_site_that_lost_something_says_so(gap: World) -> None:
         assume_received(work, "lab", 1, person="maria")
 
 
+def test_what_was_read_out_last_is_what_counts(gap: World) -> None:
+    whole, _ = says(gap)
+    lost = gap.site.blobs.path(max(gap.site.blobs.held(), key=gap.site.blobs.size))
+    lost.rename(lost.with_suffix(".away"))
+    partial, _ = says(gap)
+    for code in (whole, partial):
+        hears(gap, code)
+    with gap.at(gap.origin) as work, pytest.raises(AssumptionRefused):
+        assume_received(work, "lab", 1, person="maria")
+    hears(gap, whole)
+    with gap.at(gap.origin) as work:
+        assert not assume_received(work, "lab", 1, person="maria").already
+
+
 def test_a_spoken_receipt_stands_behind_a_persons_word(gap: World) -> None:
     hears(gap, says(gap)[0])
     with gap.at(gap.origin) as work:

@@ -96,8 +96,8 @@ def speak(app: App, bundle: str | None) -> None:
 def hear(app: App, site: str, sequence: int, code: tuple[str, ...]) -> None:
     """Record the code that SITE read out for its bundle number SEQUENCE; spaces, hyphens and case do not matter.
 
-    It is advice, not proof: the bundle stays unacknowledged until a signed receipt comes. A person may build on it
-    with `tidegate bundles create … --assume-received NUMBER`.
+    It is advice, not proof: the bundle stays unacknowledged until a signed receipt comes. A person may still build on
+    it when the next bundle is made: --assume-received NUMBER, then needs no other reason.
     """
     from pipelines import spoken
 
@@ -181,6 +181,7 @@ def _status(app: App, view: "View", site: str) -> dict[str, Any]:
             "digest_only": last.inventory is not None,
             "freshness": last.freshness.value,
         },
+        "restored": known.restored,
         "blobs": {
             "acknowledged": len(known.acknowledged),
             "assumed": len(known.assumed),
@@ -207,6 +208,7 @@ def _bundles(app: App, known: "Baseline", spoken: "list[SpokenReceipt]") -> list
                 "state": one.state.value,
                 "made_at": one.made_at,
                 "bytes": one.bytes,
+                "lacking": one.lacking,
                 "unconfirmed_days": waiting,
                 "spoken": None if code is None else {"outcome": code.outcome, "since": code.since},
                 "assumed": None if word is None else {"by": word.by, "reason": word.reason},
@@ -222,6 +224,8 @@ def _text(found: dict[str, Any]) -> str:
         kind = "digest-only receipt" if last["digest_only"] else "receipt"
         about = f"{kind} {last['digest'][:_SHOWN]} of bundle {last['sequence']}"
         lines = [f"{found['site']}: {about}, made {last['made_at']}, {last['freshness']} then"]
+    if found["restored"]:
+        lines.append("  It knows of fewer bundles than in an earlier receipt: it was restored from a backup.")
     lines.append(
         f"  {blobs['acknowledged']} blobs acknowledged, {blobs['assumed']} assumed, {blobs['exported']} only sent"
     )
@@ -241,6 +245,8 @@ def _waiting(bundle: dict[str, Any]) -> str:
 
 def _said(bundle: dict[str, Any]) -> str:
     said = []
+    if bundle["lacking"]:
+        said.append(f"lacks {bundle['lacking']} of its blobs")
     if bundle["spoken"]:
         said.append(f"by code: {bundle['spoken']['outcome']}")
     if bundle["assumed"]:
