@@ -38,6 +38,7 @@ def account(work: Workplace, ref: Ref) -> Account:
             "approvals": [_approval(row) for row in view.approvals(version.digest)],
             "served": _served(view, version),
             "withdrawn": _withdrawn(view, version),
+            "bytes_removed": _bytes_removed(view, version),
             "profile": work.home.profile,
         }
     return Account(document, _text(document))
@@ -163,6 +164,14 @@ def _withdrawn(view: View, version: Version) -> dict[str, Any] | None:
     return None if row is None else {"reason": row.reason, "at": row.since, "by": row.actor}
 
 
+def _bytes_removed(view: View, version: Version) -> list[dict[str, Any]]:
+    return [
+        {"reason": row.reason, "at": row.since, "by": row.actor, "bytes": row.bytes}
+        for row in view.removals()
+        if row.version == version.digest
+    ]
+
+
 def _text(document: dict[str, Any]) -> str:
     version, licence = document["version"], document["version"]["licence"]
     alone = " (single-person home)" if document["profile"] == "solo" else ""
@@ -184,6 +193,8 @@ def _text(document: dict[str, Any]) -> str:
     if document["withdrawn"]:
         gone = document["withdrawn"]
         sections.append(("Withdrawn", [f"{gone['at']} by {gone['by']}: {gone['reason']}"]))
+    if document["bytes_removed"]:
+        sections.append(("Bytes removed here", [_removal_line(item) for item in document["bytes_removed"]]))
     ids = f" ({', '.join(licence['ids'])})" if licence["ids"] else ""
     lines = [
         f"{version['model']}@{version['ordinal']}  {version['digest']}",
@@ -226,6 +237,10 @@ def _run_lines(run: dict[str, Any]) -> list[str]:
 def _approval_line(item: dict[str, Any]) -> str:
     pieces = f"on {len(item['evidence'])} pieces of evidence"
     return f"{item['at']} {item['person']} for {item['tier']}: {item['reason']}  [{_short(item['digest'])}], {pieces}"
+
+
+def _removal_line(item: dict[str, Any]) -> str:
+    return f"{item['at']} by {item['by']}: {item['bytes']:,} bytes; {item['reason']}"
 
 
 def _stretch_line(item: dict[str, Any]) -> str:

@@ -58,6 +58,8 @@ def test_a_version_without_bytes_says_so_everywhere(withdrawn: Town, tmp_path: P
     refused = withdrawn.site.ask_refused("models", "scan", f"{MODEL}@1", ends=46)
     assert "BytesRemoved" == refused["refused"]
     withdrawn.site.ask_refused("promote", f"{MODEL}@1", "--tier", "team", "--dry-run", ends=46)
+    account = withdrawn.site.type("audit", "explain", f"{MODEL}@1").stdout
+    assert "Bytes removed here" in account
     blobs = next(check for check in withdrawn.site.ask("doctor") if check["check"] == "blobs")
     assert blobs["ok"]
     assert "the bytes of 1 version were removed" in blobs["message"]
