@@ -32,7 +32,7 @@ class _Order(NamedTuple):
 def encode(raw: Words, base: Words, unit: str) -> bytes:
     """Return the frame; `raw` has at most FRAME bytes and at least one element, `base` as many."""
     order = _order(base, unit)
-    folded = words.temporary("sorted", raw.size, raw.itemsize)
+    folded = words.temporary("coded", raw.size, raw.itemsize)
     for tile, segments in _tiles(order, folded):
         one = words.temporary("words", order.places[tile].size, raw.itemsize)
         words.difference(raw[tile], base[tile], one)
@@ -53,7 +53,7 @@ def decode(stored: memoryview, out: Words, base: Words, unit: str) -> None:
     """Fill `out`. Raises `FrameMalformed`."""
     order = _order(base, unit)
     reader = Reader(stored)
-    folded = words.temporary("sorted", out.size, out.itemsize)
+    folded = words.temporary("planes", out.size, out.itemsize)
     for group, planes in _groups(order, folded, "coded"):
         for plane in planes:
             packed.read(reader, plane)

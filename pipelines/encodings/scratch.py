@@ -16,11 +16,10 @@ Bytes = NDArray[np.uint8]
 Words = NDArray[Any]  # unsigned little-endian integers, one per element
 
 _ROLES: Final = {  # bytes
-    "planes": FRAME,  # the byte planes of a frame that is being encoded
-    "coded": FRAME,  # planes as they come out of the entropy decoder
+    "planes": FRAME,  # encoding: byte planes, until the frame is joined; decoding: free for what is put together
+    "coded": FRAME,  # decoding: byte planes as they are read; encoding: free for what planes are cut from
     "check": FRAME,  # what a frame that was just encoded decodes to
-    "sorted": FRAME,  # differences, sorted by exponent
-    "places": FRAME,  # where the sorted ones come from
+    "places": FRAME,  # where elements sorted by exponent come from
     "words": BLOCK,  # elements between two steps
     "spare": BLOCK,
 }
