@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -31,6 +30,7 @@ from registry.names import Ref
 from tests import world
 from tests.conftest import NOON
 from tests.pipelines.gap import World, make_world, model_files, state_of
+from tests.small_disk import fill, mounted
 from tidegate.verifying import verify
 
 MODEL = "acme/coder"
@@ -503,33 +503,8 @@ def test_the_room_of_a_bundle_that_is_taken_in_goes_but_not_while_it_brings_some
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with 24 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"needs a mount: {mounted.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "disk", megabytes=24) as place:
         yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(place: Path) -> None:
-    """Write until not one more byte goes in."""
-    with (place / "ballast").open("wb", buffering=0) as stream:
-        for block in (1 << 20, 4096, 1):
-            try:
-                while stream.write(b"x" * block) == block:
-                    pass
-            except OSError:
-                continue
-    assert 0 == shutil.disk_usage(place).free
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_disk import fill, mounted
+from tests.tidegate import town as making
 from tests.tidegate.town import MODEL, Town, tree
 
 
@@ -95,3 +97,15 @@ def test_an_origin_that_waits_for_a_receipt_keeps_what_it_sent(town: Town) -> No
         "bundles", "create", f"{MODEL}@1", "--to", "clinic", "--out", town.folder / "again", ends=46
     )
     assert f"{MODEL}@1" in refused["message"]
+
+
+def test_on_a_full_disk_where_nothing_else_works_it_does(withdrawn: Town, tmp_path: Path) -> None:
+    """The last byte is written: not even the list of models can be asked for."""
+    with mounted(tmp_path / "disk", megabytes=24) as disk:
+        full = making.copy(withdrawn, disk / "town")
+        fill(disk)
+        full.site.type("models", "list", ends=82)
+        said = full.site.ask("gc", "--plan")
+        assert said["bytes"] == full.site.ask("gc")["bytes"] > 0
+        full.site.type("models", "list")
+        full.site.type("audit", "verify")
