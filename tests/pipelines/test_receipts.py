@@ -11,6 +11,7 @@ from pipelines import answer, receipts
 from pipelines.baseline import Assuming, AssumptionRefused, Baseline, assume_received, baseline
 from pipelines.bundle import history
 from pipelines.bundle.errors import (
+    BaseMissing,
     MediumUnreadable,
     OutputUnusable,
     ReceiptForeign,
@@ -334,6 +335,33 @@ def test_a_word_without_a_bundle_a_name_or_a_reason_is_refused(
 def test_a_stranger_is_nobodys_site(gap: World) -> None:
     with gap.at(gap.origin) as work, pytest.raises(NotFound):
         assume_received(work, "nowhere", 1, person="maria", reason="x")
+
+
+def test_a_lost_bundle_is_healed_by_the_next(gap: World, receipt: Path, tmp_path: Path) -> None:
+    """The courier lost bundle 2; bundle 3 leans on nothing of it and comes in whole."""
+    gap.acknowledge(receipt)
+    gap.ship("acme/tiny@2", out="lost")
+    done = gap.receive(gap.ship("acme/tiny@2", out="third"))
+    assert ["imported"] == [item.outcome for item in done.versions]
+    gap.acknowledge(written(gap, tmp_path / "third.json"))
+    assert ["ACKNOWLEDGED", "EXPORTED", "ACKNOWLEDGED"] == [one.state for one in known(gap).bundles]
+
+
+def test_a_wrong_word_is_found_at_the_site_before_anything_is_copied(
+    gap: World, receipt: Path, tmp_path: Path
+) -> None:
+    """And a fresh receipt ends it: the bundle after that brings what was missing."""
+    gap.acknowledge(receipt)
+    gap.ship("acme/tiny@2", out="lost")
+    assume(gap, 2)
+    with pytest.raises(BaseMissing):
+        gap.receive(gap.ship("acme/tiny@2", out="third"))
+    gap.receive(gap.ship(out="empty"))
+    gap.acknowledge(written(gap, tmp_path / "empty.json"))
+    assert () == known(gap).assumptions
+    assert ["imported"] == [
+        item.outcome for item in gap.receive(gap.ship("acme/tiny@2", out="fifth")).versions
+    ]
 
 
 # --- the history of the stream ---------------------------------------------------------------------------------
