@@ -218,6 +218,57 @@ class ExportMalformed(BundleUntrusted):
         self.at, self.problem = at, problem
 
 
+class UpstreamNotEnrolled(SiteNotReady):
+    """A release that the packing site only passes on, and this site knows nothing of the origin behind it."""
+
+    exit_code: ClassVar[int] = 120
+    next_step: ClassVar[str] = (
+        "Enrol with that origin too: `tidegate trust enrol ROOT.json --upstream --fingerprint …`, with the "
+        "fingerprint that two people received from the origin itself, not from the site that passes it on."
+    )
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: released by the origin behind ours, which this site was not enrolled with")
+        self.path = path
+
+
+class ReleaseContradicted(BundleUntrusted):
+    """The packing site signs for other content under a number that the origin behind it has released."""
+
+    exit_code: ClassVar[int] = 121
+    next_step: ClassVar[str] = (
+        "Import nothing and tell the security officers of both: either the release managers of the packing site "
+        "gave a number out that is not theirs, or somebody else has their keys."
+    )
+
+    def __init__(self, path: str, *, packed: str, upstream: str) -> None:
+        super().__init__(f"{path}: signed as {packed[:12]} by the packing site, as {upstream[:12]} upstream")
+        self.path, self.packed, self.upstream = path, packed, upstream
+
+
+class NothingToRelay(SiteNotReady):
+    """This site cannot prove to others what its origin released."""
+
+    exit_code: ClassVar[int] = 122
+    next_step: ClassVar[str] = (
+        "Import the newest bundle of the origin here (an empty one is enough), then pack again."
+    )
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the releases of the origin cannot be passed on: {problem}")
+        self.problem = problem
+
+
+class UpstreamExpired(ExpiredBundle):
+    """The word of the origin behind ours is too old; the packing site has to hear from it first."""
+
+    exit_code: ClassVar[int] = 123
+    next_step: ClassVar[str] = (
+        "Ask the site that packed this to import a fresh bundle of its own origin and to pack again. "
+        "Serving is not affected."
+    )
+
+
 class TooFewSigners(OperatorError):
     """Not enough of the people who must sign are here. Nothing was written."""
 

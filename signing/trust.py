@@ -13,7 +13,8 @@ The rules, in order; each is repeated at its check and has its tests in `tests/s
  7. The bundle is for this site: the origin knows it, and the export lies under its name.
  8. The export is signed by this site's role, hashed before it is parsed, addressed to us, and not of the future.
  9. One number is one export, and each names the one before it. Missing numbers are reported, not refused.
-10. Every release that the export names is signed for by the catalogue with the same digest (Uptane's split).
+10. Every release that the export names is signed for with the same digest by the catalogue (Uptane's split), or,
+    relayed, by the catalogue of the origin behind ours, whose root this site was enrolled with too.
 
 Bundles may come in any order. The site's role lists every export that was ever signed for it, so a bundle that
 comes after a newer one, whose own metadata is older, expired or signed by keys that were changed since, is judged
@@ -51,15 +52,20 @@ from signing.refusals import (
     ForkedBundle,
     MetadataTampered,
     NotEnrolled,
+    NothingToRelay,
     NotInCatalogue,
     OlderBundle,
+    ReleaseContradicted,
     RootFingerprintWrong,
     TooFewSignatures,
     TrustFileMissing,
+    UpstreamExpired,
+    UpstreamNotEnrolled,
     WrongKey,
 )
 from signing.roots import Profile, open_metadata, profile_of, site_role
 from signing.stream import EXPORT_PATH, MAX_DOCUMENT, Export, Seen, judge_sequence, read_export
+from signing.upstream import judge_releases, read_upstream, relay_expires, relayable, upstream_files
 from signing.vouching import Voucher, vouching, vouching_from_memory
 from signing.walk import Place
 
@@ -76,16 +82,23 @@ __all__ = [
     "MetadataTampered",
     "NotEnrolled",
     "NotInCatalogue",
+    "NothingToRelay",
     "OlderBundle",
+    "ReleaseContradicted",
     "RootFingerprintWrong",
     "TooFewSignatures",
     "TrustFileMissing",
+    "UpstreamExpired",
+    "UpstreamNotEnrolled",
     "Verified",
     "WrongKey",
     "enrol",
     "enrol_upstream",
     "find_export",
+    "relay_expires",
+    "relayable",
     "remember",
+    "upstream_files",
     "verify",
 ]
 
@@ -161,7 +174,8 @@ def _judge(case: _Case, voucher: Voucher, *, by_memory: bool = False) -> Verifie
         _seen(case.memory, _exports(walk.signed_digests(site_role(case.audience)))),
     )
     standing = judge_sequence(export, digest, seen, by_memory=by_memory)  # rule 9
-    releases = {release: walk.release(release, wanted) for release, wanted in export.releases.items()}
+    upstream = read_upstream(case.folder, case.memory.upstream, case.when)
+    releases, relayed = judge_releases(export.releases, walk, upstream, case.folder)  # rule 10
     return Verified(
         audience=case.audience,
         export_path=path,
@@ -177,6 +191,8 @@ def _judge(case: _Case, voucher: Voucher, *, by_memory: bool = False) -> Verifie
         already=standing.already,
         late=standing.late,
         gap=standing.gap,
+        relayed=relayed,
+        upstream_metadata=upstream.metadata,
     )
 
 

@@ -36,7 +36,7 @@ FAMILIES = (
     Family(
         "Who vouches for these bytes",
         "A document, a signature, a key or the trust of this home. Nothing was taken in, nothing was published.",
-        (range(10, 20), range(50, 60), range(90, 100)),
+        (range(10, 20), range(50, 60), range(90, 100), range(120, 125)),
         ("signing",),
     ),
     Family(
