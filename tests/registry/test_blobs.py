@@ -267,3 +267,20 @@ def test_a_small_file_is_replaced_whole_or_not_at_all(
     assert b"old" == file.read_bytes()
     write_durably(file, b"new", mode=0o600)
     assert (b"new", 0o600) == (file.read_bytes(), stat.S_IMODE(file.stat().st_mode))
+
+
+def test_blobs_are_taken_away_by_name_and_nothing_else_is(blobs: BlobStore, tmp_path: Path) -> None:
+    name = blobs.put(WEIGHTS)
+    other = blobs.put(b"stays")
+    treasure = tmp_path / "treasure"
+    treasure.write_bytes(b"mine")
+    blobs.path("a" * 64).symlink_to(treasure)
+    blobs.path("b" * 64).mkdir()
+    blobs.path("notes.txt").write_text("mine")
+    assert {name: len(WEIGHTS), other: 5} == blobs.sizes()
+    blobs.remove([name, "a" * 64, "b" * 64, "c" * 64, "notes.txt", f"../../../{treasure.name}", name])
+    assert {other: 5} == blobs.sizes()
+    assert treasure.exists()
+    assert blobs.path("a" * 64).is_symlink()
+    assert blobs.path("b" * 64).is_dir()
+    assert blobs.path("notes.txt").exists()

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from registry import home as homes
+from registry import reserve
 from registry.errors import HomeUnusable, NameUnusable
 from registry.home import Home, HomeBusy
+from tests.small_disk import fill, mounted
 
 GOOD = 'format = 1\nname = "clinic"\nroles = ["site"]\nprofile = "solo"\n'
 
@@ -149,3 +151,56 @@ def test_the_lock_file_is_nobody_elses(home: Home) -> None:
     finally:
         os.umask(umask)
     assert 0o600 == stat.S_IMODE((home.path / ".import.lock").stat().st_mode)
+
+
+def test_any_number_use_the_store_together_and_only_alone_is_anything_removed(home: Home) -> None:
+    with home.using_store(), home.using_store(), home.busy("import"):
+        assert home.store_in_use()
+        with pytest.raises(HomeBusy, match="the blob store"), home.store_alone():
+            pytest.fail("somebody reads it")
+    assert not home.store_in_use()
+    with home.store_alone():
+        for attempt in (home.using_store(), home.busy("import"), home.store_alone()):
+            with pytest.raises(HomeBusy), attempt:
+                pytest.fail("somebody removes from it")
+
+
+class TestReserve:
+    def test_a_new_home_sets_space_aside(self, home: Home) -> None:
+        facts = (home.path / reserve.NAME).stat()
+        assert reserve.SIZE == facts.st_size
+        assert facts.st_blocks * 512 >= reserve.SIZE, "really taken, not a hole"
+        assert 0o600 == stat.S_IMODE(facts.st_mode)
+
+    def test_while_there_is_space_it_is_not_touched(self, home: Home) -> None:
+        before = (home.path / reserve.NAME).stat()
+        with reserve.lent(home.path):
+            assert before == (home.path / reserve.NAME).stat()
+        assert reserve.set_aside(home.path)
+        assert before == (home.path / reserve.NAME).stat()
+
+    def test_on_a_full_disk_its_bytes_are_lent_and_taken_back(self, tmp_path: Path) -> None:
+        with mounted(tmp_path / "disk", megabytes=2) as disk:
+            assert reserve.set_aside(disk)
+            fill(disk)
+            with reserve.lent(disk):
+                (disk / "log").write_bytes(b"x" * 4096)
+                (disk / "log").unlink()
+            assert (disk / reserve.NAME).exists()
+
+    def test_what_the_work_used_up_is_not_half_taken_back(self, tmp_path: Path) -> None:
+        with mounted(tmp_path / "disk", megabytes=2) as disk:
+            reserve.set_aside(disk)
+            fill(disk)
+            with reserve.lent(disk):
+                (disk / "log").write_bytes(b"x" * 4096)
+            assert not (disk / reserve.NAME).exists()
+            (disk / "ballast").unlink()
+            assert reserve.set_aside(disk)
+
+    def test_a_link_in_its_place_is_not_written_through(self, home: Home, tmp_path: Path) -> None:
+        (home.path / reserve.NAME).unlink()
+        (tmp_path / "mine").write_text("mine")
+        (home.path / reserve.NAME).symlink_to(tmp_path / "mine")
+        reserve.set_aside(home.path)
+        assert "mine" == (tmp_path / "mine").read_text()
