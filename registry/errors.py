@@ -100,7 +100,7 @@ class StoreUnusable(RegistryRefusal):
 
     exit_code: ClassVar[int] = 82
     next_step: ClassVar[str] = (
-        "Check that the database is up, its disk not full and its address in tidegate.toml right; then run `tidegate doctor`."
+        "Check that the database is up, its disk not full (`tidegate gc` works on a full one) and its address in tidegate.toml right; then run `tidegate doctor`."
     )
 
     def __init__(self, where: str, problem: str) -> None:
@@ -124,7 +124,7 @@ class SpaceShort(RegistryRefusal):
 
     exit_code: ClassVar[int] = 85
     next_step: ClassVar[str] = (
-        "Free at least the missing bytes on that file system, then run the same command again."
+        "Free at least the missing bytes on that file system (in a home: `tidegate gc`), then run the same command again."
     )
 
     def __init__(self, where: str, *, needed: int, free: int) -> None:
