@@ -4,23 +4,26 @@ A block is a small struct: scales, and numbers of two to eight bits packed into 
 nothing to gain; each field on its own has statistics, and against the same tensor of the base it is nearly all zeros.
 
 Packed numbers are subtracted as the bytes that hold them, modulo 256: small differences of the packed numbers give as
-many different bytes as subtracting each number would, in one pass at memory speed. Fields are gathered and scattered as
-opaque items of their size, which numpy moves at 20 to 50 GB/s (as rows of bytes: 4 to 8).
+many different bytes as subtracting each number would, in one pass at memory speed.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
-from pipelines.encodings import huffman, packed, scratch, words
+from pipelines.encodings import gaps, huffman, scratch, words
+from pipelines.encodings.blocks_fields import add, put, subtract, take
 from pipelines.encodings.blocks_layout import LAYOUTS, Field
+from pipelines.encodings.blocks_order import Order, by_shift
 from pipelines.encodings.names import FRAME, UNITS, Encoded, FrameMalformed
 from pipelines.encodings.scratch import Bytes, Words
 from pipelines.encodings.stored import Reader
 
-_CUT = FRAME // 2  # bytes; larger cuts have fewer tables, and unpacked they must fit into a frame's scratch
+_CUT = (
+    FRAME // 2
+)  # bytes; larger cuts have fewer tables, and base and fine-tune must fit into a frame's scratch
 _ALONE = 0.8  # of the raw size; a delta above it may lose to no base at all
-_LOWER_FOUR, _UPPER_TWO = np.uint32(0x0F0F0F0F), np.uint32(0x03030303)  # of four bytes at once
 
 
 def encode_blocks(raw: memoryview, unit: str, base: memoryview | None) -> Encoded | None:
@@ -60,7 +63,7 @@ def decode_blocks(
 
 def _cuts(frame: memoryview, base: memoryview | None, unit: str) -> Iterator[tuple[Bytes, Bytes | None]]:
     """Cut a frame, and its base alike, into cuts of whole blocks."""
-    step = _CUT // UNITS[unit] * UNITS[unit]
+    step = -(-_CUT // UNITS[unit]) * UNITS[unit]  # rounded up: two cuts, not two and a rest
     for start in range(0, len(frame), step):
         held = None if base is None else words.of(base[start : start + step], 1)
         yield words.of(frame[start : start + step], 1), held
@@ -73,32 +76,43 @@ def _encode(raw: memoryview, unit: str, base: memoryview | None) -> bytes:
 def _encode_cut(cut: Bytes, held: Bytes | None, unit: str) -> bytes:
     """Code one cut, joined at once because the next one uses the same scratch memory."""
     parts: huffman.Parts = []
-    room, count = scratch.buffer("planes", FRAME), cut.size // UNITS[unit]
+    room = scratch.buffer("planes", FRAME)
     for field in LAYOUTS[unit]:
-        planes = _planes(room, field, count)
+        planes = _planes(room, field, cut.size // UNITS[unit])
         room = room[planes.size :]
-        values = _values(planes, field)
-        _take(cut, field, unit, values)
+        order = _order(cut, held, field, unit)
+        numbers = _numbers(planes, field, order)
+        take(cut, field, unit, numbers)
         if held is not None:
-            _subtract(values, _held(held, field, unit, values), field)
+            subtract(numbers, _before(held, field, unit, numbers), field)
         if field.kind == "half":
-            words.split(values, list(planes))
-        for plane in planes:
-            packed.write(plane, parts)
+            words.split(numbers, list(planes))
+        elif order is not None:
+            np.take(numbers.view("V16"), order.places, out=planes[0].view("V16"), mode="clip")
+        for plane in _coded(planes, order):
+            gaps.write(plane, parts)
     return b"".join(parts)
 
 
 def _decode_cut(reader: Reader, cut: Bytes, held: Bytes | None, unit: str) -> None:
     for field in LAYOUTS[unit]:
         planes = _planes(scratch.buffer("planes", FRAME), field, cut.size // UNITS[unit])
-        for plane in planes:
-            packed.read(reader, plane)
-        values = _values(planes, field)
+        order = _order(cut, held, field, unit)
+        for plane in _coded(planes, order):
+            gaps.read(reader, plane)
+        numbers = _numbers(planes, field, order)
         if field.kind == "half":
-            words.join(list(planes), values)
+            words.join(list(planes), numbers)
+        elif order is not None:
+            numbers.view("V16")[order.places] = planes[0].view("V16")
         if held is not None:
-            _add(values, _held(held, field, unit, values), field)
-        _put(values, field, unit, cut)
+            add(numbers, _before(held, field, unit, numbers), field)
+        put(numbers, field, unit, cut)
+
+
+def _order(cut: Bytes, held: Bytes | None, field: Field, unit: str) -> Order | None:
+    """Return how the field's sub-blocks are sorted; None where they are coded as they lie."""
+    return by_shift(cut, held, field, unit) if held is not None and field.kind == "nibbles" else None
 
 
 def _planes(room: Bytes, field: Field, count: int) -> Bytes:
@@ -108,67 +122,25 @@ def _planes(room: Bytes, field: Field, count: int) -> Bytes:
     return room[:size].reshape(rows, size // rows)
 
 
-def _values(planes: Bytes, field: Field) -> Words:
-    """Return memory for the field's numbers: the plane itself where a number is a byte."""
-    return words.temporary("words", planes.shape[1], 2) if field.kind == "half" else planes[0]
-
-
-def _held(held: Bytes, field: Field, unit: str, like: Words) -> Words:
-    values = words.temporary("coded", like.size, like.itemsize)
-    _take(held, field, unit, values)
-    return values
-
-
-def _items(blocks: Bytes, field: Field, unit: str) -> Words:
-    """Return a view of one field of every block, as opaque items."""
-    item = np.dtype(
-        {"names": ["it"], "formats": [f"V{field.size}"], "offsets": [field.start], "itemsize": UNITS[unit]}
-    )
-    items: Words = blocks.view(item)["it"]
-    return items
-
-
-def _take(blocks: Bytes, field: Field, unit: str, values: Words) -> None:
-    """Fill `values` with the field of every block."""
-    if field.kind != "sixes":
-        np.copyto(values.view(f"V{field.size}"), _items(blocks, field, unit))
-        return
-    packed = words.temporary("spare", values.size // 16 * 3, 4)
-    np.copyto(packed.view("V12"), _items(blocks, field, unit))
-    columns = packed.reshape(-1, 3).T
-    for row, (low, low_at, high, high_at) in zip(values.view("<u4").reshape(4, -1), field.sixes, strict=True):
-        np.bitwise_and(columns[high] >> high_at, _UPPER_TWO, out=row)
-        np.left_shift(row, 4, out=row)
-        np.bitwise_or(row, columns[low] >> low_at & _LOWER_FOUR, out=row)
-
-
-def _put(values: Words, field: Field, unit: str, blocks: Bytes) -> None:
-    """Fill the field of every block from `values`."""
-    if field.kind != "sixes":
-        np.copyto(_items(blocks, field, unit), values.view(f"V{field.size}"))
-        return
-    packed = words.temporary("spare", values.size // 16 * 3, 4)
-    packed.fill(0)
-    columns = packed.reshape(-1, 3).T
-    for row, (low, low_at, high, high_at) in zip(values.view("<u4").reshape(4, -1), field.sixes, strict=True):
-        columns[low] |= (row & _LOWER_FOUR) << low_at
-        columns[high] |= (row >> 4 & _UPPER_TWO) << high_at
-    np.copyto(_items(blocks, field, unit), packed.view("V12"))
-
-
-def _subtract(values: Words, held: Words, field: Field) -> None:
+def _numbers(planes: Bytes, field: Field, order: Order | None) -> Words:
+    """Return memory for the field's numbers: the plane itself where they are coded as they lie."""
     if field.kind == "half":
-        words.difference(values, held, values)
-        return
-    np.subtract(values, held, out=values)
-    if field.kind == "sixes":
-        np.bitwise_and(values, 63, out=values)
+        return words.temporary("words", planes.shape[1], 2)
+    return planes[0] if order is None else scratch.buffer("coded", FRAME)[FRAME // 2 :][: planes.size]
 
 
-def _add(values: Words, held: Words, field: Field) -> None:
-    if field.kind == "half":
-        words.undo_difference(values, held, values)
+def _before(held: Bytes, field: Field, unit: str, like: Words) -> Words:
+    """Return the field's numbers in the base: at most half a frame of them."""
+    numbers = words.temporary("coded", like.size, like.itemsize)
+    take(held, field, unit, numbers)
+    return numbers
+
+
+def _coded(planes: Bytes, order: Order | None) -> Iterator[Bytes]:
+    """What is coded on its own: each plane; of a sorted one, each class that has sub-blocks."""
+    if order is None:
+        yield from planes
         return
-    np.add(values, held, out=values)
-    if field.kind == "sixes":
-        np.bitwise_and(values, 63, out=values)
+    for start, end in pairwise([0, *order.ends]):
+        if start < end:
+            yield planes[0, 16 * start : 16 * end]
