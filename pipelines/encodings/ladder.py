@@ -21,7 +21,9 @@ from pipelines.encodings.names import (
 )
 from pipelines.encodings.scratch import Words
 
-_FEW = 0.33  # share of changed elements below which writing those alone is smaller and faster
+_FEW = (
+    0.4  # share of changed elements below which writing those alone is smaller, and faster both ways together
+)
 _STEP = 61  # one element in so many is looked at; odd, so that it meets every column of a matrix
 _WORTH = 0.98  # of the raw size; what is not below is stored raw, which costs nobody anything
 
