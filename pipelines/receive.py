@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import receipts
+from pipelines import answer, receipts
 from pipelines.bundle import opening, reader
 from pipelines.bundle.checks import missing_volumes
 from pipelines.bundle.crew import crew_size
@@ -58,8 +58,6 @@ from registry.errors import BlobDamaged
 from signing.digests import file_sha256
 from signing.durable import write_durably
 from signing.errors import OperatorError
-from signing.times import rfc3339
-from signing.trust import Verified
 
 __all__ = ["Imported", "InspectedItem", "Inspection", "import_bundle", "inspect"]
 
@@ -121,7 +119,7 @@ def import_bundle(
         if done.problems:
             raise _partly(work, opened.bundle, done) if done.landed.any else _one(done.problems)
         shutil.rmtree(opening.room(work, opened.bundle), ignore_errors=True)  # step 10
-        receipt = _receipt(work, opened.bundle, opened.verified, done.landed)
+        receipt = _receipt(work, opened.bundle)
         written = None
         if place is not None:  # step 11
             written = _write_receipt(place, receipts.write(receipt, work), receipt)
@@ -356,32 +354,9 @@ def _receipt_place(
     return place
 
 
-def _receipt(work: Workplace, bundle: Bundle, verified: Verified, landed: Landed) -> Receipt:
+def _receipt(work: Workplace, bundle: Bundle) -> Receipt:
     with work.store.view() as view:
-        head = view.head()
-        items = tuple(
-            Item(
-                model=release.model,
-                ordinal=release.ordinal,
-                digest=release.digest,
-                outcome="imported" if release.digest in landed.new else "held",
-                scan=next((row.outcome for row in reversed(view.reports(release.digest, "scan"))), "NONE"),
-            )
-            for release in bundle.releases
-        )
-    return Receipt(
-        site=work.home.name,
-        origin=bundle.export.origin,
-        bundle=bundle.export.bundle,
-        sequence=bundle.export.sequence,
-        export=bundle.digest,
-        items=items,
-        holds=frozenset(work.blobs.held()),
-        root_version=verified.root_version,
-        log_size=0 if head is None else head.size,
-        log_root=None if head is None else head.root,
-        made_at=rfc3339(work.now),
-    )
+        return answer.compose(work, view, answer.taken_in(view, bundle.export.bundle))
 
 
 def _write_receipt(place: Path, data: bytes, receipt: Receipt) -> Path:

@@ -61,6 +61,7 @@ from signing.repository import TrustRepository, TrustState
 from signing.roots import CATALOG, site_role
 from signing.times import rfc3339
 
+_LEAST_CHUNK = 64 << 10  # bytes; a medium has room for at least one such beside the documents
 _MARGIN = 1 << 20  # bytes left free on a destination
 _PER_CHUNK = 100 + 70 + 150  # bytes that a chunk takes in chunks.jsonl, plan.json and SHA256SUMS
 _PER_FRAME = 170  # bytes that a frame takes in chunks.jsonl
@@ -213,7 +214,8 @@ class _Shipment:
         from pipelines.bundle.packer import Packer, Style  # noqa: PLC0415 - numpy, only where it is packed
 
         cargo, packing = self.cargo, self.packing
-        most = None if packing.medium is None else packing.medium.bytes - self.small
+        medium = packing.medium
+        most = None if medium is None else (medium.bytes - self.small) // medium.cluster * medium.cluster
         style = Style(packing.profile, packing.compact, most)
         packer = Packer(self.work.blobs, self.hidden / "pack", style, cargo.bases, cargo.endings, progress)
         return packer.pack(cargo.blobs)
@@ -370,7 +372,7 @@ def _claim(
 ) -> Path:
     """Check the destination and make the hidden folder in it, removing those of exports that died."""
     if packing.medium is not None:
-        largest = max((min(blob.size, FRAME) for blob in cargo.blobs), default=0)
+        largest = max((min(blob.size, _LEAST_CHUNK) for blob in cargo.blobs), default=0)
         plan.demand_room(packing.medium, small=small, largest=largest)
     try:
         out.mkdir(parents=True, exist_ok=True)

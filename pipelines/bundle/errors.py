@@ -329,3 +329,16 @@ class ParityImpossible(BundleRefused):
     def __init__(self, problem: str) -> None:
         super().__init__(f"no parity: {problem}")
         self.problem = problem
+
+
+class MediumNotWhole(BundleRefused):
+    """A medium that was read back does not hold what was packed."""
+
+    exit_code: ClassVar[int] = 115
+    next_step: ClassVar[str] = (
+        "Do not hand the medium over. Write it again from the packed folder, and read it back with the same command."
+    )
+
+    def __init__(self, bundle: str, problems: Sequence[str]) -> None:
+        super().__init__(f"bundle {bundle}: {len(problems)} wrong{below(problems)}")
+        self.bundle, self.problems = bundle, tuple(problems)

@@ -9,6 +9,7 @@ written at a time. Memory: `crew` + 1 frames for each of the two, and the encode
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -98,6 +99,7 @@ class _Held:
 
     sources: Mapping[str, FileSource]
     bases: Bases
+    turn: threading.Lock = field(default_factory=threading.Lock)  # the bases serve one blob at a time
 
 
 @dataclass
@@ -163,7 +165,8 @@ class _Packing:
         return packed
 
     def _extents(self) -> Iterator[Extent]:
-        extents = align(self.source, spans(self.source), self.held.bases)
+        with self.held.turn:
+            extents = align(self.source, spans(self.source), self.held.bases)
         return frames(extents, frame=min(FRAME, self.packer.style.chunk))
 
     def _encoded(self, extent: Extent, spare: Spare) -> "_Frame":

@@ -446,3 +446,133 @@ def list_(app: App) -> None:
         ],
     }
     show(document, text, as_json=app.settings.as_json)
+
+
+@bundles.command()
+@_folders
+@click.option("--serial", help="What is printed on the medium.")
+@click.option("--seal", help="The number of the seal that it travels under.")
+@click.option("--carrier", help="Who carries it.")
+@pass_app
+def verify(
+    app: App, dirs: tuple[Path, ...], serial: str | None, seal: str | None, carrier: str | None
+) -> None:
+    """Read a written medium back, every byte, and record what it is, who carries it and whether all was there.
+
+    At the origin it must be a bundle that was made there; at a site, one that the site may believe.
+    """
+    from pipelines.custody import Medium, verify_media
+
+    with progress("reading back") as bar:
+        found = verify_media(
+            app.work, dirs, medium=Medium(serial, seal, carrier), progress=bar, expect=bar.expect
+        )
+    lines = [
+        f"Bundle {one.bundle}, volume {one.volume} of {one.of}: {one.outcome}, {size(one.bytes)} read"
+        for one in found
+    ]
+    document = [
+        {
+            "bundle": one.bundle,
+            "volume": one.volume,
+            "of": one.of,
+            "folder": str(one.folder),
+            "outcome": one.outcome,
+            "bytes": one.bytes,
+        }
+        for one in found
+    ]
+    show({"volumes": document}, "\n".join(lines), as_json=app.settings.as_json)
+
+
+@bundles.command()
+@_folders
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write to."
+)
+@click.option("--volume-size", type=MediumType(), help="The other medium, as for `bundles create`.")
+@click.option(
+    "--parity", type=click.IntRange(0, 2), default=0, show_default=True, help="As for `bundles create`."
+)
+@pass_app
+def resplit(app: App, dirs: tuple[Path, ...], out: Path, volume_size: "Medium | None", parity: int) -> None:
+    """Divide a bundle anew for other media. The signed documents stay; no officer's key is needed.
+
+    Works at the origin that packed it, from any folders that hold all of its chunks.
+    """
+    from pipelines.resplit import resplit as divide
+
+    app.demand("origin")
+    with progress("dividing") as bar:
+        done = divide(
+            app.work, dirs, out=out, medium=volume_size, parity=parity, progress=bar, expect=bar.expect
+        )
+    lines = [f"Bundle {done.bundle}: {_volumes(len(done.folders))}, {size(done.bytes)}."]
+    lines += [f"  {folder}" for folder in done.folders]
+    document = {
+        "bundle": done.bundle,
+        "volumes": [str(folder) for folder in done.folders],
+        "parity": list(done.parity),
+        "bytes": done.bytes,
+    }
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
+
+
+@bundles.command("repair-request")
+@_folders
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The file to write; it goes back to the origin.",
+)
+@pass_app
+def repair_request(app: App, dirs: tuple[Path, ...], out: Path) -> None:
+    """Write a small signed file that names exactly the chunks which are not here and cannot be rebuilt."""
+    from pipelines.repair import write_request
+    from signing.durable import write_durably
+
+    app.demand("site")
+    with progress("reading") as bar:
+        request, data = write_request(app.work, dirs, progress=bar, expect=bar.expect)
+    write_durably(out, data)
+    text = (
+        f"{_count(len(request.chunks), 'chunk')} of bundle {request.bundle} asked for in {out}.\n"
+        f"Next:    at the origin: tidegate bundles repair {out.name} --out FOLDER"
+    )
+    document = {"bundle": request.bundle, "sequence": request.sequence, "chunks": list(request.chunks)}
+    show({**document, "file": str(out)}, text, as_json=app.settings.as_json)
+
+
+@bundles.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write to."
+)
+@click.option("--volume-size", type=MediumType(), help="The medium, as for `bundles create`.")
+@pass_app
+def repair(app: App, file: Path, out: Path, volume_size: "Medium | None") -> None:
+    """Answer a site's repair request with a volume of just the chunks that it names, under the same number."""
+    from pipelines.repair import MAX_REQUEST, read_request
+    from pipelines.repair import repair as answer
+    from tidegate.wiring import read_file
+
+    app.demand("origin")
+    request = read_request(app.work, read_file(file, max_bytes=MAX_REQUEST), at=file.name)
+    with progress("packing") as bar:
+        done = answer(app.work, request, out=out, medium=volume_size, progress=bar, expect=bar.expect)
+    lines = [
+        f"Repair of bundle {request.bundle} for {request.site}: {_count(len(request.chunks), 'chunk')}, {size(done.bytes)}."
+    ]
+    lines += [f"  {folder}" for folder in done.folders]
+    lines.append(
+        "Next:    at the site: tidegate bundles import with this folder and the media that came before"
+    )
+    document = {
+        "bundle": request.bundle,
+        "site": request.site,
+        "chunks": len(request.chunks),
+        "bytes": done.bytes,
+        "volumes": [str(folder) for folder in done.folders],
+    }
+    show(document, "\n".join(lines), as_json=app.settings.as_json)

@@ -1,0 +1,160 @@
+"""Divides a bundle anew for other media: the same signed documents, another plan.
+
+Where things lie is signed by the packer's key, a machine's: no officer is needed. The chunks are read from the
+volumes that there are, each hashed before it is copied; what parity can bring back is not brought back here.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.bundle import opening, plan, reader
+from pipelines.bundle.checks import missing_volumes
+from pipelines.bundle.errors import ChunksDamaged, ChunksMissing, NotOurBundle, OutputUnusable, VolumeMissing
+from pipelines.bundle.ingest import Unreadable, digest_of, read_at, space_watched
+from pipelines.bundle.media import Medium
+from pipelines.bundle.opening import Opened
+from pipelines.bundle.reader import Bundle
+from pipelines.bundle.shelf import Shelf, shelf_of
+from pipelines.bundle.tables import Chunk
+from pipelines.bundle.volumes import lay_out, reveal, write_documents
+from pipelines.workplace import Workplace
+from registry.blobs import Progress, WriteBehind, no_progress, write_all
+from signing.envelope import sign
+
+_BLOCK = 1 << 20  # bytes
+_PER_CHUNK = 70 + 150 + 70  # bytes of plan.json and SHA256SUMS for a chunk, and some for parity
+
+
+@dataclass(frozen=True)
+class Resplit:
+    """A bundle on other media."""
+
+    bundle: str
+    folders: tuple[Path, ...]
+    parity: tuple[int, ...]  # the volumes that hold parity alone
+    bytes: int
+
+
+def resplit(
+    work: Workplace,
+    dirs: Sequence[Path],
+    *,
+    out: Path,
+    medium: Medium | None,
+    parity: int = 0,
+    progress: Progress = no_progress,
+    expect: Progress = no_progress,
+) -> Resplit:
+    """Write the bundle in these folders to `out`, divided for `medium`.
+
+    Raises:
+        NotOurBundle: this station's key is not the packer that the bundle names.
+        VolumeMissing, ChunksMissing, ChunksDamaged: not all of it is here, or not as it was packed.
+        OutputUnusable, VolumeTooSmall, ParityImpossible, SpaceShort: as for `create_bundle`.
+    """
+    opened = opening.open_untrusted(reader.gather(dirs), work)
+    bundle = opened.bundle
+    demand_packer(work, bundle)
+    shelf = shelf_of(bundle, opened.volumes, out / ".nowhere")
+    _demand_all(opened, shelf)
+    hidden = claim(out, bundle.export.bundle)
+    try:
+        with space_watched(out, sum(chunk.size for chunk in bundle.table.chunks)):
+            expect(sum(chunk.size for chunk in bundle.table.chunks) * (2 if parity else 1))
+            copy_chunks(shelf, bundle.table.chunks, hidden / "pack", progress)
+            small = sum(map(len, bundle.small.values())) + len(bundle.table.chunks) * _PER_CHUNK + (64 << 10)
+            layout = lay_out(
+                plan.split(items_of(bundle), bundle.table.chunks, medium=medium, small=small),
+                bundle.table.chunks,
+                folder=lambda index: hidden / f"volume-{index:02d}" / bundle.export.bundle,
+                place=lambda chunk: hidden / "pack" / chunk.path,
+                parity=parity,
+                medium=medium,
+                small=small,
+                progress=progress,
+            )
+            made = layout.plan(bundle.export.bundle, bundle.digest)
+            signature = sign(plan.encode_plan(made), plan.PLAN_TYPE, work.station).to_json()
+            written = write_documents(layout, made, signature, bundle.chunks, bundle.small)
+            folders = reveal(hidden, out, made)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    apart = tuple(volume.index for volume in made.volumes if volume.parity and not volume.chunks)
+    return Resplit(
+        bundle.export.bundle, folders, apart, written + sum(volume.bytes for volume in made.volumes)
+    )
+
+
+def demand_packer(work: Workplace, bundle: Bundle) -> None:
+    """Raise `NotOurBundle` unless this station packed the bundle."""
+    if bundle.export.packer.get("keyid") != work.station.public_key.keyid:
+        raise NotOurBundle(
+            bundle.export.bundle, problem="another station packed it, and signs where things lie"
+        )
+
+
+def items_of(bundle: Bundle) -> list[list[int]]:
+    """Return the chunk numbers of each version, and of what belongs to none."""
+    items = [
+        [
+            number
+            for blob in sorted(bundle.blobs_of(release))
+            for number in sorted(bundle.table.chunks_of(blob))
+        ]
+        for release in bundle.releases
+    ]
+    return [*items, list(range(len(bundle.table.chunks)))]
+
+
+def claim(out: Path, bundle: str) -> Path:
+    """Make the hidden folder in a destination that holds no volumes. Raises `OutputUnusable`."""
+    for taken in (out / bundle, *sorted(out.glob("volume-*"))):
+        if taken.exists():
+            raise OutputUnusable(str(taken), "is there already")
+    hidden = out / f".partial-{bundle}"
+    try:
+        shutil.rmtree(hidden, ignore_errors=True)  # of a run that died
+        hidden.mkdir(parents=True)
+    except OSError as exc:
+        raise OutputUnusable(str(out), exc.strerror or "cannot be written to") from exc
+    return hidden
+
+
+def _demand_all(opened: Opened, shelf: Shelf) -> None:
+    absent = [chunk.chunk for chunk in opened.bundle.table.chunks if not shelf.has(chunk.chunk)]
+    for missing, indices in missing_volumes(opened.volumes, absent):
+        raise VolumeMissing(opened.bundle.export.bundle, missing=indices, of=len(missing.volumes))
+    if absent:
+        raise ChunksMissing([opened.bundle.chunks[name].path for name in absent])
+
+
+def copy_chunks(shelf: Shelf, chunks: Sequence[Chunk], folder: Path, progress: Progress) -> None:
+    """Copy chunks into `folder`, each from the first place that is good. Raises `ChunksDamaged`, naming all bad ones."""
+    bad = [problem for chunk in chunks if (problem := _copy(shelf, chunk, folder / chunk.path, progress))]
+    if bad:
+        raise ChunksDamaged(bad)
+
+
+def _copy(shelf: Shelf, chunk: Chunk, place: Path, progress: Progress) -> str | None:
+    problem = f"{chunk.path}: on none of the volumes given"
+    view = memoryview(bytearray(min(_BLOCK, chunk.size)))
+    for spot in shelf.spots(chunk.chunk):
+        try:
+            if digest_of(spot, chunk.size) != chunk.chunk:
+                problem = f"{spot.volume}, {chunk.path}: holds other bytes"
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("wb", buffering=0) as target:
+                behind = WriteBehind(target.fileno())
+                for offset in range(0, chunk.size, len(view)):
+                    block = view[: min(len(view), chunk.size - offset)]
+                    read_at(spot.path, block, offset)
+                    write_all(behind, block)
+                    progress(len(block))
+        except Unreadable as exc:
+            problem = f"{spot.volume}, {chunk.path}: {exc}"
+        else:
+            return None
+    return problem
