@@ -169,10 +169,8 @@ def _judge(case: _Case, voucher: Voucher, *, by_memory: bool = False) -> Verifie
     data = walk.target(path, site_role(case.audience))  # rule 8
     export = read_export(data, at=path)
     _check_export(export, case.audience, path, now=case.when)
-    digest, seen = (
-        sha256_hex(data),
-        _seen(case.memory, _exports(walk.signed_digests(site_role(case.audience)))),
-    )
+    digest, signed = sha256_hex(data), walk.signed_digests(site_role(case.audience))
+    seen = _seen(case.memory, _exports(signed, case.audience))
     standing = judge_sequence(export, digest, seen, by_memory=by_memory)  # rule 9
     upstream = read_upstream(case.folder, case.memory.upstream, case.when)
     releases, relayed = judge_releases(export.releases, walk, upstream, case.folder)  # rule 10
@@ -253,11 +251,10 @@ def _check_export(export: Export, audience: str, path: str, *, now: datetime) ->
         raise ClockBehind(now=now, signed=export.issued_at, by=path)
 
 
-def _exports(signed: Mapping[str, str]) -> dict[int, str]:
-    """Return number to digest of the exports among signed paths."""
-    return {
-        int(match[2]): digest for path, digest in signed.items() if (match := EXPORT_PATH.fullmatch(path))
-    }
+def _exports(signed: Mapping[str, str], audience: str) -> dict[int, str]:
+    """Return number to digest of this site's exports among signed paths."""
+    matches = {path: EXPORT_PATH.fullmatch(path) for path in signed}
+    return {int(match[2]): signed[path] for path, match in matches.items() if match and match[1] == audience}
 
 
 def _seen(memory: Memory, signed: Mapping[int, str]) -> Seen:

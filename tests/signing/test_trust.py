@@ -347,6 +347,16 @@ def test_a_hole_in_the_root_chain_is_named(origin: Origin, first: Path, tmp_path
 # --- rules 4 to 6: freshness, signatures, form
 
 
+def test_an_older_bundle_is_refused_after_the_cache_was_wiped(
+    origin: Origin, first: Path, second: Path
+) -> None:
+    """Otherwise it may come late: tests/signing/test_trust_late.py."""
+    memory, _ = take(second, origin.enrolled())
+    with pytest.raises(OlderBundle) as refused:
+        take(first, replace(memory, metadata={}))
+    assert (1, 2) == (refused.value.found, refused.value.remembered)
+
+
 def test_two_histories_under_one_number_are_a_fork(origin: Origin, first: Path, tmp_path: Path) -> None:
     memory, _ = take(first, origin.enrolled())
     stamp = tampered(

@@ -1,5 +1,6 @@
 """A site passes releases on: it may send and withhold, and can neither invent nor exchange one."""
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -7,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from signing.ceremony import Lifetimes, Profile
 from signing.digests import sha256_hex
+from signing.errors import OperatorError
 from signing.trust import (
     ForkedBundle,
     Memory,
@@ -332,6 +336,55 @@ def test_any_damage_to_the_upstreams_word_is_named(chain: Chain) -> None:
 def _unheard(memory: Memory) -> Memory:
     """A site that has the upstream's metadata, and has not taken this bundle in."""
     return replace(memory, sequence=None, export_sha256=None, accepted={})
+
+
+# --- any couriers at all
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chain, list[Path]]:
+    """Six bundles of a hub whose origin and own keys change meanwhile, and one with an old word put in."""
+    chain = Chain.founded(tmp_path_factory.mktemp("media"))
+    chain.to_hub("qwen/coder")
+    old = upstream_files(chain.hub_memory)
+    bundles = [chain.relay(CODER), chain.relay()]
+    chain.origin.rotate("station")
+    chain.to_hub("meta/llama", now=NOW + DAY)
+    bundles.append(chain.relay(LLAMA, now=NOW + DAY))
+    chain.hub.rotate("root", "station")
+    bundles.append(chain.relay(chain.hub.release("hub/tuned"), now=NOW + DAY))
+    chain.origin.rotate("root")
+    chain.to_hub(now=NOW + 60 * DAY)
+    bundles += [chain.relay(CODER, LLAMA, now=NOW + day * DAY) for day in (60, 70)]
+    put(bundles[4], old)
+    return chain, bundles
+
+
+@pytest.mark.property
+@settings(max_examples=20, deadline=None)
+@given(trips=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=7))
+def test_no_courier_lowers_the_upstreams_word(
+    media: tuple[Chain, list[Path]], trips: list[tuple[int, int]]
+) -> None:
+    chain, bundles = media
+    memory, now = chain.trusting_both(), NOW + 70 * DAY
+    for which, days in trips:
+        now += timedelta(days=days)
+        try:
+            after, verified = take(bundles[which], memory, site=FAR, now=now)
+        except OperatorError:
+            continue
+        for path, data in verified.releases.items():
+            assert data == chain.hub.documents[path]
+        for role, known in memory.upstream_metadata.items():
+            if role in ("targets", "catalog"):
+                assert _version(known) <= _version(after.upstream_metadata[role])
+        assert _version(memory.upstream_root or b"") <= _version(after.upstream_root or b"")
+        memory = after
+
+
+def _version(data: bytes) -> int:
+    return int(json.loads(data)["signed"]["version"])
 
 
 # --- what the hub has to hold
