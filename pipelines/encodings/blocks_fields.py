@@ -95,18 +95,16 @@ def _exchange(values: Words) -> None:
 
 
 def subtract(values: Words, held: Words, field: Field) -> None:
+    """Differences in place of `values`, modulo their size; those of a `half` folded to small numbers."""
     if field.kind == "half":
         words.difference(values, held, values)
-        return
-    np.subtract(values, held, out=values)
-    if field.kind == "sixes":
-        np.bitwise_and(values, 63, out=values)
+    else:
+        np.subtract(values, held, out=values)
 
 
 def add(values: Words, held: Words, field: Field) -> None:
+    """Undo `subtract`."""
     if field.kind == "half":
         words.undo_difference(values, held, values)
-        return
-    np.add(values, held, out=values)
-    if field.kind == "sixes":
-        np.bitwise_and(values, 63, out=values)
+    else:
+        np.add(values, held, out=values)

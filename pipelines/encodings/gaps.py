@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.encodings import huffman
+from pipelines.encodings import huffman, packed
 from pipelines.encodings.huffman import Parts
 from pipelines.encodings.names import FrameMalformed
 from pipelines.encodings.scratch import Bytes
@@ -38,7 +38,7 @@ def write(plane: Bytes, parts: Parts) -> None:
     together = np.concatenate(steps)
     body: Parts = [struct.pack("<I", together.size)]
     huffman.write(together, body)
-    huffman.write(np.concatenate(values), body)
+    _write_values(_small(np.concatenate(values)), body)
     huffman.put(parts, GAPS, b"".join(body))
 
 
@@ -75,7 +75,26 @@ def read(stored: Reader, out: Bytes) -> None:
     if not places.size or int(places[-1]) > out.size or not there[-1]:
         raise FrameMalformed(f"gaps that lead out of a plane of {out.size} bytes")
     values = np.empty(places.size, np.uint8)
-    huffman.read(inner, values)
+    packed.read(inner, values)
     inner.finish()
     out.fill(0)
-    out[places - 1] = values
+    out[places - 1] = _undo_small(values)
+
+
+def _write_values(small: Bytes, parts: Parts) -> None:
+    """Several to a byte where nearly all of them fit: numbers on their own do, several numbers to a byte do not."""
+    fit = np.count_nonzero(small < 15) > 0.95 * small.size
+    (packed if fit else huffman).write(small, parts)
+
+
+def _small(values: Bytes) -> Bytes:
+    """1, -1, 2, -2 … as 1, 0, 3, 2 …: what is packed must be small, and 0 is none of the values."""
+    sign = (values.view(np.int8) >> 7).view(np.uint8)
+    small: Bytes = (values << np.uint8(1) ^ sign) - np.uint8(1)
+    return small
+
+
+def _undo_small(small: Bytes) -> Bytes:
+    folded = small + np.uint8(1)
+    values: Bytes = folded >> np.uint8(1) ^ np.uint8(0) - (folded & np.uint8(1))
+    return values
