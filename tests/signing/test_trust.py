@@ -38,6 +38,7 @@ from signing.trust import (
     MetadataTampered,
     NotEnrolled,
     NotInCatalogue,
+    OlderBundle,
     RootFingerprintWrong,
     TooFewSignatures,
     TrustFileMissing,
