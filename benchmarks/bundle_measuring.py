@@ -35,6 +35,7 @@ from benchmarks.bundle_results import (
 )
 from benchmarks.measure import CommandFailed, run, settle, warm
 
+_TINY = 1 << 20  # bytes of the model that shows what the commands cost without weights
 _VOLUMES = 8  # of the exports that parity is measured on
 _CODEC_CASES = (
     *bundle_cases.FIRST,
@@ -75,6 +76,7 @@ class Measuring:
         self._real()
         self._part("codecs")
         self._codecs()
+        self._start(sizes.rounds)
         self._part("rates on large weights")
         self._rates(sizes)
         self._part("raw bytes")
@@ -174,6 +176,13 @@ class Measuring:
                 continue
             self._results.codecs += [CodecRow(data=case.name, **row) for row in json.loads(done.stdout)]
 
+    def _start(self, rounds: int) -> None:
+        place = self._folder / "tiny"
+        _run_module("benchmarks.model", str(place), str(_TINY))
+        found = [self._exchange.ship(place, PLAINLY, since="enrolled") for _ in range(max(3, rounds))]
+        self._results.start = Row("random bytes, 1 MiB", tree_size(place), {FAST: _middle(found)})
+        shutil.rmtree(place)
+
     def _rates(self, sizes: Sizes) -> None:
         place = self._synthetic(sizes.rates)
         base, tuned = place / "base", place / "tuned"
@@ -248,14 +257,12 @@ class Measuring:
     def _scaling(self, sizes: Sizes) -> None:
         for size in sizes.scaling:
             place = self._synthetic(size, "--base-only")
-            sent = dict(self._ours(_gib(size), place / "base", since="enrolled", rounds=1))
-            self._results.scaling.append(Row(_gib(size), tree_size(place / "base"), sent))
+            made = tree_size(place / "base")
+            name = f"synthetic, {made / (1 << 30):.2g} GiB"
+            sent = dict(self._ours(name, place / "base", since="enrolled", rounds=1))
+            self._results.scaling.append(Row(name, made, sent))
             shutil.rmtree(place)
             self._exchange.back("enrolled")
-
-
-def _gib(size: int) -> str:
-    return f"synthetic, {size / (1 << 30):g} GiB"
 
 
 def _middle(found: Sequence[Shipment]) -> Sent:

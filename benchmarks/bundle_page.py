@@ -45,7 +45,8 @@ def _bars(results: Results) -> Iterator[str]:
     yield ""
     yield (
         "The bytes that an aim speaks of are the bundle's chunks and their table. Every bundle also carries its signed documents; "
-        "their size does not depend on the model's and stands in the column beside."
+        "their size does not depend on the model's and stands in the last column. That a hostile frame takes little memory is shown "
+        "by tests, not here."
     )
 
 
@@ -113,7 +114,7 @@ def _codecs(results: Results) -> Iterator[str]:
 
 def _volume(results: Results) -> Iterator[str]:
     yield from ("", "## Raw bytes, parity, scale", "")
-    rows = [*([results.raw] if results.raw else []), *results.scaling]
+    rows = [row for row in (results.start, results.raw, *results.scaling) if row is not None]
     yield from _table(
         ("", "MB", "mode", "size", "export MB/s", "import MB/s", "export MiB", "import MiB"),
         [_long(row, tool) for row in rows for tool in row.sent if isinstance(row.sent[tool], Sent)],
@@ -149,7 +150,7 @@ def _how(results: Results) -> Iterator[str]:
     yield ""
     yield (
         "A peer's shipment is what its store grows by when the folder is added to a store that has the held one. `zstd --patch-from` takes the held file "
-        "of the same name, else the largest. The BitX-style delta is our own program after the published description (ZipLLM), "
+        "of the same name, else the largest. zipnn knows no deltas: what it ships for a fine-tune is a first shipment. The BitX-style delta is our own program after the published description (ZipLLM), "
         "for comparison only."
     )
 
@@ -164,7 +165,9 @@ def _tools(rows: Sequence[Row]) -> list[str]:
 
 def _share(row: Row, tool: str) -> str:
     share = row.share(tool)
-    return _word(row, tool) if share is None else f"{share:.4f}"
+    if share is None:
+        return _word(row, tool)
+    return f"{share:.4f}" if share >= 0.001 else f"{share:.6f}"
 
 
 def _word(row: Row, tool: str) -> str:

@@ -47,6 +47,7 @@ class Peer:
     keeps: bool = False  # the held folder's share of the store is put in first
     slow: bool = False  # left out of quick runs
     small_only: bool = False  # not run on gigabytes
+    only: str = ""  # "first": it knows no deltas; "delta": it knows nothing else
 
     def installed(self, python: Path | None) -> str | None:
         """Return its version, or None."""
@@ -121,6 +122,7 @@ PATCH = Peer(
     'zstd -q -3 --long=31 --patch-from="$HELD/$held" "$FROM/$file" -o "$STORE/$file.zst" || exit 1; done',
     'mkdir -p "$TO"; printf "%s\\n" "$PAIRS" | while IFS="|" read -r held file; do '
     'zstd -q -d --long=31 --memory=2048MB --patch-from="$HELD/$held" "$STORE/$file.zst" -o "$TO/$file" || exit 1; done',
+    only="delta",
 )
 ZIPNN = Peer(
     "zipnn",
@@ -128,6 +130,7 @@ ZIPNN = Peer(
     "import importlib.metadata as m; print(m.version('zipnn'))",
     '"$PYTHON" -m benchmarks.zipnn_files encode "$FROM" "$STORE"',
     '"$PYTHON" -m benchmarks.zipnn_files decode "$STORE" "$TO"',
+    only="first",
 )
 BITX = Peer(
     "BitX-style XOR delta",
@@ -137,7 +140,6 @@ BITX = Peer(
     '"$OWN_PYTHON" -m benchmarks.bitx decode "${HELD:--}" "$STORE" "$TO" "$FROM"',
 )
 PEERS = (ZIPNN, BITX, ZSTD, PATCH, RESTIC, RESTIC_MAX, BORG, BORG_FINE, CASYNC)
-CHUNKERS = (RESTIC, RESTIC_MAX, BORG, BORG_FINE, CASYNC)
 
 
 class Rivals:
@@ -146,20 +148,18 @@ class Rivals:
     def __init__(self, folder: Path, python: Path | None, *, quick: bool) -> None:
         folder.mkdir()
         self._folder, self._python = folder, python
+        self._at = folder / "at"  # the state of the tool at work
         wanted = [peer for peer in PEERS if not (quick and peer.slow)]
         self.versions = {peer: _version(peer, python) for peer in wanted}
 
-    def present(self) -> list[Peer]:
-        """The peers that can run."""
-        return [peer for peer, version in self.versions.items() if version is not None]
-
     def send(self, peer: Peer, target: Path, held: Path | None) -> Sent | None:
         """Ship, unpack and compare. None: the tool has no answer for this. Raises `NotTheSame`, `CommandFailed`."""
-        if peer is PATCH and held is None:
+        if peer.only not in ("", "first" if held is None else "delta"):
             return None
-        store, out = self._folder / "store", self._folder / "out"
-        words = self._words(store, out, target, held)
+        shutil.rmtree(self._at, ignore_errors=True)
+        words = self._words(target, held)
         self._fill(peer, words, held)
+        store, out = Path(words["STORE"]), Path(words["TO"])
         before = tree_size(store) if store.is_dir() else 0
         settle()
         encode = run(["sh", "-c", peer.encode], environment=words)
@@ -167,8 +167,6 @@ class Rivals:
         settle()
         decode = run(["sh", "-c", peer.decode], environment=words)
         _compare(peer, target, out)
-        for used in (store, out):
-            shutil.rmtree(used)
         return Sent(size, encode, decode)
 
     def forget(self) -> None:
@@ -176,37 +174,35 @@ class Rivals:
         for kept in self._folder.glob("held-*"):
             shutil.rmtree(kept)
 
-    def _words(self, store: Path, out: Path, target: Path, held: Path | None) -> dict[str, str]:
-        home = self._folder / "home"
-        home.mkdir(exist_ok=True)
+    def _words(self, target: Path, held: Path | None) -> dict[str, str]:
         return {
-            "STORE": str(store),
+            "STORE": str(self._at / "store"),
             "FROM": str(target),
             "HELD": "" if held is None else str(held),
-            "TO": str(out),
+            "TO": str(self._at / "out"),
             "PAIRS": "" if held is None else "\n".join(_pairs(target, held)),
             "PYTHON": str(self._python),
             "OWN_PYTHON": sys.executable,
             "PYTHONPATH": os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH")))),
             "RESTIC_PASSWORD": "bench",
-            "BORG_BASE_DIR": str(home),
+            "BORG_BASE_DIR": str(self._at / "home"),  # its cache belongs to the state of its store
             "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
             "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
         }
 
     def _fill(self, peer: Peer, words: Mapping[str, str], held: Path | None) -> None:
         """Make the store that both ends have before the shipment."""
-        store = Path(words["STORE"])
         kept = self._folder / f"held-{PEERS.index(peer)}-{held.name if held else ''}"
-        if not kept.is_dir():
-            if peer.prepare:
-                run(["sh", "-c", peer.prepare], environment=words)
-            if peer.keeps and held is not None:
-                run(["sh", "-c", peer.encode], environment={**words, "FROM": str(held)})
-            if store.is_dir():
-                shutil.copytree(store, kept, symlinks=True)
-        else:
-            shutil.copytree(kept, store, symlinks=True)
+        if kept.is_dir():
+            shutil.copytree(kept, self._at, symlinks=True)
+            return
+        (self._at / "home").mkdir(parents=True)
+        if peer.prepare:
+            run(["sh", "-c", peer.prepare], environment=words)
+        if peer.keeps and held is not None:
+            run(["sh", "-c", peer.encode], environment={**words, "FROM": str(held)})
+        if peer.prepare:
+            shutil.copytree(self._at, kept, symlinks=True)
 
 
 def _version(peer: Peer, python: Path | None) -> str | None:
