@@ -39,17 +39,17 @@ def by_shift(cut: Bytes, held: Bytes, field: Field, unit: str) -> Order:
 
     Only the scales and minima of `cut` are read: its numbers may not be there yet.
     """
-    scales, minima = _grid(cut, unit)
-    scales_before, minima_before = _grid(held, unit)
     with np.errstate(all="ignore"):  # infinite and absent numbers are legal bytes
+        scales, minima = _grid(cut, unit)
+        scales_before, minima_before = _grid(held, unit)
         np.subtract(scales_before, scales, out=scales_before)
         np.multiply(scales_before, np.float32(field.middle), out=scales_before)
         np.subtract(minima, minima_before, out=minima)
         np.add(scales_before, minima, out=minima)
         np.divide(minima, scales, out=minima)
         np.multiply(minima, _FINE, out=minima)
-    np.fmin(minima, _MOST, out=minima)  # what is no number (0 / 0) becomes the most
-    np.fmax(minima, -_MOST, out=minima)
+        np.fmin(minima, _MOST, out=minima)  # what is no number (0 / 0) becomes the most
+        np.fmax(minima, -_MOST, out=minima)
     keys = _as_taken(minima.astype(np.int8))
     places = np.argsort(keys, kind="stable")
     ends = np.searchsorted(keys, _CLASSES, sorter=places)
@@ -63,9 +63,8 @@ def _grid(blocks: Bytes, unit: str) -> tuple[Floats, Floats]:
     numbers = words.temporary("words", 16 * count, 1)
     take(blocks, sixes, unit, numbers)
     scales, minima = numbers.reshape(2, 2, 4 * count).astype(np.float32)
-    with np.errstate(all="ignore"):
-        np.multiply(scales, _half(blocks, scale, unit, count), out=scales)
-        np.multiply(minima, _half(blocks, minimum, unit, count), out=minima)
+    np.multiply(scales, _half(blocks, scale, unit, count), out=scales)
+    np.multiply(minima, _half(blocks, minimum, unit, count), out=minima)
     return scales, minima
 
 

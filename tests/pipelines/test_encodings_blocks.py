@@ -1,5 +1,6 @@
 """GGUF blocks: what a frame is worth, and what stored bytes may not do."""
 
+import itertools
 import struct
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from pipelines.encodings.blocks import decode_blocks, encode_blocks
 from pipelines.encodings.blocks_layout import LAYOUTS
 from pipelines.encodings.names import FRAME, UNITS, Encoded, FrameMalformed, unit_bytes
+from tests.pipelines import plain_blocks
 
 BLOCK_TYPES = sorted(LAYOUTS)
 
@@ -138,3 +140,50 @@ def test_every_byte_of_a_block_belongs_to_one_field() -> None:
     for unit, fields in LAYOUTS.items():
         covered = sorted(place for field in fields for place in range(field.start, field.start + field.size))
         assert list(range(unit_bytes(unit))) == covered
+
+
+@pytest.mark.parametrize("unit", BLOCK_TYPES)
+@pytest.mark.parametrize("related", [True, False])
+def test_the_published_page_says_what_the_code_does(unit: str, related: bool) -> None:
+    """A decoder written from `encodings-blocks.md` opens our frames, those of wild scales too."""
+    base = tensor(unit, 400)
+    raw = fine_tuned(base, unit)
+    raw = raw[: len(raw) // 2] + base[len(raw) // 2 :]
+    held = base if related else None
+    frame = encode_blocks(memoryview(raw), unit, None if held is None else memoryview(held))
+    assert frame is not None
+    assert ("blocks-delta" if related else "blocks") == frame.encoding
+    assert raw == plain_blocks.decode(unit, bytes(frame.data), len(raw), held)
+
+
+@pytest.mark.parametrize("unit", ["q4_k", "q5_k"])
+def test_scales_that_are_no_numbers_sort_alike_on_both_sides(unit: str) -> None:
+    """Zero, infinite, NaN (quiet and signalling) and subnormal scales: nothing warns, everything comes back."""
+    base = bytearray(tensor(unit, 64))
+    wild = [0, 0x8000, 0x7C00, 0xFC00, 0x7E00, 0x7C01, 0xFD55, 1]
+    for block, (d, dmin) in enumerate(itertools.product(wild, wild)):
+        base[block * UNITS[unit] : block * UNITS[unit] + 4] = struct.pack("<2H", d, dmin)
+    raw = fine_tuned(bytes(base), unit)
+    frame = encode_blocks(memoryview(raw), unit, memoryview(base))
+    assert frame is not None
+    assert "blocks-delta" == frame.encoding
+    assert raw == opened(frame, unit, len(raw), bytes(base))
+    assert raw == plain_blocks.decode(unit, bytes(frame.data), len(raw), bytes(base))
+
+
+def test_gaps_may_not_lead_out_of_their_plane() -> None:
+    def body(count: int, steps: bytes, values: bytes) -> bytes:
+        planes = b"".join(struct.pack("<BI", 1, len(plane)) + plane for plane in (steps, values))
+        whole = struct.pack("<I", count) + planes
+        return struct.pack("<BI", 6, len(whole)) + whole
+
+    good = struct.pack("<BIB", 0, 1, 0) * 2  # the two planes of `d`
+    out = bytearray(34 * 4)  # 128 bytes of numbers
+    decode_blocks(
+        "blocks", "q8_0", memoryview(good + body(2, b"\x05\x79", b"\x00\x01")), memoryview(out), None
+    )
+    assert (255, 1) == (out[2 + 5], out[-1])
+    for steps, values in ((b"\x05\x7a", b"\0\0"), (b"\xff", b""), (b"\x05\xff", b"\0"), (b"\x05", b"\0\0")):
+        refuse("blocks", "q8_0", good + body(len(steps), steps, values), 34 * 4)
+    assert "gaps" in refuse("blocks", "q8_0", good + body(65, b"\0" * 65, b"\0" * 65), 34 * 4)
+    assert "gaps" in refuse("blocks", "q8_0", good + body(0, b"", b""), 34 * 4)
