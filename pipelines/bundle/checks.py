@@ -6,9 +6,9 @@ Takes listings and documents, returns refusals; the caller raises them. Nothing 
 import re
 from collections.abc import Collection, Sequence
 
-from pipelines.bundle.errors import ChunksMissing, FilesDamaged, UndeclaredFile, VolumeMissing
+from pipelines.bundle.errors import ChunksMissing, UndeclaredFile, VolumeMissing
 from pipelines.bundle.plan import Plan
-from pipelines.bundle.reader import SUMS, Bundle, declared
+from pipelines.bundle.reader import STORED, SUMS, Bundle, declared
 from pipelines.bundle.shelf import Volume
 from pipelines.errors import BundleRefused
 
@@ -27,9 +27,6 @@ def problems_of(bundle: Bundle, volumes: Sequence[Volume], *, lost: Collection[s
     missing = missing_volumes(volumes, lost)
     for plan, indices in missing:
         found.append(VolumeMissing(bundle.export.bundle, missing=indices, of=len(plan.volumes)))
-    unlisted = [line for volume in volumes for line in _unlisted(bundle, volume)]
-    if unlisted:
-        found.append(FilesDamaged(unlisted))
     elsewhere = {
         chunk for plan, indices in missing for index in indices for chunk in plan.volumes[index - 1].chunks
     }
@@ -74,11 +71,20 @@ def short_files(bundle: Bundle, volume: Volume) -> list[str]:
     return wrong_files(bundle, volume, {name for name, _size in volume.stored(bundle).values()})
 
 
-def _unlisted(bundle: Bundle, volume: Volume) -> list[str]:
-    expected = {*bundle.small, *declared(bundle), *volume.stored(bundle)} - {SUMS}
+def wrong_sums(bundle: Bundle, volume: Volume) -> list[str]:
+    """Return every line of a volume's SHA256SUMS that is missing, or that says otherwise than the signed plan.
+
+    The plan is what counts; but nobody with coreutils alone shall be told that a bad chunk is good.
+    """
+    stored = {path: name for path, (name, _size) in volume.stored(bundle).items()}
+    listed = volume.small.listed
+    missing = {*bundle.small, *declared(bundle), *stored} - {SUMS} - set(listed)
+    wrong = [
+        path for path, digest in listed.items() if path.startswith(STORED) and stored.get(path) != digest
+    ]
     return [
-        f"{volume.folder.name}, {SUMS}: does not list {path}"
-        for path in sorted(expected - set(volume.small.listed))
+        *(f"{volume.folder.name}, {SUMS}: does not list {path}" for path in sorted(missing)),
+        *(f"{volume.folder.name}, {SUMS}: says otherwise than the plan of {path}" for path in wrong),
     ]
 
 

@@ -155,7 +155,9 @@ def _fitted(
             continue
         plan = reader.read_plan(small, bundle)
         forgiving |= bool(plan.parity) or plan.repairs
-        volumes.append(Volume(small.volume, small, plan))
+        volume = Volume(small.volume, small, plan)
+        notes += checks.wrong_sums(bundle, volume)
+        volumes.append(volume)
     if notes and not forgiving:
         raise FilesDamaged(notes)
     return Opened(bundle, tuple(volumes), verified, tuple(notes))
