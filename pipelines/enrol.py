@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from securesystemslib.signer import Key
 
+from pipelines.bundle.opening import remembered
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
-from registry.entities import Enrolment, Site
+from registry.entities import Enrolment, Site, Upstream
 from registry.names import word
 from registry.views import View
 from signing import trust
@@ -34,6 +35,25 @@ def enrol(work: Workplace, root: bytes, fingerprint: str) -> Enrolment:
             fingerprint=sha256_hex(root), root=root.decode(), since=rfc3339(work.now), actor=work.actor
         )
         change.record(EventKind.ENROLLED, row.fingerprint, row)
+    return row
+
+
+def enrol_upstream(work: Workplace, root: bytes, fingerprint: str) -> Upstream:
+    """Take releases from the origin with this root as well, when a relaying site passes them on.
+
+    Raises:
+        NotEnrolled: this site trusts no origin of its own yet.
+        RootFingerprintWrong, BadRoot: see `signing.trust.enrol_upstream`.
+    """
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        trust.enrol_upstream(remembered(change), root, fingerprint)
+        held = change.upstream()
+        if held is not None and held.fingerprint == sha256_hex(root):
+            return held
+        row = Upstream(
+            fingerprint=sha256_hex(root), root=root.decode(), since=rfc3339(work.now), actor=work.actor
+        )
+        change.record(EventKind.UPSTREAM_ENROLLED, row.fingerprint, row)
     return row
 
 

@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import answer, receipts
+from pipelines import answer, receipts, relay
 from pipelines.bundle import opening, reader
 from pipelines.bundle.checks import missing_volumes
 from pipelines.bundle.crew import crew_size
@@ -247,17 +247,18 @@ class _Job:
     def _land(
         self, ingest: Ingest, made: Sequence[Sized], whole: Sequence[Release], *, first: bool
     ) -> Landed:
-        work, bundle = self.work, self.opened.bundle
+        work, bundle, verified = self.work, self.opened.bundle, self.opened.verified
         fresh = {blob.sha256 for blob in made}
         landing = land(  # steps 7 and 8
             work,
             bundle,
-            self.opened.verified,
+            verified,
             releases=whole,
             first=first,
-            metadata=opening.pack_metadata(self.opened.verified.new_metadata),
+            metadata=opening.pack_metadata(verified.new_metadata, verified.upstream_metadata),
             path_of=lambda sha256: ingest.whole(sha256) if sha256 in fresh else work.blobs.path(sha256),
         )
+        relay.keep(work, verified)
         _adopt(work.blobs, ingest, made)  # step 9
         for document in bundle.export.documents:
             if document.kind in (MODELPACK, MODELPACK_CONFIG):

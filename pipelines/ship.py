@@ -191,13 +191,17 @@ class _Shipment:
         export = self._export(table, lines, text)
         body = docs.encode_export(export)
         digest = sha256_hex(body)
-        targets = {export.path: body, **{release.path: data for release, data in self.cargo.releases}}
-        published = ceremony.publish(state, targets, [self.work.station, *signers], now=self.work.now)
+        releases = {release.path: data for release, data in self.cargo.releases}
+        signed = {path: data for path, data in releases.items() if path not in self.cargo.relayed}
+        published = ceremony.publish(
+            state, {export.path: body, **signed}, [self.work.station, *signers], now=self.work.now
+        )
         self._keep_releases()
         TrustRepository(self.work.home.trust).save(published)  # step 7
         shared = {
             **self.cargo.files,
-            **targets,
+            **releases,
+            export.path: body,
             **{f"trust/{name}": data for name, data in published.files(site=self.site).items()},
             README: text,
             TABLE: lines,
@@ -304,7 +308,7 @@ class _Shipment:
         """A release document never changes once published, so its bytes are kept for the next bundle."""
         for release, data in self.cargo.releases:
             place = self.work.home.trust / release.path
-            if not place.exists():
+            if release.path not in self.cargo.relayed and not place.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_durably(place, data)
 
@@ -343,7 +347,7 @@ def _demand_signers(state: TrustState, site: str, cargo: Cargo, signers: Sequenc
     """Refuse before hours of copying what `publish` would refuse after them."""
     delegations = state.targets.delegations
     roles = (delegations.roles or {}) if delegations else {}
-    known = signed_paths(state, CATALOG)
+    known = {*signed_paths(state, CATALOG), *cargo.relayed}
     needed = [site_role(site)]
     if any(release.path not in known for release, _data in cargo.releases):
         needed.append(CATALOG)

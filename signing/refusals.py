@@ -259,7 +259,7 @@ class NothingToRelay(SiteNotReady):
         self.problem = problem
 
 
-class UpstreamExpired(ExpiredBundle):
+class UpstreamExpired(BundleUntrusted):
     """The word of the origin behind ours is too old; the packing site has to hear from it first."""
 
     exit_code: ClassVar[int] = 123
@@ -267,6 +267,10 @@ class UpstreamExpired(ExpiredBundle):
         "Ask the site that packed this to import a fresh bundle of its own origin and to pack again. "
         "Serving is not affected."
     )
+
+    def __init__(self, role: str, *, expired: datetime) -> None:
+        super().__init__(f"{role} was valid until {rfc3339(expired)}")
+        self.role, self.expired = role, expired
 
 
 class TooFewSigners(OperatorError):

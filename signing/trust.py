@@ -130,7 +130,7 @@ def verify(
     try:
         with vouching(Place(folder), folder, case.held, when) as voucher:
             return _judge(case, voucher)
-    except (OlderBundle, ExpiredBundle, WrongKey, TooFewSignatures) as refusal:
+    except (OlderBundle, ExpiredBundle, UpstreamExpired, WrongKey, TooFewSignatures) as refusal:
         return _recall(case) or _judge_by_memory(case, refusal)
 
 

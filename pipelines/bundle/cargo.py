@@ -20,6 +20,7 @@ from pipelines.bundle.documents import (
     Sized,
 )
 from pipelines.bundle.reader import document_path, modelpack_config, statement_paths
+from pipelines.relay import demand_passed_on, passed_on
 from pipelines.removed import demand_bytes
 from pipelines.workplace import Workplace
 from registry.entities import Document, Statement, Version
@@ -55,6 +56,7 @@ class Cargo:
     endings: Mapping[str, str]  # blob to the ending of its file's name
     receipt: str | None
     assumed_received: tuple[AssumedReceived, ...]
+    relayed: frozenset[str]  # paths of release documents that the origin behind this one signs for
     lines: tuple[str, ...]  # for README.txt
     notes: tuple[str, ...]
 
@@ -87,8 +89,16 @@ def select(
     base = NOTHING if self_contained else baseline(view, site)
     held = base.held
     hold = _Hold(work, view)
+    passed = passed_on(work, view)
+    relayed = set()
     for version in versions.values():
-        hold.version(version, _published(work, state, version))
+        path = docs.release_path(version.model, version.ordinal)
+        published = demand_passed_on(passed, path, version.brought_by)
+        if published is not None:
+            relayed.add(path)
+        hold.version(version, published or _published(work, state, version))
+    if relayed:
+        hold.files.update(passed.files)
     for digest in extra:
         hold.document(digest)
     blobs = sorted(hold.blobs.values(), key=lambda blob: (-blob.size, blob.sha256))
@@ -105,6 +115,7 @@ def select(
         endings=hold.endings,
         receipt=base.receipt,
         assumed_received=base.assumptions,
+        relayed=frozenset(relayed),
         lines=tuple(hold.lines),
         notes=tuple(hold.notes),
     )

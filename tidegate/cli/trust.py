@@ -107,13 +107,28 @@ def root(app: App, file: Path) -> None:
     required=True,
     help="As it was read to you by the origin, over another way than the file came.",
 )
+@click.option(
+    "--upstream",
+    is_flag=True,
+    help="FILE is the root of the origin behind ours: take its releases when our origin passes them on.",
+)
 @pass_app
-def enrol(app: App, file: Path, fingerprint: str) -> None:
-    """Trust the root in FILE from now on. Done once, by two people who compare the fingerprint."""
-    from pipelines.enrol import enrol as do
+def enrol(app: App, file: Path, fingerprint: str, *, upstream: bool) -> None:
+    """Trust the root in FILE from now on. Done once, by two people who compare the fingerprint.
+
+    A site behind a relaying site is enrolled twice: with the root of the site that packs its bundles, and with
+    --upstream with the root of the origin whose models these are.
+    """
+    from pipelines.enrol import enrol as own
+    from pipelines.enrol import enrol_upstream
 
     app.demand("site")
+    do = enrol_upstream if upstream else own
     row = do(app.work, read_file(file, max_bytes=_ROOT_BYTES), fingerprint)
+    if upstream:
+        text = f"This site takes releases of the origin with root {row.fingerprint[:16]}… when they are passed on."
+        show({"upstream": row.fingerprint, "since": row.since}, text, as_json=app.settings.as_json)
+        return
     text = f"This site trusts root {row.fingerprint[:16]}… from now on.\nNext:    tidegate trust identity FILE, for the origin."
     show({"fingerprint": row.fingerprint, "since": row.since}, text, as_json=app.settings.as_json)
 
