@@ -2,22 +2,26 @@
 
 import hashlib
 import json
+import re
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from securesystemslib.signer import Signer
 
-from pipelines import enrol, receipts
+from pipelines import custody, enrol, receipts, repair, resplit
 from pipelines.bundle import tables
+from pipelines.bundle.media import Medium
 from pipelines.intake.folder import add_folder
 from pipelines.receive import Imported, import_bundle
-from pipelines.ship import Shipped, create_bundle
+from pipelines.ship import Packing, Shipped, create_bundle
 from pipelines.workplace import Workplace
+from registry.audit import compare
 from registry.entities import Document, Version
 from registry.home import Home
 from registry.names import Ref
@@ -75,25 +79,73 @@ class World:
         with self.at(self.origin) as work:
             return add_folder(work, name, folder).version
 
-    def ship(self, *refs: str, out: str = "medium", **options: object) -> Path:
-        """Pack versions for the site; returns the destination folder."""
+    def ship(
+        self,
+        *refs: str,
+        out: str = "medium",
+        signers: Sequence[Signer] | None = None,
+        documents: Sequence[str] = (),
+        volume_bytes: int | None = None,
+        **packing: object,
+    ) -> Path:
+        """Pack versions for the site; returns the destination folder. `packing`: fields of `Packing`."""
+        if volume_bytes is not None:
+            packing["medium"] = medium_of(volume_bytes)
         destination = self.base / out
         with self.at(self.origin) as work:
-            options.setdefault("signers", self.officer)
             done = create_bundle(
                 work,
                 site=SITE,
                 refs=[Ref.parse(ref) for ref in refs],
                 out=destination,
-                **options,  # type: ignore[arg-type]
+                signers=self.officer if signers is None else signers,
+                documents=documents,
+                packing=Packing(**packing),  # type: ignore[arg-type]
             )
         self.shipped.append(done)
         return destination
+
+    def volumes(self, *refs: str, **options: object) -> list[Path]:
+        """Pack as `ship` does; returns the bundle folder of every volume, in order."""
+        self.ship(*refs, **options)  # type: ignore[arg-type]
+        return bundle_folders(self.shipped[-1].folders, self.shipped[-1].bundle)
 
     def receive(self, *dirs: Path, **options: object) -> Imported:
         """Import at the site."""
         with self.at(self.site) as work:
             return import_bundle(work, list(dirs), **options)  # type: ignore[arg-type]
+
+    def arrive(self, *dirs: Path) -> Imported:
+        """Import at the site, and bring the receipt home."""
+        done = self.receive(*dirs, receipt_to=self.base / "receipt.json")
+        assert done.receipt is not None
+        self.acknowledge(done.receipt)
+        return done
+
+    def resplit(self, *dirs: Path, out: str, volume_bytes: int | None = None, parity: int = 0) -> list[Path]:
+        """Divide a bundle anew at the origin; returns the bundle folder of every volume, in order."""
+        medium = None if volume_bytes is None else medium_of(volume_bytes)
+        with self.at(self.origin) as work:
+            done = resplit.resplit(work, list(dirs), out=self.base / out, medium=medium, parity=parity)
+        return bundle_folders(done.folders, done.bundle)
+
+    def read_back(self, *dirs: Path, home: Home | None = None, **options: object) -> list[custody.ReadBack]:
+        """Verify written media, at the origin unless told otherwise."""
+        with self.at(home or self.origin) as work:
+            return custody.verify_media(work, list(dirs), **options)  # type: ignore[arg-type]
+
+    def ask_for_repair(self, *dirs: Path) -> bytes:
+        """Write a repair request at the site."""
+        with self.at(self.site) as work:
+            return repair.write_request(work, list(dirs))[1]
+
+    def repair(self, request: bytes, *, out: str = "repair", volume_bytes: int | None = None) -> list[Path]:
+        """Answer a request at the origin; returns the bundle folder of every volume, in order."""
+        medium = None if volume_bytes is None else medium_of(volume_bytes)
+        with self.at(self.origin) as work:
+            asked = repair.read_request(work, request, at="request.json")
+            done = repair.repair(work, asked, out=self.base / out, medium=medium)
+        return bundle_folders(done.folders, asked.bundle)
 
     def acknowledge(self, receipt: Path) -> receipts.Acknowledged:
         """Take the receipt in at the origin."""
@@ -114,11 +166,13 @@ def _moved(home: Home, base: Path) -> Home:
     return replace(home, path=place, database=home.database.replace(str(home.path), str(place)))
 
 
-def make_world(base: Path, *, database: str | None = None) -> World:
+def make_world(
+    base: Path, *, database: str | None = None, site_roles: tuple[str, ...] = ("site",)
+) -> World:
     """An origin, and a site that it ships to and that is enrolled with it."""
     base.mkdir(parents=True, exist_ok=True)
     origin = world.new_home(base / "origin", name="harbour", roles=("origin",), now=NOON)
-    site = world.new_home(base / "site", name=SITE, roles=("site",), database=database, now=NOON)
+    site = world.new_home(base / "site", name=SITE, roles=site_roles, database=database, now=NOON)
     officer = keyring.role_signers(origin, named=(), passphrase=lambda _uri: world.PASSPHRASE)
     made = World(base, origin, site, officer)
     identity = public_key_json(keyring.station_signer(site))
@@ -135,8 +189,32 @@ def make_world(base: Path, *, database: str | None = None) -> World:
     return made
 
 
+def medium_of(size: int) -> Medium:
+    """A medium of so many bytes, with no clusters."""
+    return Medium(f"{size} bytes", size)
+
+
+def bundle_folders(folders: Sequence[Path], bundle: str) -> list[Path]:
+    """The folder with `volume.json` of each volume."""
+    return [folder if folder.name == bundle else folder / bundle for folder in folders]
+
+
+def stored_files(folder: Path) -> list[Path]:
+    """Every chunk and parity piece of a volume."""
+    return sorted(
+        path for kind in ("chunks", "parity") for path in (folder / kind).rglob("*") if path.is_file()
+    )
+
+
+# Files of a home that are looked at otherwise, or not at all: locks lie there or do not.
+_LOOKED_AT = re.compile(r"registry\.db.*|store/blobs/sha256/[0-9a-f]{64}|quarantine/.*|.*\.lock")
+
+
 def state_of(home: Home) -> dict[str, object]:
-    """What can be seen of a home: versions, documents, evidence, blobs; without moments and counters."""
+    """What can be seen of a home: versions, documents, evidence, blobs; without moments and counters.
+
+    `rows` counts the rows of every recorded table and `files` lists every other file, so that nothing new is missed.
+    """
     with (
         world.at_work(home, actor="auditor", now=NOON + timedelta(days=9)) as work,
         work.store.view() as view,
@@ -147,10 +225,15 @@ def state_of(home: Home) -> dict[str, object]:
                 (r.version, r.outcome) for v in view.versions() for r in view.reports(v.digest, "scan")
             ],
             "claims": [(c.version, c.statement) for v in view.versions() for c in view.claims(v.digest)],
+            "documents": sorted((d.kind, d.name, d.digest) for d in view.documents()),
             "withdrawals": [w.version for w in view.withdrawals()],
             "imports": [(i.sequence, i.digest) for i in view.imports()],
+            "custody": [(c.bundle, c.volume, c.of, c.outcome) for c in view.custody()],
+            "rows": {label: len(rows) for label, rows in view.recorded()},
+            "unlogged": compare(view.events(), dict(view.recorded())),
             "blobs": sorted(work.blobs.held()),
             "quarantine": sorted(path.name for path in home.quarantine.iterdir()),
+            "files": sorted(name for name in tree_of(home.path) if not _LOOKED_AT.fullmatch(name)),
         }
 
 
@@ -167,10 +250,10 @@ def tree_of(folder: Path) -> dict[str, tuple[int, int, str]]:
     }
 
 
-def small_chunks(monkeypatch: object, size: int) -> None:
+def small_chunks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Cut chunks smaller than 64 MiB, so that several volumes take kilobytes."""
-    set_attribute: Callable[..., None] = monkeypatch.setattr  # type: ignore[attr-defined]
-    set_attribute(tables, "CHUNK", size)
+    monkeypatch.setattr(tables, "CHUNK", size)
+    monkeypatch.setattr(tables, "COMPACT_CHUNK", min(size, tables.COMPACT_CHUNK))
 
 
 def document_row(body: bytes, *, kind: str, name: str) -> Document:
