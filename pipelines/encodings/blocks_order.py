@@ -22,9 +22,7 @@ from pipelines.encodings.scratch import Bytes
 Floats = NDArray[np.float32]
 _FINE = np.float32(64)  # parts of a step that are told apart
 _MOST = np.float32(127)
-_CLASSES = np.array(
-    [-63, -31, -15, -7, -3, -1, 2, 4, 8, 16, 32, 64], np.int8
-)  # where each but the first begins
+_CLASSES = np.array([-47, -19, -7, -1, 2, 8, 20, 48], np.int8)  # where each but the first begins
 
 
 class Order(NamedTuple):

@@ -29,7 +29,7 @@ BLOCK = {"q8_0": 34, "q4_0": 18, "q4_1": 20, "q5_0": 22, "q5_1": 24} | {
 ROWS_K = ["0004", "2006", "1014", "2416"]
 ROWS = {"q3_k": ["0020", "1022", "0424", "1426"], "q4_k": ROWS_K, "q5_k": ROWS_K}
 MIDDLE = {"q4_k": 7.5, "q5_k": 15.5}
-ENDS = [-64, -32, -16, -8, -4, -2, 1, 3, 7, 15, 31, 63, 127]  # the highest key of each class
+ENDS = [-48, -20, -8, -2, 1, 7, 19, 47, 127]  # the highest key of each class
 
 
 def decode(unit: str, stored: bytes, size: int, base: bytes | None = None) -> bytes:
