@@ -7,6 +7,7 @@ newest `KEPT` bundles are told: a heartbeat stays a few kilobytes. Pure.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from pipelines.bundle.documents import BUNDLE_ID, VERSION_KINDS, decode_export
 from pipelines.bundle.errors import MalformedBundle
@@ -14,6 +15,7 @@ from pipelines.bundle.fields import Fields
 from pipelines.inventory import version_of
 from registry.entities import Export
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
+from signing.stream import MAX_STEP
 
 HISTORY = "history.jsonl"
 KEPT = 200  # bundles that a history tells of
@@ -39,12 +41,12 @@ class Sent:
 
 @dataclass(frozen=True)
 class Missing:
-    """A bundle that never arrived here: its number, what it held, when it was sent."""
+    """A bundle that never arrived here: its number, what it held, when it was sent, as far as anybody told."""
 
     sequence: int
-    bundle: str
-    items: tuple[str, ...]
-    issued_at: str
+    bundle: str | None = None
+    items: tuple[str, ...] = ()
+    issued_at: str | None = None
 
 
 def of(rows: Iterable[Export]) -> tuple[Sent, ...]:
@@ -99,15 +101,22 @@ def decode(data: bytes, *, below: int, at: str = HISTORY) -> tuple[Sent, ...]:
 
 
 def gaps(history: Sequence[Sent], accepted: Mapping[int, str]) -> list[Missing]:
-    """Return the bundles that never arrived here.
+    """Return the bundles up to the highest known that never arrived here, lowest first; at most `MAX_STEP`.
+
+    The numbers alone show the gap. What it held is told by the history, unless that of a late bundle is too old, or
+    the number was used up by an export that died.
 
     Args:
         accepted: number to export digest of every bundle that was taken in.
     """
+    told = {sent.sequence: sent for sent in history}
+    highest = max((*accepted, *told), default=0)
+    absent = (number for number in range(1, highest + 1) if number not in accepted)
     return [
-        Missing(sent.sequence, sent.bundle, sent.items, sent.issued_at)
-        for sent in history
-        if sent.sequence not in accepted
+        Missing(number, told[number].bundle, told[number].items, told[number].issued_at)
+        if number in told
+        else Missing(number)
+        for number in islice(absent, MAX_STEP)
     ]
 
 

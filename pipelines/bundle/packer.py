@@ -153,7 +153,7 @@ class _Packing:
     def raw(self) -> _Packed:
         """The bytes as they are, in as few files as the format allows."""
         packed = _Packed()
-        block = memoryview(bytearray(1 << 20))
+        block = memoryview(bytearray(min(1 << 20, self.packer.style.chunk)))
         extension = self.packer.extensions.get(self.blob.sha256)
         with _ChunkFile(self.packer, packed, extension) as chunk:
             for offset in range(0, self.source.size, len(block)):

@@ -13,6 +13,7 @@ from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.history import Missing, Sent
 from signing.canonical import canonical_bytes
 from signing.digests import sha256_hex
+from signing.stream import MAX_STEP
 
 SENT = Sent(3, "20261103-03", "c" * 64, "2026-11-03T12:00:00Z", ("acme/tiny@1", "acme/tiny@2"), 2, 4711)
 EARLIER = replace(SENT, sequence=1, bundle="20261101-01", export="a" * 64, items=())
@@ -42,10 +43,16 @@ def test_the_first_bundle_of_a_stream_has_an_empty_history() -> None:
 
 
 def test_a_site_learns_what_it_never_got() -> None:
-    assert [
-        Missing(3, "20261103-03", ("acme/tiny@1", "acme/tiny@2"), "2026-11-03T12:00:00Z")
-    ] == history.gaps([EARLIER, SENT], {1: "a" * 64})
-    assert [] == history.gaps([EARLIER, SENT], {1: "a" * 64, 3: "c" * 64})
+    told = Missing(3, "20261103-03", ("acme/tiny@1", "acme/tiny@2"), "2026-11-03T12:00:00Z")
+    assert [Missing(2), told] == history.gaps([EARLIER, SENT], {1: "a" * 64})
+    assert [Missing(2)] == history.gaps([EARLIER, SENT], {1: "a" * 64, 3: "c" * 64})
+
+
+def test_a_number_that_is_missing_is_seen_though_nothing_is_told_of_it() -> None:
+    """A late bundle tells of none after it; an export that died told nobody."""
+    assert [Missing(2)] == history.gaps([], {1: "a" * 64, 3: "c" * 64})
+    assert [] == history.gaps([], {})
+    assert MAX_STEP == len(history.gaps([], {10**15: "a" * 64})), "whatever the numbers say"
 
 
 def test_two_streams_of_one_name_are_seen() -> None:

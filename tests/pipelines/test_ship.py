@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from pipelines.bundle import documents as docs
-from pipelines.bundle.errors import OutputUnusable, VolumeTooSmall
-from pipelines.bundle.tables import CHUNK
+from pipelines.bundle import tables
+from pipelines.bundle.errors import OutputUnusable, ParityImpossible, VolumeTooSmall
+from pipelines.encodings import ladder
 from pipelines.ship import create_bundle
 from registry.audit import EventKind
 from registry.entities import Binding
@@ -61,29 +62,45 @@ def test_a_bundle_is_checked_with_sha256sum_alone(gap: World, monkeypatch: pytes
         assert "acme/wide@1" in text
 
 
-def test_chunks_of_a_blob_make_the_blob(gap: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_a_blob_make_the_blob(gap: World, monkeypatch: pytest.MonkeyPatch) -> None:
     small_chunks(monkeypatch, 1000)
     [bundle] = gap.ship("acme/tiny").iterdir()
-    parts: dict[str, bytes] = {}
-    for line in (bundle / "chunks.jsonl").read_bytes().splitlines():
-        chunk = json.loads(line)
-        assert "raw" == chunk["encoding"]
-        assert len(parts.get(chunk["blob"], b"")) == chunk["offset"]
-        data = (bundle / "chunks" / chunk["chunk"][:2] / chunk["chunk"]).read_bytes()
-        parts[chunk["blob"]] = parts.get(chunk["blob"], b"") + data
+    lines = [json.loads(line) for line in (bundle / "chunks.jsonl").read_bytes().splitlines()]
+    chunks = [line for line in lines if set(line) == {"chunk", "size"}]
+    blobs: dict[str, bytes] = {}
+    current, parts, size = "", 0, 0
+    for line in lines[len(chunks) :]:
+        if "blob" in line:
+            assert (parts, size) == (0, len(blobs.get(current, b"")))
+            current, parts, size = line["blob"], line["parts"], line["size"]
+            blobs[current] = b""
+            continue
+        stored = (
+            bundle / "chunks" / chunks[line["chunk"]]["chunk"][:2] / chunks[line["chunk"]]["chunk"]
+        ).read_bytes()
+        held = memoryview(stored)[line["at"] : line["at"] + line.get("stored", line["size"])]
+        out = bytearray(line["size"])
+        if line["encoding"] == "raw":
+            out[:] = held
+        else:
+            ladder.decode(line["encoding"], line["unit"], held, memoryview(out))
+        blobs[current] += out
+        parts -= 1
     for blob in read_export(gap, bundle).blobs:
-        assert gap.origin.blobs.read(blob.sha256, max_bytes=10_000) == parts[blob.sha256]
+        assert gap.origin.blobs.read(blob.sha256, max_bytes=10_000) == blobs[blob.sha256]
+    assert set(blobs) == {blob.sha256 for blob in read_export(gap, bundle).blobs}
 
 
 def test_the_same_bytes_twice_are_one_chunk(gap: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under guard nothing is compressed, and still what repeats is stored once."""
     small_chunks(monkeypatch, 1000)
+    monkeypatch.setattr(tables, "GUARD_CHUNK", 1000)
     zeros = {**model_files(), "tokenizer.json": b"{" + b" " * 30_000 + b"}", "README.md": b""}
     gap.add("acme/zeros", zeros)
-    medium = gap.ship("acme/zeros")
+    medium = gap.ship("acme/zeros", profile="guard")
     [bundle] = medium.iterdir()
-    assert len(list((bundle / "chunks").rglob("*/*"))) < len(
-        (bundle / "chunks.jsonl").read_text().splitlines()
-    )
+    lines = (bundle / "chunks.jsonl").read_text().splitlines()
+    assert len(list((bundle / "chunks").rglob("*/*"))) < sum('"encoding"' in line for line in lines)
     assert ["imported"] == [item.outcome for item in gap.receive(medium).versions]
     assert gap.site.blobs.has("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
@@ -101,7 +118,7 @@ def test_exports_are_numbered_and_chained(gap: World) -> None:
         ]
 
 
-@pytest.mark.parametrize("step", ["_write_volumes", "_record", "_reveal"])
+@pytest.mark.parametrize("step", ["write_documents", "keep", "_Shipment._record", "reveal"])
 def test_a_crash_after_signing_uses_the_number_up(
     gap: World, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -110,15 +127,14 @@ def test_a_crash_after_signing_uses_the_number_up(
     def crash(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    place = "pipelines.ship._Packing._record" if step == "_record" else f"pipelines.ship.{step}"
     with monkeypatch.context() as patched:
-        patched.setattr(place, crash)
+        patched.setattr(f"pipelines.ship.{step}", crash)
         with pytest.raises(KeyboardInterrupt):
             gap.ship("acme/tiny")
     assert [] == list((gap.base / "medium").iterdir())
     medium = gap.ship("acme/wide")
     assert 2 == gap.shipped[-1].sequence
-    assert (1,) == gap.receive(medium).gap
+    assert [1] == [one.sequence for one in gap.receive(medium).missing]
 
 
 def test_a_crash_before_signing_leaves_nothing(gap: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +143,8 @@ def test_a_crash_before_signing_leaves_nothing(gap: World, monkeypatch: pytest.M
     leftover.mkdir(parents=True)
     (leftover / "x").write_text("of an export that was killed")
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.bundle.writer.write_all", _full)
-        with pytest.raises(OSError, match="No space"):
+        patched.setattr("pipelines.bundle.packer.write_all", _full)
+        with pytest.raises(SpaceShort):
             gap.ship("acme/tiny")
     assert state == sorted(gap.origin.trust.iterdir())
     assert [] == list((gap.base / "medium").iterdir())
@@ -143,7 +159,7 @@ def _full(*_args: object) -> None:
 def test_a_rotten_blob_does_not_leave_the_building(gap: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with gap.at(gap.origin) as work, work.store.view() as view:
         files = json.loads(view.version(Ref("acme/wide")).manifest)["files"]
-    for size in (CHUNK, 1000):
+    for size in (tables.CHUNK, 1000):
         small_chunks(monkeypatch, size)
         for entry in [entry for entry in files if entry["path"] == "model.safetensors"]:
             place = gap.origin.blobs.path(entry["sha256"])
@@ -174,6 +190,7 @@ def test_a_bundle_never_replaces_what_is_there(gap: World, tmp_path: Path) -> No
         (("acme/tiny",), {"documents": ["ab" * 32]}, NotFound),
         (("acme/tiny",), {"signers": []}, TooFewSigners),
         (("acme/tiny",), {"volume_bytes": 1000}, VolumeTooSmall),
+        (("acme/tiny",), {"profile": "guard", "parity": 1}, ParityImpossible),
     ],
 )
 def test_what_cannot_be_shipped_is_said_before_anything_is_written(

@@ -234,7 +234,9 @@ def _count(number: int, what: str) -> str:
 def _missing_lines(missing: "Sequence[Missing]") -> list[str]:
     """Bundles that never arrived here, each with what it held."""
     return [
-        f"  never arrived here: number {one.sequence} ({one.bundle}, sent {one.issued_at}) with "
+        f"  never arrived here: number {one.sequence}, of which nothing is told"
+        if one.bundle is None
+        else f"  never arrived here: number {one.sequence} ({one.bundle}, sent {one.issued_at}) with "
         f"{', '.join(one.items) or 'no versions'}"
         for one in missing
     ]
