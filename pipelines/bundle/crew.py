@@ -25,17 +25,18 @@ def crew_size() -> int:
 
 
 class Spare:
-    """Buffers of one frame, used again: fresh pages cost a third of the time (research `delta.md` section 2.5)."""
+    """Buffers of one size, used again: fresh pages cost a third of the time (research `delta.md` section 2.5)."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = FRAME) -> None:
+        self._size = size  # bytes
         self._kept: deque[bytearray] = deque()
 
     def take(self) -> bytearray:
-        """Return a buffer of `FRAME` bytes."""
+        """Return a buffer."""
         try:
             return self._kept.pop()
         except IndexError:
-            return bytearray(FRAME)
+            return bytearray(self._size)
 
     def give(self, buffer: bytearray | None) -> None:
         """Take a buffer back that nobody looks at any more."""

@@ -22,8 +22,10 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from pipelines.bundle import tables
 from pipelines.bundle.crew import LANES, Spare, crew_size, in_order, scratch
 from pipelines.bundle.documents import Sized
 from pipelines.bundle.errors import MalformedBundle
@@ -208,15 +210,15 @@ class _Making:
         self.ingest.progress(keep)
         behind, offset = WriteBehind(target), keep
         try:
-            with contextlib.closing(_Chunks(self.ingest, self.crew, self.spare)) as chunks:
-                for buffer, view in in_order(self.crew, chunks.steps(rest)):
-                    self.ingest.check()
-                    digest.update(view)
-                    self._write(target, view, offset)
-                    offset += len(view)
-                    behind.reached(offset)
-                    self.ingest.progress(len(view))
-                    self.spare.give(buffer)
+            chunks = _Chunks(self.ingest, self.crew, self.spare)
+            for view, spent in in_order(self.crew, chunks.steps(rest)):
+                self.ingest.check()
+                digest.update(view)
+                self._write(target, view, offset)
+                offset += len(view)
+                behind.reached(offset)
+                self.ingest.progress(len(view))
+                chunks.give_back(spent)
         except Unreadable:
             return False
         return digest.hexdigest() == self.blob.sha256
@@ -312,7 +314,7 @@ class _Making:
         stored = None
         if chunk is not None and spot is not None:
             if any(part.encoding not in (RAW, REFERENCE) for _offset, part in parts.values()):
-                stored = load(spot, chunk)
+                stored = load(spot, chunk, bytearray(chunk.size))
             elif digest_of(spot, chunk.size) != chunk.chunk:
                 raise Unreadable("holds other bytes")
         for offset, part in parts.values():
@@ -343,46 +345,53 @@ def _pieces(part: Part) -> Iterator[Part]:
         )
 
 
+_Spent = tuple[bytearray, bytearray | None]  # buffers of a piece, and of a chunk after its last piece
+
+
 class _Chunks:
     """Hands the parts of a blob to the crew, with each chunk of frames read and hashed before its first frame."""
 
     def __init__(self, ingest: Ingest, crew: ThreadPoolExecutor, spare: Spare) -> None:
         self._ingest, self._crew, self._spare = ingest, crew, spare
-        self._loads: dict[int, Future[tuple[memoryview, Spot]]] = {}
-        self._framed: dict[int, bool] = {}
+        self._loaded = Spare(tables.COMPACT_CHUNK)
 
-    def close(self) -> None:
-        """Wait for reads that were begun."""
-        for load_job in self._loads.values():
-            load_job.cancel()
-        self._loads.clear()
+    def steps(self, parts: Sequence[Part]) -> Iterator[Callable[[], tuple[memoryview, _Spent]]]:
+        """Yield a job for each piece, in order. The jobs raise `Unreadable`."""
+        framed = [part.chunk if part.encoding not in (RAW, REFERENCE) else -1 for part in parts]
+        last = {chunk: number for number, chunk in enumerate(framed)}
+        loads: dict[int, Future[bytearray]] = {}
+        for number, part in enumerate(parts):
+            if framed[number] < 0:
+                for piece in _pieces(part):
+                    yield partial(self._plain, piece)
+                continue
+            # Submitted before the jobs that wait for it, to a crew that works in order: nobody waits for ever.
+            if part.chunk not in loads:
+                loads[part.chunk] = self._crew.submit(self._load, part.chunk)
+            ends = last[part.chunk] == number
+            stored = loads.pop(part.chunk) if ends else loads[part.chunk]
+            yield partial(self._frame, part, stored, ends=ends)
 
-    def steps(self, parts: Sequence[Part]) -> Iterator[Callable[[], tuple[bytearray, memoryview]]]:
-        """Yield a job for each piece, in order. Raises nothing; the jobs raise `Unreadable`."""
-        last = -1
-        for part in parts:
-            if part.chunk >= 0 and part.chunk != last:
-                self._loads.pop(last, None)  # the jobs that still need it hold it themselves
-                last = part.chunk
-            stored = self._load(part) if part.encoding not in (RAW, REFERENCE) else None
-            for piece in _pieces(part):
-                yield lambda piece=piece, stored=stored: self._job(piece, stored)  # type: ignore[misc]
+    def give_back(self, spent: _Spent) -> None:
+        """Take back the buffers that a job used."""
+        self._spare.give(spent[0])
+        self._loaded.give(spent[1])
 
-    def _load(self, part: Part) -> "Future[tuple[memoryview, Spot]]":
-        # Submitted before the jobs that wait for it, to a crew that works in order: nobody waits for ever.
-        if part.chunk not in self._loads:
-            chunk = self._ingest.bundle.table.chunks[part.chunk]
-            self._loads[part.chunk] = self._crew.submit(first_good, self._ingest.shelf, chunk)
-        return self._loads[part.chunk]
+    def _load(self, number: int) -> bytearray:
+        buffer = self._loaded.take()
+        first_good(self._ingest.shelf, self._ingest.bundle.table.chunks[number], buffer)
+        return buffer
 
-    def _job(
-        self, piece: Part, loading: "Future[tuple[memoryview, Spot]] | None"
-    ) -> tuple[bytearray, memoryview]:
-        buffer = self._spare.take()
-        stored, spot = (None, None) if loading is None else loading.result()
-        if spot is None and piece.chunk >= 0:
+    def _frame(self, part: Part, loading: "Future[bytearray]", *, ends: bool) -> tuple[memoryview, _Spent]:
+        buffer, stored = self._spare.take(), loading.result()
+        view = _bytes_of(self._ingest, part, memoryview(stored), None, buffer)
+        return view, (buffer, stored if ends else None)
+
+    def _plain(self, piece: Part) -> tuple[memoryview, _Spent]:
+        buffer, spot = self._spare.take(), None
+        if piece.chunk >= 0:
             spot = self._ingest.shelf.spots(self._ingest.bundle.table.chunks[piece.chunk].chunk)[0]
-        return buffer, _bytes_of(self._ingest, piece, stored, spot, buffer)
+        return _bytes_of(self._ingest, piece, None, spot, buffer), (buffer, None)
 
 
 def _bytes_of(
@@ -419,20 +428,22 @@ def _decode(ingest: Ingest, piece: Part, stored: memoryview, out: memoryview) ->
         ) from exc
 
 
-def first_good(shelf: Shelf, chunk: Chunk) -> tuple[memoryview, Spot]:
-    """Return a chunk's bytes from the first place that gives them. Raises `Unreadable`."""
+def first_good(shelf: Shelf, chunk: Chunk, buffer: bytearray) -> None:
+    """Put a chunk's bytes into `buffer`, from the first place that gives them. Raises `Unreadable`."""
     problem = "its volume is not here"
     for spot in shelf.spots(chunk.chunk):
         try:
-            return load(spot, chunk), spot
+            load(spot, chunk, buffer)
         except Unreadable as exc:
             problem = str(exc)
+        else:
+            return
     raise Unreadable(problem)
 
 
-def load(spot: Spot, chunk: Chunk) -> memoryview:
-    """Return a chunk's bytes, hashed and found to be what its name says. Raises `Unreadable`."""
-    data = memoryview(bytearray(chunk.size))
+def load(spot: Spot, chunk: Chunk, buffer: bytearray) -> memoryview:
+    """Return a chunk's bytes, in `buffer`, hashed and found to be what its name says. Raises `Unreadable`."""
+    data = memoryview(buffer)[: chunk.size]
     read_at(spot.path, data, 0, whole=True)
     if hashlib.sha256(data).hexdigest() != chunk.chunk:
         raise Unreadable("holds other bytes")
