@@ -1,5 +1,6 @@
 """`tidegate bundles`: what crosses the gap. Packed and acknowledged at an origin; inspected and imported at a site."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,11 @@ from tidegate.output import SHORT, progress, show, size, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pipelines.bundle.history import Missing
     from pipelines.bundle.media import Medium
-    from pipelines.receive import Inspection
+    from pipelines.receive import Imported, Inspection
 
 
 class MediumType(click.ParamType):  # type: ignore[type-arg]  # generic only to the type checker
@@ -327,6 +328,23 @@ def inspection_document(seen: "Inspection") -> dict[str, Any]:
     }
 
 
+def _one_after_the_other(take: "Callable[[], Imported]") -> "Imported":
+    """Ask for the next medium until all that is needed was seen. Ctrl-C stops; the same command goes on later."""
+    from pipelines.bundle.errors import MediumUnreadable, NotABundle, VolumeMissing
+
+    while True:
+        try:
+            return take()
+        except (VolumeMissing, NotABundle, MediumUnreadable) as refusal:
+            click.echo(f"{refusal}.", err=True)
+        click.prompt(
+            "Insert the next medium in the same drive and press Enter",
+            default="",
+            show_default=False,
+            err=True,
+        )
+
+
 @bundles.command("import")
 @_folders
 @click.option(
@@ -337,7 +355,7 @@ def inspection_document(seen: "Inspection") -> dict[str, Any]:
 @click.option(
     "--collect",
     is_flag=True,
-    help="With one drive and many media: copy what is here, then say which volumes are missing.",
+    help="With one drive and many media: copy what is here, then ask for the next one (at a terminal) or say which.",
 )
 @pass_app
 def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: bool) -> None:
@@ -349,10 +367,14 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
     from pipelines.receive import import_bundle
 
     app.demand("site")
-    with progress("importing") as bar:
-        done = import_bundle(
-            app.work, dirs, receipt_to=receipt, collecting=collect, progress=bar, expect=bar.expect
-        )
+
+    def take() -> "Imported":
+        with progress("importing") as bar:
+            return import_bundle(
+                app.work, dirs, receipt_to=receipt, collecting=collect, progress=bar, expect=bar.expect
+            )
+
+    done = _one_after_the_other(take) if collect and sys.stdin.isatty() else take()
     if done.already:
         lines = [f"Bundle {done.bundle} was imported before; nothing changed."]
     else:
