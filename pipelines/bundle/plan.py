@@ -269,8 +269,10 @@ def _parity(item: Fields, volumes: Sequence[PlannedVolume], sizes: Mapping[str, 
     if parity.lanes > MAX_LANES or parity.length > whole or -(-whole // parity.length) > MAX_LANES:
         raise MalformedBundle(f"at most {MAX_LANES} lanes over what is there", at=item.at)
     layout = parity.set_of(volumes, sizes)
-    if len(layout.lanes) != parity.lanes or (problem := layout.problem()) is not None:
-        raise MalformedBundle(problem or f"has {len(layout.lanes)} lanes", at=item.at)
+    counted = len(layout.lanes)
+    problem = layout.problem() if counted == parity.lanes else f"has {counted} lanes"
+    if problem is not None:
+        raise MalformedBundle(problem, at=item.at)
     return parity
 
 

@@ -166,9 +166,7 @@ def _moved(home: Home, base: Path) -> Home:
     return replace(home, path=place, database=home.database.replace(str(home.path), str(place)))
 
 
-def make_world(
-    base: Path, *, database: str | None = None, site_roles: tuple[str, ...] = ("site",)
-) -> World:
+def make_world(base: Path, *, database: str | None = None, site_roles: tuple[str, ...] = ("site",)) -> World:
     """An origin, and a site that it ships to and that is enrolled with it."""
     base.mkdir(parents=True, exist_ok=True)
     origin = world.new_home(base / "origin", name="harbour", roles=("origin",), now=NOON)
@@ -206,8 +204,11 @@ def stored_files(folder: Path) -> list[Path]:
     )
 
 
-# Files of a home that are looked at otherwise, or not at all: locks lie there or do not.
-_LOOKED_AT = re.compile(r"registry\.db.*|store/blobs/sha256/[0-9a-f]{64}|quarantine/.*|.*\.lock")
+# Files of a home that are looked at otherwise, or not at all: locks lie there or do not, and what a killed writer
+# left in `tmp/` waits for `gc`.
+_LOOKED_AT = re.compile(
+    r"registry\.db.*|store/blobs/sha256/[0-9a-f]{64}|store/(tmp/|\.index\.json\.).*|quarantine/.*|.*\.lock"
+)
 
 
 def state_of(home: Home) -> dict[str, object]:

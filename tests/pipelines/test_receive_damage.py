@@ -12,14 +12,14 @@ import pytest
 
 from pipelines.bundle import reader
 from pipelines.bundle.errors import ChunksDamaged, FilesDamaged, PlanUntrusted
-from pipelines.bundle.tables import PLAN_TYPE, decode_sums, encode_sums
+from pipelines.bundle.plan import PLAN_TYPE, decode_sums, encode_sums
 from pipelines.receive import inspect
 from signing.envelope import sign
 from signing.errors import OperatorError
 from tests.pipelines.gap import World, make_world, model_files, state_of
 
 KINDS = (
-    "README.txt", "SHA256SUMS", "chunks.jsonl", "plan.json", "plan.sig.json", "volume.json", "exports/*/*",
+    "README.txt", "SHA256SUMS", "chunks.jsonl", "history.jsonl", "plan.json", "plan.sig.json", "volume.json", "exports/*/*",
     "releases/*/*/*", "documents/*", "statements/*", "trust/*", "chunks/*/*",
 )  # fmt: skip
 
@@ -28,13 +28,14 @@ KINDS = (
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = make_world(tmp_path_factory.mktemp("damage") / "world")
     made.add("acme/tiny", model_files(size=400))
+    made.ship(out="before")  # so that there is a history to damage
     made.ship("acme/tiny")
     return made
 
 
 @pytest.fixture(scope="module")
 def bundle(world: World) -> Path:
-    return world.base / "medium" / "20261120-01"
+    return world.base / "medium" / "20261120-02"
 
 
 def refused(world: World, bundle: Path) -> OperatorError:
@@ -85,7 +86,9 @@ def _read_again(volume: reader.VolumeFolder, path: Path, bundle: Path) -> None:
         reader.gather([bundle])
     name = path.relative_to(bundle).as_posix()
     if name == reader.SUMS:
-        reader.read_small([volume])
+        small = reader.read_small(volume)
+        if small.problems:
+            raise FilesDamaged(small.problems)
     sums = decode_sums(volume.read(reader.SUMS), at="SHA256SUMS")
     if hashlib.sha256(volume.read(name)).hexdigest() != sums[name]:
         raise FilesDamaged([name])
