@@ -125,15 +125,19 @@ class Measuring:
     ) -> Row:
         """Ship one case by everything."""
         base = Path(held) if held else None
-        sent: dict[str, Sent | str] = dict(self._ours(name, target, since=since, rounds=rounds))
+        modes = (FAST,) if large and base is None else (FAST, COMPACT)  # compact is about deltas
+        sent: dict[str, Sent | str] = dict(self._ours(name, target, modes, since=since, rounds=rounds))
         for peer, version in self._rivals.versions.items():
             if large and peer.small_only:
                 continue
             sent[peer.name] = NOT_INSTALLED if version is None else self._theirs(name, peer, target, base)
         return Row(name, tree_size(target), sent)
 
-    def _ours(self, name: str, target: Path, *, since: str, rounds: int) -> Iterable[tuple[str, Sent | str]]:
-        for mode, options in self._modes.items():
+    def _ours(
+        self, name: str, target: Path, modes: Sequence[str] = (FAST,), *, since: str, rounds: int
+    ) -> Iterable[tuple[str, Sent | str]]:
+        for mode in modes:
+            options = self._modes[mode]
             if options is None:
                 yield mode, NOT_THERE
                 continue

@@ -192,7 +192,7 @@ class Rivals:
 
     def _fill(self, peer: Peer, words: Mapping[str, str], held: Path | None) -> None:
         """Make the store that both ends have before the shipment."""
-        kept = self._folder / f"held-{PEERS.index(peer)}-{held.name if held else ''}"
+        kept = self._folder / f"held-{peer.name}-{held.name if held else ''}"
         if kept.is_dir():
             shutil.copytree(kept, self._at, symlinks=True)
             return

@@ -144,7 +144,7 @@ class Bar:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    return f"{value:.4g}" if value < 100 else f"{value:.0f}"
 
 
 def bars(results: Results) -> list[Bar]:
