@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import bundle_cases, finetunes
+from benchmarks.bundle_journey import NotTheSame
 from benchmarks.bundle_measuring import Measuring, Sizes
 from benchmarks.bundle_page import page
 from benchmarks.bundle_peers import NOT_INSTALLED, Rivals
 from benchmarks.bundle_results import Results
-from benchmarks.measure import machine
+from benchmarks.measure import CommandFailed, machine
 
 PROJECT = Path(__file__).parent.parent
 CACHE = Path.home() / ".cache" / "tidegate" / "bench"
@@ -42,6 +43,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-", dir=arguments.folder))
     try:
         results = _measured(folder, sizes, arguments)
+    except (CommandFailed, NotTheSame) as failed:
+        sys.exit(f"The run stops here: {failed}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if arguments.json:
