@@ -29,7 +29,8 @@ from pipelines.errors import BundleRefused
 from pipelines.resplit import claim, demand_packer, items_of
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
-from registry.blobs import Progress, no_progress, write_all
+from registry.blobs import Progress, no_progress
+from registry.bulk import write_all
 from registry.errors import NotFound
 from signing.canonical import NotCanonical, canonical_bytes, parse, pretty_bytes
 from signing.envelope import Envelope, SignatureUncheckable, SignatureWrong, sign, verify
@@ -284,7 +285,7 @@ def _make_chunks(
             for blob, offset, part in sorted(found[number], key=lambda one: one[2].at):
                 for data in _stored(work, blob, offset, part):
                     digest.update(data)
-                    write_all(target, data)
+                    write_all(target.fileno(), data)
             os.fsync(target.fileno())
         if digest.hexdigest() != chunk.chunk:
             problems.append(f"{chunk.path} does not come out as it was")

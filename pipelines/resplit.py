@@ -20,7 +20,8 @@ from pipelines.bundle.shelf import Shelf, shelf_of
 from pipelines.bundle.tables import Chunk
 from pipelines.bundle.volumes import lay_out, reveal, write_documents
 from pipelines.workplace import Workplace
-from registry.blobs import Progress, WriteBehind, no_progress, write_all
+from registry.blobs import Progress, no_progress
+from registry.bulk import BulkWriter
 from signing.envelope import sign
 
 _BLOCK = 1 << 20  # bytes
@@ -146,12 +147,11 @@ def _copy(shelf: Shelf, chunk: Chunk, place: Path, progress: Progress) -> str | 
                 problem = f"{spot.volume}, {chunk.path}: holds other bytes"
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("wb", buffering=0) as target:
-                behind = WriteBehind(target.fileno())
+            with place.open("wb", buffering=0) as target, BulkWriter(target.fileno()) as writer:
                 for offset in range(0, chunk.size, len(view)):
                     block = view[: min(len(view), chunk.size - offset)]
                     read_at(spot.path, block, offset)
-                    write_all(behind, block)
+                    writer.write(block)
                     progress(len(block))
         except Unreadable as exc:
             problem = f"{spot.volume}, {chunk.path}: {exc}"

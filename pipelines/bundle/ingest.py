@@ -33,7 +33,8 @@ from pipelines.bundle.reader import Bundle
 from pipelines.bundle.shelf import Shelf, Spot, open_plain
 from pipelines.bundle.tables import RAW, REFERENCE, Chunk, Part
 from pipelines.encodings.names import FrameMalformed
-from registry.blobs import Progress, WriteBehind
+from registry.blobs import Progress
+from registry.bulk import BulkWriter
 from registry.errors import SpaceShort
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 from signing.digests import BLOCK
@@ -208,17 +209,18 @@ class _Making:
         digest = hashlib.sha256()
         self._hash(target, keep, digest)
         self.ingest.progress(keep)
-        behind, offset = WriteBehind(target), keep
+        chunks = _Chunks(self.ingest, self.crew, self.spare)
         try:
-            chunks = _Chunks(self.ingest, self.crew, self.spare)
-            for view, spent in in_order(self.crew, chunks.steps(rest)):
-                self.ingest.check()
-                digest.update(view)
-                self._write(target, view, offset)
-                offset += len(view)
-                behind.reached(offset)
-                self.ingest.progress(len(view))
-                chunks.give_back(spent)
+            with (
+                space_watched(self.ingest.room, self.blob.size - keep),
+                BulkWriter(target, at=keep) as writer,
+            ):
+                for view, spent in in_order(self.crew, chunks.steps(rest)):
+                    self.ingest.check()
+                    digest.update(view)
+                    writer.write(view)
+                    self.ingest.progress(len(view))
+                    chunks.give_back(spent)
         except Unreadable:
             return False
         return digest.hexdigest() == self.blob.sha256

@@ -28,7 +28,8 @@ from pipelines.bundle.spans import FileSource, spans
 from pipelines.bundle.tables import RAW, REFERENCE, Chunk, Part, Table
 from pipelines.encodings import ladder
 from pipelines.encodings.names import FRAME, NEEDS_BASE, Encoded
-from registry.blobs import BlobStore, Progress, WriteBehind, write_all
+from registry.blobs import BlobStore, Progress
+from registry.bulk import BulkWriter
 from registry.errors import BlobDamaged
 
 
@@ -216,6 +217,7 @@ class _ChunkFile:
             if kind is None:
                 self._close()
         finally:
+            self._writer.abandon()
             self._stream.close()
             self._place.unlink(missing_ok=True)
 
@@ -230,7 +232,7 @@ class _ChunkFile:
             self._close()
             self._begin()
         self._digest.update(data)
-        write_all(self._behind, memoryview(data))
+        self._writer.write(memoryview(data))
         at, self._size = self._size, self._size + len(data)
         self._framed |= framed
         self._raw += size
@@ -242,7 +244,7 @@ class _ChunkFile:
 
     def _begin(self) -> None:
         self._stream = self._place.open("wb", buffering=0)
-        self._behind = WriteBehind(self._stream.fileno())
+        self._writer = BulkWriter(self._stream.fileno())
         self._digest = hashlib.sha256()
         self._size = self._raw = 0
         self._framed = False
@@ -258,6 +260,7 @@ class _ChunkFile:
     def _close(self) -> None:
         if not self._size:
             return
+        self._writer.close()
         os.fsync(self._stream.fileno())
         self._stream.close()
         chunk = Chunk(self._digest.hexdigest(), self._size, self._extension)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pipelines.bundle.lanes import PIECE, ParitySet, Reader
 from pipelines.bundle.stripes import STEP, Sums, stripe_bytes, stripes, threads
-from registry.blobs import Progress, no_progress, write_all
+from registry.blobs import Progress, no_progress
+from registry.bulk import write_all
 from signing.durable import sync_directory
 
 
@@ -89,7 +90,7 @@ class _PieceFile:
 
     def add(self, data: memoryview) -> None:
         self._digest.update(data)
-        write_all(self._stream, data)
+        write_all(self._stream.fileno(), data)
 
     def settle(self) -> str:
         os.fsync(self._stream.fileno())

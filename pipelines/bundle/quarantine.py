@@ -18,7 +18,7 @@ from pipelines.bundle.ingest import Ingest, Unreadable, digest_of, read_at, spac
 from pipelines.bundle.lanes import Unreadable as NotThere
 from pipelines.bundle.opening import Opened
 from pipelines.bundle.shelf import Shelf, Spot
-from registry.blobs import WriteBehind, write_all
+from registry.bulk import BulkWriter
 from signing.durable import sync_directory
 
 _BLOCK = 1 << 20  # bytes
@@ -67,11 +67,11 @@ def _copy(ingest: Ingest, spot: Spot, place: Path, size: int) -> None:
     temporary = place.with_name(f".{place.name}")
     view = memoryview(bytearray(min(_BLOCK, max(size, 1))))
     with space_watched(ingest.room, size), temporary.open("wb", buffering=0) as target:
-        behind = WriteBehind(target.fileno())
-        for offset in range(0, size, len(view)):
-            block = view[: min(len(view), size - offset)]
-            read_at(spot.path, block, offset)
-            write_all(behind, block)
+        with BulkWriter(target.fileno()) as writer:
+            for offset in range(0, size, len(view)):
+                block = view[: min(len(view), size - offset)]
+                read_at(spot.path, block, offset)
+                writer.write(block)
         os.fsync(target.fileno())
     if digest_of(Spot(temporary, "quarantine"), size) == place.name:  # of the copied bytes
         temporary.rename(place)

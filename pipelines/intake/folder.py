@@ -23,7 +23,7 @@ from pipelines.intake.record import Added, left_out, record, refuse_names
 from pipelines.scan.reading import quoted
 from pipelines.scan.values import Waiver
 from pipelines.workplace import Workplace
-from registry.blobs import Progress, WriteBehind, copy_hashing, no_progress
+from registry.blobs import Progress, copy_hashing, no_progress
 from registry.manifests import MAX_FILES, MalformedManifest, check_path
 from registry.names import model_name
 
@@ -133,8 +133,7 @@ def _copy(folder: Path, room: Path, meter: Meter, job: tuple[int, Seen]) -> Arri
     number, seen = job
     target = room / str(number)
     with _open(folder, seen) as source, target.open("xb", buffering=0) as sink:
-        bounded, behind = _Bounded(source, seen), WriteBehind(sink.fileno())
-        sha256, size = copy_hashing(bounded, behind, progress=meter)  # type: ignore[arg-type]
+        sha256, size = copy_hashing(_Bounded(source, seen), sink.fileno(), progress=meter)  # type: ignore[arg-type]
         _demand_unchanged(source, seen, size)
         os.fsync(sink.fileno())
     return Arrived(seen.path, size, sha256, target)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from registry.blobs import BlobStore, WriteBehind, copy_hashing, write_all
+from registry.blobs import BlobStore
 from registry.errors import BlobDamaged, NotFound, SpaceShort
 from signing.digests import BLOCK
 from signing.durable import write_durably
@@ -197,57 +197,6 @@ def test_space_is_demanded_before_the_work(blobs: BlobStore) -> None:
         blobs.demand_space(10**18)
     assert 10**18 == refusal.value.needed
     assert f"{refusal.value.needed - refusal.value.free:,} short" in str(refusal.value)
-
-
-def test_a_file_that_takes_a_few_bytes_at_a_time_still_gets_all() -> None:
-    class Slow(io.RawIOBase):
-        got = b""
-
-        def write(self, data: Any) -> int:
-            Slow.got += bytes(data[:3])
-            return min(3, len(data))
-
-    write_all(Slow(), memoryview(WEIGHTS))
-    assert WEIGHTS == Slow.got
-
-
-def test_memory_does_not_grow_with_the_stream() -> None:
-    """Two blocks are all: the buffers that the source fills are two and stay the same."""
-    buffers: set[int] = set()
-
-    class Endless(io.RawIOBase):
-        left = 20
-
-        def readinto(self, buffer: Any) -> int:
-            buffers.add(id(buffer))
-            Endless.left -= 1
-            return len(buffer) if Endless.left >= 0 else 0
-
-    class Nowhere(io.RawIOBase):
-        def write(self, data: Any) -> int:
-            return len(data)
-
-    _, size = copy_hashing(Endless(), Nowhere())  # type: ignore[arg-type]
-    assert (20 * BLOCK, 2) == (size, len(buffers))
-
-
-def test_writing_back_begins_on_the_way_and_frees_what_was_written_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No byte is left out of the advice, and none that was just written is the only one it speaks of."""
-    told: list[tuple[int, int, int]] = []
-    monkeypatch.setattr(os, "posix_fadvise", lambda _handle, *words: told.append(words))
-    block, size = memoryview(bytearray(1 << 20)), 100 << 20
-    with (tmp_path / "blob").open("xb", buffering=0) as target:
-        behind = WriteBehind(target.fileno())
-        for _ in range(size >> 20):
-            write_all(behind, block)
-
-    assert size == (tmp_path / "blob").stat().st_size
-    assert {os.POSIX_FADV_DONTNEED} == {advice for _begin, _length, advice in told}
-    ends = [begin + length for begin, length, _advice in told]
-    assert [(number + 1) * (8 << 20) for number in range(12)] == ends
-    assert all(later[0] <= end for end, later in zip(ends, told[1:], strict=False))
 
 
 def test_a_small_file_is_replaced_whole_or_not_at_all(
