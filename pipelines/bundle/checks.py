@@ -92,7 +92,11 @@ def undeclared(bundle: Bundle, volume: Volume) -> list[str]:
     """Return, volume by name, every file that no document accounts for, and everything that is no plain file."""
     known = {*declared(bundle), *volume.stored(bundle)}
     extra = [path for path in volume.folder.files if path not in known and not _is_trust(path, bundle)]
-    return [f"{volume.folder.name}, {path}" for path in sorted((*extra, *volume.folder.strange))]
+    emptied = {
+        path[: path.rindex("/") + 1] for path in known if "/" in path
+    }  # what lay there is gone: said elsewhere
+    strange = [path for path in volume.folder.strange if path not in emptied]
+    return [f"{volume.folder.name}, {path}" for path in sorted((*extra, *strange))]
 
 
 def _is_trust(path: str, bundle: Bundle) -> bool:

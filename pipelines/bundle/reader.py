@@ -6,6 +6,7 @@ whether they fit together, `pipelines.bundle.checks` whether the volumes hold wh
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ TOOL_CONTRACT = "tool-contract"
 # The only small files that may differ from volume to volume: what lies where.
 OWN_FILES = (LABEL, SUMS, PLAN, PLAN_SIGNATURE)
 STORED = ("chunks/", "parity/")  # where everything lies that is no small file
+_STORED_FILE = re.compile(r"(?:chunks|parity)/([0-9a-f]{2})/(\1[0-9a-f]{62})(?:\.[a-z0-9]+)?")
 MAX_ENTRIES = 3_000_000  # files and folders of one volume that are listed
 MAX_SMALL = 512 << 20  # bytes of all small files of one volume together
 _MAX_README = 64 << 10
@@ -245,6 +247,9 @@ def read_small(volume: VolumeFolder) -> SmallFiles:
         return SmallFiles(volume, own, {}, exc.problems)
     for path, expected in listed.items():
         if path.startswith(STORED):
+            match = _STORED_FILE.fullmatch(path)
+            if match is None or match[2] != expected:
+                problems.append(f"{volume.name}, {SUMS}: lists {path} as another file than its name says")
             continue
         try:
             data = _listed_bytes(volume, path, expected)
