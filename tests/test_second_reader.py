@@ -4,7 +4,6 @@ import ast
 import importlib
 import os
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,8 @@ import pytest
 from pipelines.encodings import ladder
 from pipelines.encodings.names import UNITS
 from signing.digests import sha256_hex
-from tests.pipelines.gap import SITE, World, make_world, model_files
+from tests.pipelines.fine_tune import fine_tuned
+from tests.pipelines.gap import SITE, World, make_world
 
 HOUSE = Path(__file__).parents[1]
 VERIFIER = HOUSE / "verifier"
@@ -42,32 +42,13 @@ def frames(reader: ModuleType) -> ModuleType:
     return importlib.import_module("frames")
 
 
-def weights(step: float) -> dict[str, bytes]:
-    """bf16, f16 and f32 tensors, some moved by `step`, one not; with what a model has beside them."""
-    noise = np.random.default_rng(1).standard_normal(30_000).astype("<f4") * 0.02
-    moved = noise + np.float32(step) * np.random.default_rng(2).standard_normal(30_000).astype("<f4")
-    tensors = {
-        "a": ("BF16", (moved.view("<u4") >> 16).astype("<u2").tobytes()),
-        "b": ("F32", moved[:20_000].tobytes()),
-        "c": ("F16", moved.astype("<f2").tobytes()),
-        "d": ("F32", noise[:9000].tobytes()),
-    }
-    header, data = {}, b""
-    for name, (dtype, raw) in tensors.items():
-        shape = [len(raw) // (4 if dtype == "F32" else 2)]
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    head = repr(header).replace("'", '"').encode()
-    return {**model_files(), "model.safetensors": struct.pack("<Q", len(head)) + head + data}
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> World:
     """The first bundle, deltas, one that builds on nothing, one on four media, one for a guard, one with nothing in it."""
     gap = make_world(tmp_path_factory.mktemp("second") / "world")
-    gap.add("acme/tiny", weights(0))
+    gap.add("acme/tiny", fine_tuned(0))
     gap.arrive(gap.ship("acme/tiny", out="first"))
-    gap.add("acme/tiny", weights(0.0005))
+    gap.add("acme/tiny", fine_tuned(0.0005))
     gap.ship("acme/tiny", out="delta", parity=2)
     gap.ship("acme/tiny", out="compact", compact=True, self_contained=True)
     gap.ship("acme/tiny", out="tight", compact=True)
