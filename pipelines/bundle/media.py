@@ -12,7 +12,7 @@ from pipelines.bundle.errors import MediumUnknown
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{unit}i": 2 ** (10 * power) for power, unit in enumerate("kmgt", start=1)}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?")
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([kmgt]?i?)b?")
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ def medium(text: str) -> Medium:
     if name in _OPTICAL and not size:
         return Medium(name, _OPTICAL[name] * _SECTOR - _UDF, _SECTOR)
     if name == "fat32":
-        whole = parse_size(size) if size else _FAT32_MOST
+        whole = min(parse_size(size), _FAT32_MOST) if size else _FAT32_MOST
         tables = whole // (32 << 10) * 8  # two tables of 4 bytes for each cluster
-        return Medium(text, min(whole, _FAT32_MOST) - tables - (4 << 20), 32 << 10)
+        return Medium(text, max(whole - tables - (4 << 20), 0), 32 << 10)
     if name == "exfat":
         whole = parse_size(size) if size else _EXFAT_MOST
         tables = whole // (128 << 10) * 5  # a table of 4 bytes and a bit for each cluster, generously
-        return Medium(text, whole - tables - (32 << 20), 128 << 10)
+        return Medium(text, max(whole - tables - (32 << 20), 0), 128 << 10)
     return Medium(text, parse_size(text))
 
 
