@@ -74,7 +74,9 @@ class Inspection:
     documents: tuple[tuple[str, str, str], ...] = ()  # (kind, name, digest)
     withdrawals: tuple[tuple[str, str], ...] = ()  # (version, reason)
     bytes_carried: int = 0  # of all blobs in the bundle
-    bytes_assumed: int = 0  # of blobs that were left out because this site proved them
+    bytes_assumed: int = (
+        0  # of blobs that were left out, or that others are made from, because they should be here
+    )
     bytes_stored: int = 0  # of all chunks, as they lie on the volumes
     bytes_needed: int = 0  # that an import would still make
     bytes_free: int = 0
@@ -169,7 +171,7 @@ def _described(work: Workplace, seen: Inspection, opened: Opened) -> Inspection:
         documents=tuple((d.kind, d.name, d.digest) for d in export.documents if d.kind not in VERSION_KINDS),
         withdrawals=tuple((w.version, w.reason) for w in export.withdrawals),
         bytes_carried=export.size,
-        bytes_assumed=sum(blob.size for blob in export.assumed),
+        bytes_assumed=sum(blob.size for blob in {*export.assumed, *export.bases}),
         bytes_stored=sum(chunk.size for chunk in bundle.table.chunks),
     )
     verified = opened.trusted

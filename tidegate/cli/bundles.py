@@ -163,7 +163,8 @@ def create(
     lines += [f"  {version}" for version in done.versions]
     if done.carried:
         share = 100 * done.stored / done.carried
-        lines.append(f"  {size(done.carried)} of files in {size(done.stored)} of chunks ({share:.1f} %)")
+        said = f"{share:.1f} %" if share >= 0.1 else "less than 0.1 %"
+        lines.append(f"  {size(done.carried)} of files in {size(done.stored)} of chunks ({said})")
     if done.parity:
         names = ", ".join(map(str, done.parity))
         lines.append(
