@@ -167,7 +167,7 @@ def scan_lines(scan: "ScanResult") -> list[str]:
     lines = [
         f"  scan: {', '.join(facts.formats) or 'no weights'}; {facts.parameter_count:,} parameters; licence {licence}"
     ]
-    lines += [f"    {f.severity}: {f.path}: {f.message}" for f in scan.findings]
+    lines += [f"    {': '.join(filter(None, (f.severity, f.path, f.message)))}" for f in scan.findings]
     return lines
 
 
