@@ -9,12 +9,13 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pipelines.bundle import opening, plan, reader
-from pipelines.bundle.errors import FormatTooNew, MalformedBundle
+from pipelines.bundle.errors import FormatTooNew, MalformedBundle, NotOurBundle
 from pipelines.bundle.fields import Fields
 from pipelines.bundle.ingest import Unreadable, digest_of, space_watched
 from pipelines.bundle.media import Medium
@@ -183,7 +184,7 @@ def read_request(work: Workplace, data: bytes, *, at: str) -> Request:
     with work.store.view() as view:
         try:
             identity = view.site(request.site).identity
-            made = {row.sequence: row.digest for row in view.exports(request.site)}
+            made = {row.sequence: (row.digest, row.bundle) for row in view.exports(request.site)}
         except NotFound as exc:
             raise RepairRequestWrong(
                 f"no site {request.site} is known here", at=f"{at}.payload.site"
@@ -193,7 +194,7 @@ def read_request(work: Workplace, data: bytes, *, at: str) -> Request:
         verify(payload, envelope, {key.keyid: key}, payload_type=PAYLOAD_TYPE)
     except (SignatureWrong, SignatureUncheckable) as exc:
         raise RepairRequestWrong(f"{request.site} did not sign it ({exc})", at=f"{at}.signature") from exc
-    if made.get(request.sequence) != request.export:
+    if made.get(request.sequence) != (request.export, request.bundle):
         raise RepairRequestWrong("no such bundle was made here", at=f"{at}.payload.export")
     return request
 
@@ -265,7 +266,10 @@ def _kept_bundle(work: Workplace, request: Request) -> Bundle:
         for path in kept_files(folder)
         if path not in (PLAN, PLAN_SIGNATURE)
     }
-    bundle = reader.interpret(small, f"exports/{request.site}/{request.sequence}.json")
+    export = f"exports/{request.site}/{request.sequence}.json"
+    if export not in small:
+        raise NotOurBundle(request.bundle, problem="what was kept of it is not here any more")
+    bundle = reader.interpret(small, export)
     assert bundle.digest == request.export, "the office keeps each bundle under its own name"
     return bundle
 
@@ -282,10 +286,9 @@ def _make_chunks(
         place.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         with place.open("wb", buffering=0) as target:
-            for blob, offset, part in sorted(found[number], key=lambda one: one[2].at):
-                for data in _stored(work, blob, offset, part):
-                    digest.update(data)
-                    write_all(target.fileno(), data)
+            for data in _made(work, found[number]):
+                digest.update(data)
+                write_all(target.fileno(), data)
             os.fsync(target.fileno())
         if digest.hexdigest() != chunk.chunk:
             problems.append(f"{chunk.path} does not come out as it was")
@@ -304,6 +307,13 @@ def _lying_in(bundle: Bundle, numbers: frozenset[int]) -> dict[int, list[tuple[s
                 found[part.chunk].setdefault(part.at, (blob, offset, part))
             offset += part.size
     return {number: list(lying.values()) for number, lying in found.items()}
+
+
+def _made(work: Workplace, lying: Sequence[tuple[str, int, Part]]) -> Iterator[memoryview]:
+    """Yield a chunk's bytes, in order; fewer where a blob of ours was cut."""
+    with suppress(EOFError):  # the chunk's digest tells
+        for blob, offset, part in sorted(lying, key=lambda one: one[2].at):
+            yield from _stored(work, blob, offset, part)
 
 
 def _stored(work: Workplace, blob: str, offset: int, part: Part) -> Iterator[memoryview]:
