@@ -1,0 +1,222 @@
+"""The published vectors: what lies below `valid` is read, what lies below `refused/<Error>` meets that very refusal."""
+
+import hashlib
+import importlib.util
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pipelines import receipts, repair
+from pipelines.bundle import documents, history, plan, tables
+from pipelines.bundle.lanes import Unreadable
+from pipelines.bundle.reader import Bundle, SmallFiles, VolumeFolder, read_plan
+from pipelines.bundle.rebuilding import rebuild
+from pipelines.encodings import ladder
+from pipelines.workplace import Workplace
+from registry import manifests
+from signing.canonical import canonical_bytes
+from signing.envelope import Envelope, verify
+from signing.stream import read_export
+from tests import make_vectors
+from tests.vectors.basics import STATION, VECTORS
+
+HOUSE = Path(__file__).parents[2]
+SCHEMAS = HOUSE / "airgap-bundles" / "schemas"
+
+
+def test_the_vectors_are_what_the_script_writes() -> None:
+    assert ({}, []) == make_vectors.differences()
+
+
+def cases(verdict: str) -> list[Path]:
+    """The cases of a verdict: `<kind>/<case>`, a file or a folder."""
+    depth = "*/*" if verdict == "valid" else "*/*/*"
+    return sorted((VECTORS / verdict).glob(depth))
+
+
+def name_of(case: Path) -> str:
+    return case.relative_to(VECTORS).as_posix()
+
+
+def kind_of(case: Path) -> str:
+    return case.parent.name
+
+
+# -- how each kind is read ---------------------------------------------------------------------------------------------
+
+
+def read_an_export(case: Path) -> None:
+    read_export(case.read_bytes(), at="export")
+    export = documents.decode_export(case.read_bytes())
+    if "unknown" not in case.name:
+        assert case.read_bytes() == documents.encode_export(export)
+
+
+def read_a_release(case: Path) -> None:
+    release = documents.decode_release(case.read_bytes())
+    if b"novelty" not in case.read_bytes():
+        assert case.read_bytes() == documents.encode_release(release)
+
+
+def read_a_manifest(case: Path) -> None:
+    assert case.read_bytes() == manifests.encode(manifests.decode(case.read_bytes()))
+
+
+def read_a_history(case: Path) -> None:
+    told = history.decode(case.read_bytes(), below=3)
+    if "unknown" not in case.name:
+        assert case.read_bytes() == history.encode(told)
+
+
+def read_a_table(case: Path) -> None:
+    export = documents.decode_export((case / "export.json").read_bytes())
+    data = (case / "chunks.jsonl").read_bytes()
+    table = tables.decode_table(data, export)
+    if b"novelty" not in data:
+        assert data == tables.encode_table(table, {blob.sha256: blob.size for blob in export.blobs})
+
+
+def bundle_of(case: Path) -> Bundle:
+    body = (case / "export.json").read_bytes()
+    export = documents.decode_export(body)
+    table = tables.decode_table((case / "chunks.jsonl").read_bytes(), export)
+    return Bundle(export, hashlib.sha256(body).hexdigest(), (), {}, table, (), {})
+
+
+def read_a_plan(case: Path) -> None:
+    bundle = bundle_of(case)
+    label = plan.decode_label((case / "volume.json").read_bytes())
+    own = {name: (case / name).read_bytes() for name in ("volume.json", "plan.json", "plan.sig.json")}
+    found = read_plan(SmallFiles(VolumeFolder(case, label, {}, ()), own, {}, ()), bundle)
+    assert own["plan.json"] == plan.encode_plan(found)
+
+
+def read_a_receipt(case: Path) -> None:
+    receipt, payload, envelope = receipts.read(case.read_bytes())
+    key = STATION.public_key
+    verify(payload, envelope, {key.keyid: key}, payload_type=receipts.PAYLOAD_TYPE)
+    assert receipt.bundle == "20261120-03"
+
+
+def read_a_request(case: Path) -> None:
+    """As far as that goes without an origin; what is malformed is refused before its records are asked."""
+    if case.is_relative_to(VECTORS / "refused"):
+        repair.read_request(cast("Workplace", None), case.read_bytes(), at=case.name)
+    value = json.loads(case.read_bytes())
+    key = STATION.public_key
+    envelope = Envelope.from_json(canonical_bytes(value["signature"]))
+    payload = canonical_bytes(value["payload"])
+    verify(payload, envelope, {key.keyid: key}, payload_type=repair.PAYLOAD_TYPE)
+
+
+def read_sums(case: Path) -> None:
+    data = case.read_bytes()
+    assert data == plan.encode_sums(plan.decode_sums(data, at=case.name))
+
+
+def frame_of(case: Path) -> tuple[dict[str, Any], bytes, bytes | None]:
+    base = case / "base.bin"
+    about = json.loads((case / "frame.json").read_bytes())
+    return about, (case / "stored.bin").read_bytes(), base.read_bytes() if base.exists() else None
+
+
+def read_a_frame(case: Path) -> None:
+    about, stored, base = frame_of(case)
+    out = memoryview(bytearray(about["size"]))
+    under = None if base is None else memoryview(base)
+    ladder.decode(about["encoding"], about["unit"], memoryview(stored), out, under)
+    assert about["sha256"] == hashlib.sha256(out).hexdigest()
+    assert out == (case / "raw.bin").read_bytes()
+
+
+READERS: dict[str, Callable[[Path], None]] = {
+    "export": read_an_export,
+    "release": read_a_release,
+    "manifest": read_a_manifest,
+    "history": read_a_history,
+    "table": read_a_table,
+    "plan": read_a_plan,
+    "receipt": read_a_receipt,
+    "repair-request": read_a_request,
+    "sums": read_sums,
+    "frame": read_a_frame,
+}
+
+
+def test_every_kind_is_there_with_both_verdicts() -> None:
+    assert set(READERS) == {kind_of(case) for case in cases("valid")}
+    assert set(READERS) == {kind_of(case) for case in cases("refused")}
+
+
+@pytest.mark.parametrize("case", cases("valid"), ids=name_of)
+def test_what_is_valid_is_read(case: Path) -> None:
+    READERS[kind_of(case)](case)
+
+
+@pytest.mark.parametrize("case", cases("refused"), ids=name_of)
+def test_what_is_refused_meets_that_refusal(case: Path) -> None:
+    with pytest.raises(Exception) as refusal:  # noqa: PT011 - the folder names it
+        READERS[kind_of(case)](case)
+    assert case.parent.parent.name == type(refusal.value).__name__
+
+
+# -- the same by schema and by the second reader -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["export", "release", "receipt", "repair-request", "plan"])
+def test_what_is_valid_passes_its_schema(kind: str) -> None:
+    validator = Draft202012Validator(json.loads((SCHEMAS / f"{kind}.schema.json").read_text()))
+    for case in (case for case in cases("valid") if kind_of(case) == kind):
+        data = (case / "plan.json").read_bytes() if kind == "plan" else case.read_bytes()
+        assert validator.is_valid(json.loads(data)), case
+
+
+@pytest.mark.parametrize("case", [one for one in cases("valid") if kind_of(one) == "frame"], ids=name_of)
+def test_the_second_reader_decodes_the_same(case: Path) -> None:
+    about, stored, base = frame_of(case)
+    raw = second_reader().decode(about["encoding"], about["unit"], stored, about["size"], base)
+    assert raw == (case / "raw.bin").read_bytes()
+
+
+def second_reader() -> Any:
+    spec = importlib.util.spec_from_file_location("frames", HOUSE / "verifier" / "frames.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def losses(case: Path) -> list[set[str]]:
+    """Any two files; where parity reaches over volumes, any two volumes too."""
+    volumes = json.loads((case / "plan.json").read_bytes())["volumes"]
+    files = [{*volume["chunks"], *volume["parity"]} for volume in volumes]
+    two_files = [set(pair) for pair in itertools.combinations(sorted(set().union(*files)), 2)]
+    return two_files + [one | other for one, other in itertools.combinations(files, 2)]
+
+
+@pytest.mark.parametrize("name", ["across", "within"])
+def test_any_two_lost_files_or_volumes_are_computed_from_the_rest(name: str, tmp_path: Path) -> None:
+    case = VECTORS / "valid" / "plan" / name
+    stored = {path.name: path.read_bytes() for path in (case / "stored").iterdir()}
+    assert all(name == hashlib.sha256(data).hexdigest() for name, data in stored.items())
+    sizes = {name: chunk.size for name, chunk in bundle_of(case).chunks.items()}
+    sets = plan.decode_plan((case / "plan.json").read_bytes(), sizes=sizes).parity_sets(sizes)
+    for number, lost in enumerate(losses(case)):
+        place = tmp_path / str(number)
+        place.mkdir()
+
+        def read(name: str, offset: int, view: memoryview, lost: set[str] = lost) -> None:
+            if name in lost:
+                raise Unreadable(name)
+            view[:] = stored[name][offset : offset + len(view)]
+
+        wanted = lost & set(sizes)
+        done = rebuild(sets, wanted, read, place.joinpath, bad=lost, at_once=1)
+        assert wanted == done.done
+        assert all(stored[name] == (place / name).read_bytes() for name in wanted)

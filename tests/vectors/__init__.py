@@ -1,0 +1,1 @@
+"""What `tests/make_vectors.py` writes, by kind."""
