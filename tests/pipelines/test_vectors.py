@@ -183,6 +183,14 @@ def test_the_second_reader_decodes_the_same(case: Path) -> None:
     assert raw == (case / "raw.bin").read_bytes()
 
 
+@pytest.mark.parametrize("case", [one for one in cases("refused") if kind_of(one) == "frame"], ids=name_of)
+def test_the_second_reader_refuses_the_same(case: Path) -> None:
+    frames = second_reader()
+    about, stored, base = frame_of(case)
+    with pytest.raises(frames.Malformed):
+        frames.decode(about["encoding"], about["unit"], stored, about["size"], base)
+
+
 def second_reader() -> Any:
     spec = importlib.util.spec_from_file_location("frames", HOUSE / "verifier" / "frames.py")
     assert spec is not None
