@@ -207,7 +207,7 @@ def test_collected_media_are_not_needed_again(gap: World, volumes: list[Path]) -
 
 
 def test_a_bad_chunk_on_a_collected_medium_is_asked_for_again(gap: World, volumes: list[Path]) -> None:
-    bad = stored_files(volumes[0])[0]
+    bad = max(stored_files(volumes[0]), key=lambda path: path.stat().st_size)  # of the first version alone
     good = bad.read_bytes()
     damage(bad)
     outcome = [attempt(gap, [volume], collecting=True) for volume in volumes][-1]
