@@ -116,7 +116,7 @@ class TestAThiefOfTheSitesExportKeys:
     def test_cannot_make_the_log_unreadable(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """An import says which numbers are missing; so many that no reader takes the event again were possible."""
         with_number(monkeypatch, MAX_STEP)
-        assert MAX_STEP - 1 == len(world.receive(world.ship("acme/falcon@1")).gap)
+        assert MAX_STEP - 1 == len(world.receive(world.ship("acme/falcon@1")).missing)
         with world.at(world.site) as work:
             assert [] == verifying.verify(work.store, work.home)
 
