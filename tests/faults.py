@@ -42,7 +42,9 @@ FAILING = ("full", "io")
 FAULTS = (*KILLED, *FAILING)
 _HELPERS = ("signing/durable.py", "registry/blobs.py", "registry/store.py")
 _ROOT = str(Path(__file__).parents[1]) + os.sep
-_GROWS = frozenset(("create", "write", "mkdir", "link", "rename", "ftruncate", "fsync", "commit"))  # need space
+_GROWS = frozenset(
+    ("create", "write", "mkdir", "link", "rename", "ftruncate", "fsync", "commit")
+)  # need space
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Disk:
         }.items():  # fmt: skip
             setattr(os, name, own)
         self._real["io.open"], self._real["commit"] = io.open, DefaultDialect.do_commit
-        io.open = builtins.open = self._file  # type: ignore[assignment]
+        io.open = builtins.open = self._file
         layer = self
 
         def commit(dialect: DefaultDialect, connection: Any) -> None:
@@ -138,7 +140,7 @@ class Disk:
 
     def uninstall(self) -> None:
         """Give the calls their places back."""
-        io.open = builtins.open = self._real["io.open"]  # type: ignore[assignment]
+        io.open = builtins.open = self._real["io.open"]
         DefaultDialect.do_commit = self._real["commit"]  # type: ignore[method-assign]
         for name, real in self._real.items():
             if name not in ("io.open", "commit"):
@@ -341,7 +343,7 @@ class Disk:
 
     def _remove_tree(self, folder: int, name: str) -> None:
         handle = self._real["open"](name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
-        for entry in os.listdir(handle):
+        for entry in [found.name for found in os.scandir(handle)]:
             if stat.S_ISDIR(self._real["lstat"](entry, dir_fd=handle).st_mode):
                 self._remove_tree(handle, entry)
             else:

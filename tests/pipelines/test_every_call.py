@@ -8,12 +8,14 @@ it is reached; `TIDEGATE_EXHAUSTIVE=1` tries every fault at every call (hours).
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from pprint import pformat
 
 import pytest
 
@@ -22,6 +24,7 @@ from pipelines.bundle.errors import OutputUnusable, PartlyImported, VolumeMissin
 from registry.audit import compare
 from registry.home import Home
 from registry.manifests import decode
+from signing.durable import sync_directory
 from tests import world as homes
 from tests.faults import FAULTS, KILLED, endured
 from tests.pipelines.compact_world import compact_world, in_volumes, quick_folder, small_everything
@@ -125,10 +128,79 @@ def endure(story: Story, stage: Stage) -> None:
         for home in (tried.origin, tried.site):
             demand_sound(home)
         seen = story.ended(tried)
-        assert wanted == seen, (happened, wanted, seen)
+        assert wanted == seen, f"{happened}\n{apart(wanted, seen)}"
         shutil.rmtree(tried.base)
     shutil.rmtree(room)
     shutil.rmtree(undisturbed.base)
+
+
+def apart(wanted: object, seen: object) -> list[str]:
+    """What one has and the other has not."""
+    left, right = (set(pformat(one, width=60).split("\n")) for one in (wanted, seen))
+    return [f"- {line}" for line in sorted(left - right)] + [f"+ {line}" for line in sorted(right - left)]
+
+
+# -- the layer itself --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "synced", "named", "left"),
+    [
+        ("cut", False, False, {}),
+        ("cut", True, False, {}),  # the bytes are safe, and nothing leads to them
+        ("cut", True, True, {"new": b"bytes"}),
+        ("cut", False, True, {"new": b""}),
+        ("zeros", False, False, {"new": bytes(5)}),
+        ("zeros", True, False, {"new": b"bytes"}),
+        ("kill", False, False, {"new": b"bytes"}),
+    ],
+)
+def test_the_layer_forgets_what_was_not_made_durable(
+    tmp_path: Path, fault: str, synced: bool, named: bool, left: dict[str, bytes]
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def write() -> None:
+        with (place / "old").open("xb") as stream:
+            stream.write(b"bytes")
+            stream.flush()
+            if synced:
+                os.fsync(stream.fileno())
+        (place / "old").rename(place / "new")
+        if named:
+            sync_directory(place)
+        (place / "last").mkdir()
+
+    steps = endured(write, tmp_path / "layer").steps
+    shutil.rmtree(place)
+    place.mkdir()
+    assert -9 == endured(write, tmp_path / "layer", fault=fault, at=len(steps)).code
+    assert left == {path.name: path.read_bytes() for path in place.iterdir()}
+
+
+@pytest.mark.parametrize("forgotten", ["files", "folders"])
+def test_an_import_that_made_nothing_durable_would_be_found_out(stage: Stage, forgotten: str) -> None:
+    """The proof has teeth: without `fsync` a power cut after the commit loses what the commit promised."""
+    tried = stage.packed.copied(stage.base / f"careless-{forgotten}")
+    asked: Callable[[int], object] = os.fsync
+
+    def careless(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode) != (forgotten == "folders"):
+            asked(handle)
+
+    def run(world: World) -> None:
+        nonlocal asked
+        asked = os.fsync
+        os.fsync = careless  # type: ignore[assignment]
+        world.receive(*stage.volumes[:-1])
+
+    recorded = stage.packed.copied(stage.base / f"careful-{forgotten}")
+    steps = endured(lambda: run(recorded), stage.base / "layer").steps
+    at = next(n for n, step in enumerate(steps, start=1) if step.startswith("committed"))
+    assert -9 == endured(lambda: run(tried), stage.base / "layer", fault="cut", at=at).code
+    with pytest.raises(AssertionError):
+        demand_sound(tried.site)
 
 
 # -- the site ----------------------------------------------------------------------------------------------
@@ -149,11 +221,18 @@ def test_an_import_of_one_medium_after_the_other(stage: Stage) -> None:
             with suppress(VolumeMissing, PartlyImported):
                 world.receive(volume, collecting=True)
 
-    endure(Story(stage.packed, one_by_one, site_of), stage)
+    def taken_in(world: World) -> object:
+        """How many statements say so depends on what was whole when: a version is visible as soon as it is."""
+        state = site_of(world)
+        rows = state.pop("rows")
+        assert isinstance(rows, dict)
+        return state, {label: count for label, count in rows.items() if label != "statement"}
+
+    endure(Story(stage.packed, one_by_one, taken_in, turn=1), stage)
 
 
 def test_an_import_that_rebuilds_a_lost_volume(stage: Stage) -> None:
-    endure(Story(stage.packed, lambda world: world.receive(*stage.volumes[1:]), site_of), stage)
+    endure(Story(stage.packed, lambda world: world.receive(*stage.volumes[1:]), site_of, turn=2), stage)
 
 
 def test_an_import_that_finishes_what_an_earlier_one_left_open(stage: Stage) -> None:
@@ -164,7 +243,7 @@ def test_an_import_that_finishes_what_an_earlier_one_left_open(stage: Stage) -> 
     chunk.write_bytes(bytes(chunk.stat().st_size))
     with pytest.raises(PartlyImported):
         started.receive(*copies)
-    endure(Story(started, lambda world: world.receive(*stage.volumes[:-1]), site_of), stage)
+    endure(Story(started, lambda world: world.receive(*stage.volumes[:-1]), site_of, turn=3), stage)
 
 
 # -- the origin --------------------------------------------------------------------------------------------
@@ -197,7 +276,7 @@ def test_an_export(stage: Stage) -> None:
         site.receive(*world_folders(world))
         return lasting(world.origin), lasting(site.site)
 
-    endure(Story(stage.unpacked, export, arrived), stage)
+    endure(Story(stage.unpacked, export, arrived, turn=4), stage)
 
 
 def world_folders(world: World) -> list[Path]:
@@ -216,7 +295,7 @@ def test_a_division_for_other_media(stage: Stage) -> None:
         again.receive(out)
         return site_of(again), lasting(world.origin)
 
-    endure(Story(stage.packed, divide, arrived), stage)
+    endure(Story(stage.packed, divide, arrived, turn=2), stage)
 
 
 def test_a_repair(stage: Stage) -> None:
@@ -231,4 +310,4 @@ def test_a_repair(stage: Stage) -> None:
         again.receive(*stage.volumes[1:-1], out)
         return site_of(again), lasting(world.origin)
 
-    endure(Story(stage.packed, repair, arrived), stage)
+    endure(Story(stage.packed, repair, arrived, turn=1), stage)
