@@ -41,7 +41,7 @@ class SpokenCodeWrong(BundleRefused):
     exit_code: ClassVar[int] = 113
     next_step: ClassVar[str] = (
         "Take nothing from it. Have `tidegate receipts speak` run again at the site and every group of four read twice; "
-        "if it fails again, agree on a new secret: `tidegate receipts secret SITE` here, `tidegate receipts secret --enter` there."
+        "if it fails again, or there is no secret yet, agree on a new one: `tidegate receipts secret SITE` here, `tidegate receipts secret --enter` there."
     )
 
     def __init__(self, problem: str) -> None:

@@ -83,7 +83,7 @@ class VolumeMissing(BundleRefused):
     exit_code: ClassVar[int] = 24
     next_step: ClassVar[str] = (
         "Insert the volumes named here and run the same command with all folders. With one drive, add --collect and "
-        "run it once for each medium: what was copied is kept."
+        "run it once for each medium: what was copied is kept. If one is lost: `tidegate bundles repair-request`."
     )
 
     def __init__(self, bundle: str, *, missing: Sequence[int], of: int) -> None:
@@ -97,7 +97,8 @@ class ChunksMissing(BundleRefused):
 
     exit_code: ClassVar[int] = 25
     next_step: ClassVar[str] = (
-        "Copy the files named here again from the connected side (the copy was probably interrupted), then repeat."
+        "Copy the files named here again from the connected side (the copy was probably interrupted), then repeat; "
+        "or ask for them: `tidegate bundles repair-request`."
     )
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -110,7 +111,8 @@ class ChunksDamaged(BundleRefused):
 
     exit_code: ClassVar[int] = 26
     next_step: ClassVar[str] = (
-        "Get good copies of the files named here and run the same command again; everything else is kept and not read twice."
+        "Get good copies of the files named here, or ask for them (`tidegate bundles repair-request`), and run the same "
+        "command again; everything else is kept and not read twice."
     )
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -147,11 +149,13 @@ class BaseMissing(BundleRefused):
 
     exit_code: ClassVar[int] = 29
     next_step: ClassVar[str] = (
-        "Send the origin a new receipt (`tidegate bundles import` of the last bundle writes one) and ask for a new bundle."
+        "Send the origin a new receipt (`tidegate receipts write --out FILE`) and ask for a new bundle."
     )
 
     def __init__(self, missing: Sequence[str]) -> None:
-        super().__init__(f"left out because a receipt proved them, but not held here: {listed(missing)}")
+        super().__init__(
+            f"left out because the origin takes them to be here, and not held here: {listed(missing)}"
+        )
         self.missing = tuple(missing)
 
 
@@ -209,7 +213,7 @@ class ReceiptWrong(BundleRefused):
 
     exit_code: ClassVar[int] = 64
     next_step: ClassVar[str] = (
-        "Take nothing from it. Ask the site to write the receipt again (importing the bundle again does it) and carry it anew."
+        "Take nothing from it. Ask the site to write the receipt again (`tidegate receipts write`) and carry it anew."
     )
 
     def __init__(self, problem: str, *, at: str) -> None:

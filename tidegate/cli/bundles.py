@@ -166,12 +166,13 @@ def create(
         said = f"{share:.1f} %" if share >= 0.1 else "less than 0.1 %"
         lines.append(f"  {size(done.carried)} of files in {size(done.stored)} of chunks ({said})")
     if done.parity:
-        names = ", ".join(map(str, done.parity))
-        lines.append(
-            f"  parity on volume{'s' if len(done.parity) > 1 else ''} {names}: any {parity} may be lost"
-        )
+        lines.append(_parity_line(done.parity, parity))
+    elif parity and done.stored:
+        lines.append(f"  parity within the volume: any {_count(parity, 'file')} of it may be bad")
     if done.left_out:
-        lines.append(f"  left out, because {site} acknowledged it: {size(done.left_out)}")
+        lines.append(
+            f"  left out, because {site} has it by receipt or by a person's word: {size(done.left_out)}"
+        )
     lines += [f"  {note}" for note in done.notes]
     lines += [f"  {folder}" for folder in done.folders]
     lines.append("Next:    carry every volume to the site; there: tidegate bundles import DIR…")
@@ -231,6 +232,12 @@ def _volumes(count: int) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def _parity_line(holders: "Sequence[int]", parity: int) -> str:
+    """Which volumes hold parity alone, and what that is good for."""
+    names = ", ".join(map(str, holders))
+    return f"  parity on volume{'s' if len(holders) > 1 else ''} {names}: any {parity} may be lost"
 
 
 def _missing_lines(missing: "Sequence[Missing]") -> list[str]:
@@ -404,7 +411,7 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
             f"Receipt in {done.receipt}; at the origin: tidegate bundles acknowledge {done.receipt.name}"
         )
     elif not done.already:
-        lines.append("Next:    tidegate bundles import … --receipt FILE writes the receipt for the origin")
+        lines.append("Next:    tidegate receipts write --out FILE, for the origin")
     document = {
         "bundle": done.bundle,
         "sequence": done.sequence,
@@ -533,7 +540,10 @@ def resplit(app: App, dirs: tuple[Path, ...], out: Path, volume_size: "Medium | 
             app.work, dirs, out=out, medium=volume_size, parity=parity, progress=bar, expect=bar.expect
         )
     lines = [f"Bundle {done.bundle}: {_volumes(len(done.folders))}, {size(done.bytes)}."]
+    if done.parity:
+        lines.append(_parity_line(done.parity, parity))
     lines += [f"  {folder}" for folder in done.folders]
+    lines.append("Next:    carry every volume to the site; what it has of other media counts too")
     document = {
         "bundle": done.bundle,
         "volumes": [str(folder) for folder in done.folders],
