@@ -123,14 +123,14 @@ class Ingest:
 
     def needed(self, wanted: Sequence[Sized]) -> set[str]:
         """Return the chunks that still have to be read, as far as is known without hashing."""
-        chunks = self.bundle.table.chunks
-        return {
-            chunks[part.chunk].chunk
-            for blob in wanted
-            if not self.done(blob)
-            for number, part in enumerate(self.bundle.table.blobs[blob.sha256])
-            if part.chunk >= 0 and number not in self.have(blob.sha256)
-        }
+        found: set[str] = set()
+        for blob in wanted:
+            if not self.done(blob):
+                have = self.have(blob.sha256)
+                parts = enumerate(self.bundle.table.blobs[blob.sha256])
+                numbers = {part.chunk for number, part in parts if part.chunk >= 0 and number not in have}
+                found.update(self.bundle.table.chunks[number].chunk for number in numbers)
+        return found
 
     def bytes_needed(self, wanted: Sequence[Sized]) -> int:
         """Return the bytes that finishing the wanted blobs will take on the quarantine's file system."""
