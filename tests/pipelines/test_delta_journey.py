@@ -32,14 +32,14 @@ CONFIG = b'{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}'
 def bf16(seed: int, rows: int = ROWS) -> Bits:
     """Weights as a training leaves them."""
     drawn = np.random.default_rng(seed).normal(0, 0.02, (rows, WIDTH)).astype(np.float32)
-    bits: Bits = (drawn.view(np.uint32) >> 16).astype(np.uint16)
-    return bits
+    return (drawn.view(np.uint32) >> 16).astype(np.uint16)
 
 
 def tuned(weights: Bits, seed: int) -> Bits:
     """The same after a little more training: most numbers move by a step or not at all."""
-    steps = np.random.default_rng(seed).choice([-1, 0, 0, 0, 1], weights.shape)
-    return (weights.astype(np.int32) + steps).astype(np.uint16)
+    steps = np.random.default_rng(seed).choice(np.array([-1, 0, 0, 0, 1], np.int32), weights.shape)
+    moved: Bits = (weights.astype(np.int32) + steps).astype(np.uint16)
+    return moved
 
 
 def safetensors(tensors: Mapping[str, npt.NDArray[Any]], **metadata: str) -> bytes:
