@@ -8,7 +8,7 @@ rename, link, unlink, mkdir, rmdir, chmod, and the commits of the database. At t
             directories are as at theirs
     zeros   the same, but names stay as they are, and bytes that were not made durable are zeros
     full    from here on the disk is full (ENOSPC)
-    io      this one call fails (EIO)
+    io      this one call fails (EIO); reads through `os` are counted for this one
 
 POSIX promises no more than that about a file without `fsync`, or a name whose directory was not synced. The database
 syncs its own files below this layer; its commits are taken as durable when they return.
@@ -40,6 +40,13 @@ from signing.errors import OperatorError
 KILLED = ("kill", "cut", "zeros")
 FAILING = ("full", "io")
 FAULTS = (*KILLED, *FAILING)
+
+
+def faults_of(step: str) -> tuple[str, ...]:
+    """Which faults can happen at a step of `Ending.steps`: death at a read is death at what comes after it."""
+    return ("io",) if step.startswith("read ") else FAULTS
+
+
 _HELPERS = ("signing/durable.py", "registry/blobs.py", "registry/store.py")
 _ROOT = str(Path(__file__).parents[1]) + os.sep
 _GROWS = frozenset(
@@ -118,12 +125,12 @@ class Disk:
     def install(self) -> None:
         """Take the place of the calls."""
         for name in (
-            "open", "write", "pwrite", "fsync", "fdatasync", "ftruncate", "rename", "replace", "link", "unlink",
+            "open", "read", "pread", "preadv", "write", "pwrite", "fsync", "fdatasync", "ftruncate", "rename", "replace", "link", "unlink",
             "remove", "mkdir", "rmdir", "chmod", "lstat",
         ):  # fmt: skip
             self._real[name] = getattr(os, name)
         for name, own in {
-            "open": self._open, "write": self._write, "pwrite": self._pwrite, "fsync": self._fsync,
+            "open": self._open, "read": self._read, "pread": self._pread, "preadv": self._preadv, "write": self._write, "pwrite": self._pwrite, "fsync": self._fsync,
             "fdatasync": self._fsync, "ftruncate": self._ftruncate, "rename": self._rename,
             "replace": self._rename, "link": self._link, "unlink": self._unlink, "remove": self._unlink,
             "mkdir": self._mkdir, "rmdir": self._rmdir, "chmod": self._chmod,
@@ -237,6 +244,23 @@ class Disk:
             self._step("write", torn=lambda: put(view[: len(view) // 2]))
             return put(data)  # type: ignore[no-any-return]
 
+    def _read(self, handle: int, size: int) -> bytes:
+        self._reads(handle)
+        return self._real["read"](handle, size)  # type: ignore[no-any-return]
+
+    def _pread(self, handle: int, size: int, offset: int) -> bytes:
+        self._reads(handle)
+        return self._real["pread"](handle, size, offset)  # type: ignore[no-any-return]
+
+    def _preadv(self, handle: int, views: Any, offset: int) -> int:
+        self._reads(handle)
+        return self._real["preadv"](handle, views, offset)  # type: ignore[no-any-return]
+
+    def _reads(self, handle: int) -> None:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            with self._turn:
+                self._step("read")
+
     def _ftruncate(self, handle: int, size: int) -> None:
         with self._turn:
             self._dirty(handle)
@@ -262,7 +286,7 @@ class Disk:
         if key not in self._files and stat.S_ISREG(info.st_mode):
             mine = self._real["open"](f"/proc/self/fd/{handle}", os.O_RDWR | os.O_CLOEXEC)
             # A new file has nothing durable; of an old one, all that was there before this process came.
-            self._files[key] = mine, os.pread(mine, info.st_size, 0)
+            self._files[key] = mine, self._real["pread"](mine, info.st_size, 0)
 
     # -- names -------------------------------------------------------------------------------------------
 
