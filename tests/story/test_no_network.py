@@ -1,9 +1,12 @@
 """The site side opens no outside socket: every command of it runs where the first attempt would be an error."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from pipelines.bundle.errors import ChunksMissing
+from pipelines.repair import NothingToRepair
 from tests.cli import Prompt
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -49,9 +52,17 @@ def test_a_site_does_all_its_work_with_no_network(tmp_path: Path) -> None:
     origin.type("sites", "add", "clinic", "--identity", identity)
     origin.type("models", "add", DEMO / "models" / "v1", "--as", MODEL)
     origin.type("bundles", "create", MODEL, "--to", "clinic", "--out", medium)
+    damaged = shutil.copytree(medium, tmp_path / "damaged")
+    next(path for path in damaged.rglob("chunks/*/*") if path.is_file()).unlink()
 
     alone("bundles", "inspect", medium, "--deep")
+    alone("bundles", "verify", medium, "--serial", "VBTM-0042", "--carrier", "maria")
+    alone("bundles", "repair-request", damaged, "--out", tmp_path / "request.json")
+    alone("bundles", "import", damaged, ends=ChunksMissing.exit_code)
     alone("bundles", "import", medium, "--receipt", tmp_path / "receipt.json")
+    alone(
+        "bundles", "repair-request", medium, "--out", tmp_path / "again.json", ends=NothingToRepair.exit_code
+    )
     alone("models", "list")
     alone("models", "scan", f"{MODEL}@1")
     alone("contracts", "add", DEMO / "contracts" / "tool-contract-hermes.json", "--for", f"{MODEL}@1")
