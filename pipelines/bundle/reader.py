@@ -181,6 +181,12 @@ def _open_volume(path: Path) -> VolumeFolder:
     return VolumeFolder(path, plan.decode_label(data, at=str(path / LABEL)), files, strange)
 
 
+def _shown(name: str) -> str:
+    """A name as it may stand in a sentence: a line of its own, or a colour, is not for a stranger to write."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
 def _listing(top: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     files: dict[str, int] = {}
     strange: list[str] = []
@@ -194,7 +200,7 @@ def _listing(top: Path) -> tuple[dict[str, int], tuple[str, ...]]:
                     seen, children = seen + 1, children + 1
                     if seen > MAX_ENTRIES:
                         raise MalformedBundle(f"more than {MAX_ENTRIES} files", at=str(top))
-                    relative = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+                    relative = prefix + _shown(entry.name)
                     info = entry.stat(follow_symlinks=False)
                     if stat.S_ISDIR(info.st_mode):
                         todo.append((Path(entry.path), relative + "/"))
