@@ -16,15 +16,17 @@ from pipelines.bundle.crew import LANES
 from pipelines.bundle.errors import MediumNotWhole, NotOurBundle
 from pipelines.bundle.ingest import Unreadable, digest_of
 from pipelines.bundle.opening import Opened
+from pipelines.bundle.plan import MAX_SUMS
 from pipelines.bundle.reader import SUMS
 from pipelines.bundle.shelf import Spot, Volume
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import Progress, no_progress
 from registry.entities import Custody
-from registry.errors import NotFound
 from signing.canonical import canonical_bytes
 from signing.digests import sha256_hex
+from signing.folder import read_inside
+from signing.refusals import MetadataTampered, TrustFileMissing
 
 WHOLE, DAMAGED = "WHOLE", "DAMAGED"
 
@@ -73,8 +75,6 @@ def verify_media(
     folders = reader.gather(dirs)
     opened = _opened(work, folders)
     export = opened.bundle.digest
-    if not work.home.is_site:
-        _demand_ours(work, opened)
     expect(sum(size for volume in opened.volumes for _name, size in volume.stored(opened.bundle).values()))
     found = [_read_back(opened, volume, progress) for volume in opened.volumes]
     unread = {folder.path for folder in folders} - {volume.folder.path for volume in opened.volumes}
@@ -93,22 +93,16 @@ def verify_media(
 
 
 def _opened(work: Workplace, folders: Sequence[reader.VolumeFolder]) -> Opened:
-    if not work.home.is_site:
-        return opening.open_untrusted(folders, work)  # held against our own record by its digest
+    """Return the bundle if it was made here, or if this site may believe it."""
+    seen = opening.open_untrusted(folders, work)  # held against our own record by its digest
     with work.store.view() as view:
+        if seen.bundle.digest in {row.digest for row in view.exports()}:
+            return seen
         memory = opening.remembered(view)
-    return opening.open_bundle(folders, memory, work)
-
-
-def _demand_ours(work: Workplace, opened: Opened) -> None:
-    export = opened.bundle.export
-    with work.store.view() as view:
-        try:
-            made = {row.digest for row in view.exports(view.site(export.audience).name)}
-        except NotFound:
-            made = set()
-    if opened.bundle.digest not in made:
-        raise NotOurBundle(export.bundle, problem="no such bundle was made here, or not with these documents")
+    if work.home.is_site:
+        return opening.open_bundle(folders, memory, work)
+    problem = "no such bundle was made here, or not with these documents"
+    raise NotOurBundle(seen.bundle.export.bundle, problem=problem)
 
 
 def _read_back(opened: Opened, volume: Volume, progress: Progress) -> ReadBack:
@@ -147,20 +141,25 @@ def _forget(place: Path) -> None:
             os.close(handle)
 
 
+def _sums(folder: Path) -> str:
+    """Return the SHA-256 of the list on a volume; of nothing where it is no plain file of its size, or unreadable."""
+    try:
+        return sha256_hex(read_inside(folder, SUMS, max_bytes=MAX_SUMS))
+    except (TrustFileMissing, MetadataTampered):
+        return sha256_hex(b"")
+
+
 def _record(work: Workplace, export: str, found: Sequence[ReadBack], medium: Medium) -> None:
+    sums = [_sums(one.folder) for one in found]  # before the change: a medium may be slow, the registry must not be
     with work.store.change(actor=work.actor, now=work.now) as change:
-        for one in found:
-            try:
-                sums = sha256_hex((one.folder / SUMS).read_bytes())
-            except OSError:
-                sums = sha256_hex(b"")
+        for one, seen in zip(found, sums, strict=True):
             body = {"bytes": one.bytes, "problems": list(one.problems[:1000])}
             row = Custody(
                 bundle=one.bundle,
                 export=export,
                 volume=one.volume,
                 of=one.of,
-                sums=sums,
+                sums=seen,
                 outcome=one.outcome,
                 serial=medium.serial,
                 seal=medium.seal,
@@ -169,4 +168,5 @@ def _record(work: Workplace, export: str, found: Sequence[ReadBack], medium: Med
                 since=change.now,
                 actor=change.actor,
             )
-            change.record(EventKind.MEDIUM_VERIFIED, export, row)
+            note = {"bundle": one.bundle, "volume": one.volume, "outcome": one.outcome, **vars(medium)}
+            change.record(EventKind.MEDIUM_VERIFIED, export, row, note=note)

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from pipelines import answer, receipts, relay
 from pipelines.bundle import opening, reader
-from pipelines.bundle.checks import missing_volumes
+from pipelines.bundle.checks import missing_volumes, volume_missing
 from pipelines.bundle.crew import crew_size
 from pipelines.bundle.documents import MODELPACK, MODELPACK_CONFIG, VERSION_KINDS, Release, Sized
 from pipelines.bundle.errors import (
@@ -271,7 +271,7 @@ class _Job:
         found: list[OperatorError] = []
         absent = {one.chunk for one in bad if one.absent}
         for plan, indices in missing_volumes(self.opened.volumes, absent):
-            found.append(VolumeMissing(plan.bundle, missing=indices, of=len(plan.volumes)))
+            found.append(volume_missing(plan, indices, self.opened.volumes))
             absent -= {chunk for index in indices for chunk in plan.volumes[index - 1].chunks}
         if wrong := [str(one) for one in bad if not one.absent or one.chunk in absent]:
             found.append(ChunksDamaged(wrong))

@@ -37,7 +37,8 @@ NOTHING = Baseline(frozenset(), frozenset(), frozenset(), None, (), ())  # known
 _LEAST_BASE = 64 << 10  # bytes; smaller files are sent again
 _MOST_BASES = 2000  # files that are opened to look for like bytes
 _MOST_CARD = 64 << 10  # bytes of a model card that are read
-_BASE_MODEL = re.compile(r"^base_model:\s*(?:\[?\s*|\n\s*-\s*)[\"']?([\w.-]+/[\w.-]+)", re.MULTILINE)
+# Nothing is tried twice (`++`): a publisher writes this text, and spaces alone could keep us busy for hours.
+_BASE_MODEL = re.compile(r"^base_model:\s*+(?:[\[-]\s*+)?[\"']?([\w.-]++/[\w.-]++)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,10 @@ class _Hold:
     def version(self, version: Version, published: bytes | None) -> None:
         """Add a version: manifest, ModelPack form, tool contract, statements, files."""
         name = f"{version.model}@{version.ordinal}"
+        if (gone := self._view.withdrawal(version.digest)) is not None:
+            self.notes.append(
+                f"{name} is withdrawn ({_one_line(gone.reason)}): it arrives, and may not serve"
+            )
         demand_bytes(self._work, self._view, version)
         manifest = decode_manifest(version.manifest.encode())
         pack = self._work.blobs.read(version.modelpack, max_bytes=MAX_MANIFEST)

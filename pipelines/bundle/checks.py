@@ -26,7 +26,7 @@ def problems_of(bundle: Bundle, volumes: Sequence[Volume], *, lost: Collection[s
     found: list[BundleRefused] = []
     missing = missing_volumes(volumes, lost)
     for plan, indices in missing:
-        found.append(VolumeMissing(bundle.export.bundle, missing=indices, of=len(plan.volumes)))
+        found.append(volume_missing(plan, indices, volumes))
     elsewhere = {
         chunk for plan, indices in missing for index in indices for chunk in plan.volumes[index - 1].chunks
     }
@@ -42,6 +42,16 @@ def problems_of(bundle: Bundle, volumes: Sequence[Volume], *, lost: Collection[s
     if strangers:
         found.append(UndeclaredFile(strangers))
     return found
+
+
+def volume_missing(plan: Plan, indices: Sequence[int], volumes: Sequence[Volume]) -> VolumeMissing:
+    """Return the refusal for volumes of a plan that are not here; with parity, fewer than all of them will do."""
+    here = {volume.index for volume in volumes if volume.plan == plan}
+    across = [parity for parity in plan.parity if parity.across]
+    spare = sum(2 if parity.q else 1 for parity in across)
+    absent = [volume.index for volume in plan.volumes if volume.index not in here]
+    enough = max(1, len(absent) - spare) if across else None
+    return VolumeMissing(plan.bundle, missing=indices, of=len(plan.volumes), enough=enough)
 
 
 def missing_volumes(volumes: Sequence[Volume], lost: Collection[str]) -> list[tuple[Plan, list[int]]]:

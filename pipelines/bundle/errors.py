@@ -86,10 +86,12 @@ class VolumeMissing(BundleRefused):
         "run it once for each medium: what was copied is kept. If one is lost: `tidegate bundles repair-request`."
     )
 
-    def __init__(self, bundle: str, *, missing: Sequence[int], of: int) -> None:
+    def __init__(self, bundle: str, *, missing: Sequence[int], of: int, enough: int | None = None) -> None:
+        """`enough`: how many of the volumes that are not here would do, parity among them; None where each is needed."""
         names = ", ".join(f"volume {index} of {of}" for index in missing)
-        super().__init__(f"bundle {bundle}: {names} missing")
-        self.bundle, self.missing, self.of = bundle, tuple(missing), of
+        fewer = "" if enough is None else f"; any {enough} of the volumes not here would do"
+        super().__init__(f"bundle {bundle}: {names} missing{fewer}")
+        self.bundle, self.missing, self.of, self.enough = bundle, tuple(missing), of, enough
 
 
 class ChunksMissing(BundleRefused):

@@ -18,7 +18,7 @@ from pipelines.bundle.history import Missing, gaps
 from pipelines.bundle.ingest import BadChunk, Unreadable, digest_of
 from pipelines.bundle.opening import Opened
 from pipelines.bundle.reader import Bundle
-from pipelines.bundle.shelf import Spot, Volume
+from pipelines.bundle.shelf import Spot
 from pipelines.workplace import Workplace
 from registry.blobs import Progress, no_progress
 from signing.errors import OperatorError
@@ -208,40 +208,47 @@ def _examined(
             )
             for release in bundle.releases
         )
-    bad = _damaged(opened, look) if look.deep else []
-    if bad:
-        problems.append(ChunksDamaged([str(chunk) for chunk in bad]))
-    lost = opened.lost(needed, ingest.shelf)
+    bad = _damaged(opened, look) if look.deep else {}
+    good = ingest.shelf.without(bad)
+    lost = opened.lost(needed, good)
+    wrong = [str(one) for one in bad.values() if one.chunk in lost]
+    if wrong:
+        problems.append(ChunksDamaged(wrong))
     return replace(
         seen,
         items=items,
         problems=tuple(problems),
-        rebuildable=tuple(sorted(n for n in needed - lost if not ingest.shelf.has(n))),
+        notes=(
+            *seen.notes,
+            *(f"{one}; what is elsewhere makes it good" for one in bad.values() if one.chunk not in lost),
+        ),
+        rebuildable=tuple(sorted(n for n in needed - lost if not good.has(n))),
         bytes_needed=ingest.bytes_needed(wanted),
     )
 
 
-def _damaged(opened: Opened, look: _Look) -> list[BadChunk]:
+def _damaged(opened: Opened, look: _Look) -> dict[Spot, BadChunk]:
     """Read and hash every stored file of the volumes that are here; return those that are not what they should be."""
     jobs = [
-        (volume, path, name, size)
+        (Spot(volume.folder.path / path, volume.folder.name), path, name, size)
         for volume in opened.volumes
         for path, (name, size) in sorted(volume.stored(opened.bundle).items())
         if path in volume.folder.files
     ]
-    look.expect(sum(size for _volume, _path, _name, size in jobs))
+    look.expect(sum(size for _spot, _path, _name, size in jobs))
 
-    def read(job: tuple[Volume, str, str, int]) -> BadChunk | None:
-        volume, path, name, size = job
+    def read(job: tuple[Spot, str, str, int]) -> BadChunk | None:
+        spot, path, name, size = job
         try:
-            actual = digest_of(Spot(volume.folder.path / path, volume.folder.name), size)
+            actual = digest_of(spot, size)
         except Unreadable as exc:
-            return BadChunk(name, path, volume.folder.name, str(exc))
+            return BadChunk(name, path, spot.volume, str(exc))
         look.progress(size)
-        return None if actual == name else BadChunk(name, path, volume.folder.name, "holds other bytes")
+        return None if actual == name else BadChunk(name, path, spot.volume, "holds other bytes")
 
     with ThreadPoolExecutor(crew_size(), thread_name_prefix="deep") as pool:
-        return [bad for bad in pool.map(read, jobs) if bad is not None]
+        found = zip(jobs, pool.map(read, jobs), strict=True)
+        return {spot: bad for (spot, *_rest), bad in found if bad is not None}
 
 
 def _signed_by(bundle: Bundle) -> Mapping[str, tuple[str, ...]]:

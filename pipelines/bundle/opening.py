@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from pipelines.bundle import checks, erasures, reader
 from pipelines.bundle.documents import Release, Sized
 from pipelines.bundle.errors import BaseMissing, FilesDamaged, MalformedBundle
+from pipelines.bundle.history import forks
 from pipelines.bundle.ingest import Ingest
 from pipelines.bundle.landing import conflicts
 from pipelines.bundle.lanes import ParitySet
@@ -129,7 +130,12 @@ def open_bundle(folders: Sequence[VolumeFolder], memory: Memory, work: Workplace
     if not sound:
         raise FilesDamaged([problem for small in smalls for problem in small.problems])
     lead, bundle, verified = _believed(sound, memory, work)
-    return _fitted(smalls, lead, bundle, verified)
+    opened = _fitted(smalls, lead, bundle, verified)
+    other = [
+        f"number {sent.sequence} was another bundle here than {bundle.export.origin} says now: tell the security officer"
+        for sent in forks(bundle.history, memory.accepted)
+    ]
+    return replace(opened, notes=(*opened.notes, *other))
 
 
 def open_untrusted(folders: Sequence[VolumeFolder], work: Workplace) -> Opened:
@@ -160,7 +166,8 @@ def _fitted(
         volumes.append(volume)
     if notes and not forgiving:
         raise FilesDamaged(notes)
-    return Opened(bundle, tuple(volumes), verified, tuple(notes))
+    mended = [f"{note}; another volume has it right" for note in notes]
+    return Opened(bundle, tuple(volumes), verified, tuple(mended))
 
 
 def _believed(

@@ -7,7 +7,7 @@ an earlier run, in quarantine. Whoever reads takes the first that is good.
 import errno
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +56,11 @@ class Shelf:
     def has(self, name: str) -> bool:
         """Say whether there is a place to try."""
         return name in self.places
+
+    def without(self, bad: Collection[Spot]) -> "Shelf":
+        """Return the shelf without these places."""
+        kept = {name: [spot for spot in spots if spot not in bad] for name, spots in self.places.items()}
+        return Shelf({name: spots for name, spots in kept.items() if spots})
 
     def spots(self, name: str) -> Sequence[Spot]:
         """Return the places to try."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pipelines.receive import Imported, Inspection
 
 
+_MOST_MISSING = 10  # bundles that are named one by one
+
+
 class MediumType(click.ParamType):  # type: ignore[type-arg]  # generic only to the type checker
     """A medium as people name it: dvd, bd25, fat32:64GB, or bytes as 4700000000, 4.7GB (decimal), 4GiB."""
 
@@ -130,13 +133,22 @@ def create(
     from tidegate.keyring import role_signers
 
     app.demand("origin")
+    expected = None if next_by is None else from_rfc3339(f"{next_by}T00:00:00Z")
+    if expected is not None and expected <= app.now:
+        raise click.BadParameter(f"{next_by} is not ahead of now", param_hint="--next-by")
     signers = role_signers(app.home, named=keys, passphrase=app.passphrase)
     with app.store.view() as view:
         extra = [_document(view, name) for name in documents]
     if assumed is not None:
         if person is None:
             raise click.UsageError("--assume-received needs --by PERSON")
-        assume_received(app.work, site, assumed, person=person, reason=reason)
+        word = assume_received(app.work, site, assumed, person=person, reason=reason)
+        if word.acknowledged:
+            click.echo(f"Number {assumed}: a receipt proves it; no word is needed.", err=True)
+        else:
+            click.echo(
+                f"Recorded: {person} says that {site} holds number {assumed} ({word.reason}).", err=True
+            )
     elif person is not None or reason is not None:
         raise click.UsageError("--by and --reason belong to --assume-received")
     packing = Packing(
@@ -145,7 +157,7 @@ def create(
         profile=profile,
         compact=compact,
         self_contained=self_contained,
-        next_expected_by=None if next_by is None else from_rfc3339(f"{next_by}T00:00:00Z"),
+        next_expected_by=expected,
     )
     with progress("packing") as bar:
         done = create_bundle(
@@ -241,13 +253,16 @@ def _parity_line(holders: "Sequence[int]", parity: int) -> str:
 
 
 def _missing_lines(missing: "Sequence[Missing]") -> list[str]:
-    """Bundles that never arrived here, each with what it held."""
-    return [
+    """Bundles that never arrived here, each with what it held; of many, the newest."""
+    more = (
+        [f"  never arrived here: {len(missing) - _MOST_MISSING} more"] if len(missing) > _MOST_MISSING else []
+    )
+    return more + [
         f"  never arrived here: number {one.sequence}, of which nothing is told"
         if one.bundle is None
         else f"  never arrived here: number {one.sequence} ({one.bundle}, sent {one.issued_at}) with "
         f"{', '.join(one.items) or 'no versions'}"
-        for one in missing
+        for one in missing[-_MOST_MISSING:]
     ]
 
 
@@ -268,7 +283,7 @@ def inspection_text(seen: "Inspection") -> str:
         lines.append("  NOT TRUSTED: what follows is only what somebody wrote")
     lines += _missing_lines(seen.missing_bundles)
     lines += [f"  built on a person's word: {word}" for word in seen.assumed_received]
-    lines += [f"  NOTE {note}; another volume has it right" for note in seen.notes]
+    lines += [f"  NOTE {note}" for note in seen.notes]
     if seen.rebuildable:
         lines.append(f"  {_count(len(seen.rebuildable), 'chunk')} not here, to be rebuilt from parity")
     lines += [
@@ -383,35 +398,6 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
             )
 
     done = _one_after_the_other(take) if collect and sys.stdin.isatty() else take()
-    if done.already:
-        lines = [f"Bundle {done.bundle} was imported before; nothing changed."]
-    else:
-        lines = [f"Imported bundle {done.bundle} (number {done.sequence}): {size(done.bytes)} copied."]
-    lines += [
-        f"  {item.model}@{item.ordinal}  {item.digest[:SHORT]}  {item.outcome}, scan {item.scan}"
-        for item in done.versions
-    ]
-    if done.withdrawals:
-        count = f"{done.withdrawals} version{'s' if done.withdrawals != 1 else ''}"
-        lines.append(f"  {count} withdrawn; see `tidegate models list`")
-    if done.late and not done.already:
-        lines.append("  A later bundle was here first; nothing that it brought was lowered.")
-    if done.rebuilt:
-        lines.append(f"  {_count(done.rebuilt, 'chunk')} rebuilt from parity")
-    lines += [f"  NOTE {note}; another volume had it right" for note in done.notes]
-    if done.missing:
-        lines += [*_missing_lines(done.missing), "  Tell the origin."]
-    for kind, name, digest in done.beside:
-        use = f"tidegate suites adopt {digest[:SHORT]}" if kind == "suite" else "tidegate contracts add FILE"
-        lines.append(
-            f"  {kind} {name} {digest[:SHORT]} lies beside the one that this name means here, and replaces nothing. To use it: {use}"
-        )
-    if done.receipt:
-        lines.append(
-            f"Receipt in {done.receipt}; at the origin: tidegate bundles acknowledge {done.receipt.name}"
-        )
-    elif not done.already:
-        lines.append("Next:    tidegate receipts write --out FILE, for the origin")
     document = {
         "bundle": done.bundle,
         "sequence": done.sequence,
@@ -427,7 +413,43 @@ def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: 
         "receipt": str(done.receipt) if done.receipt else None,
         "beside": [{"kind": kind, "name": name, "digest": digest} for kind, name, digest in done.beside],
     }
-    show(document, "\n".join(lines), as_json=app.settings.as_json)
+    show(document, import_text(done), as_json=app.settings.as_json)
+
+
+def import_text(done: "Imported") -> str:
+    """What an import came to, for people."""
+    if done.already and done.bytes:
+        lines = [f"Bundle {done.bundle} was imported before; {size(done.bytes)} that were missing are back."]
+    elif done.already:
+        lines = [f"Bundle {done.bundle} was imported before; nothing changed."]
+    else:
+        lines = [f"Imported bundle {done.bundle} (number {done.sequence}): {size(done.bytes)} copied."]
+    lines += [
+        f"  {item.model}@{item.ordinal}  {item.digest[:SHORT]}  {item.outcome}, scan {item.scan}"
+        for item in done.versions
+    ]
+    if done.withdrawals:
+        count = f"{done.withdrawals} version{'s' if done.withdrawals != 1 else ''}"
+        lines.append(f"  {count} withdrawn; see `tidegate models list`")
+    if done.late and not done.already:
+        lines.append("  A later bundle was here first; nothing that it brought was lowered.")
+    if done.rebuilt:
+        lines.append(f"  {_count(done.rebuilt, 'chunk')} rebuilt from parity")
+    lines += [f"  NOTE {note}" for note in done.notes]
+    if done.missing:
+        lines += [*_missing_lines(done.missing), "  Tell the origin."]
+    for kind, name, digest in done.beside:
+        use = f"tidegate suites adopt {digest[:SHORT]}" if kind == "suite" else "tidegate contracts add FILE"
+        lines.append(
+            f"  {kind} {name} {digest[:SHORT]} lies beside the one that this name means here, and replaces nothing. To use it: {use}"
+        )
+    if done.receipt:
+        lines.append(
+            f"Receipt in {done.receipt}; at the origin: tidegate bundles acknowledge {done.receipt.name}"
+        )
+    elif not done.already:
+        lines.append("Next:    tidegate receipts write --out FILE, for the origin")
+    return "\n".join(lines)
 
 
 @bundles.command()
@@ -462,13 +484,42 @@ def acknowledge(app: App, file: Path) -> None:
 @bundles.command("list")
 @pass_app
 def list_(app: App) -> None:
-    """Every bundle made here or imported here."""
+    """Every bundle made here or imported here, and every medium that was read back."""
     with app.store.view() as view:
-        made, taken = view.exports(), view.imports()
+        made, taken, media = view.exports(), view.imports(), view.custody()
     lines = [("made for " + row.site, row.bundle, row.sequence, row.made_at, row.actor) for row in made]
     lines += [("imported", row.bundle, row.sequence, row.imported_at, row.actor) for row in taken]
     text = table(("what", "bundle", "number", "at", "who"), lines, empty="None yet.")
+    read_back = [
+        (
+            r.bundle,
+            f"{r.volume} of {r.of}",
+            r.outcome,
+            r.serial or "-",
+            r.seal or "-",
+            r.carrier or "-",
+            r.since,
+        )
+        for r in media
+    ]
+    if read_back:
+        headings = ("read back", "volume", "outcome", "serial", "seal", "carrier", "at")
+        text += "\n\n" + table(headings, read_back, empty="")
     document = {
+        "media": [
+            {
+                "bundle": r.bundle,
+                "volume": r.volume,
+                "of": r.of,
+                "outcome": r.outcome,
+                "serial": r.serial,
+                "seal": r.seal,
+                "carrier": r.carrier,
+                "at": r.since,
+                "by": r.actor,
+            }
+            for r in media
+        ],
         "made": [
             {"site": r.site, "bundle": r.bundle, "sequence": r.sequence, "at": r.made_at, "by": r.actor}
             for r in made
