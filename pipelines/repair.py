@@ -236,6 +236,7 @@ def repair(
         with space_watched(out, size):
             _make_chunks(work, bundle, numbers, hidden / "pack", progress)
             small = sum(map(len, bundle.small.values())) + len(numbers) * 300 + (64 << 10)
+            small = small if medium is None else medium.documents(small, bundle.small)
             items = [[n for n in item if n in set(numbers)] for item in items_of(bundle)]
             layout = lay_out(
                 plan.split(items, bundle.table.chunks, medium=medium, small=small),

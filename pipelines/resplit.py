@@ -52,7 +52,9 @@ def resplit(
 
     Raises:
         NotOurBundle: this station's key is not the packer that the bundle names.
+        UndeclaredFile: somebody's file lies among the bundle's, and would go onto the new media.
         VolumeMissing, ChunksMissing, ChunksDamaged: not all of it is here, or not as it was packed.
+        HomeBusy: bundles are written at this home by another command.
         OutputUnusable, VolumeTooSmall, ParityImpossible, SpaceShort: as for `create_bundle`.
     """
     opened = opening.open_untrusted(reader.gather(dirs), work)
@@ -66,6 +68,7 @@ def resplit(
             expect(sum(chunk.size for chunk in bundle.table.chunks) * (2 if parity else 1))
             copy_chunks(shelf, bundle.table.chunks, hidden / "pack", progress)
             small = sum(map(len, bundle.small.values())) + len(bundle.table.chunks) * _PER_CHUNK + (64 << 10)
+            small = small if medium is None else medium.documents(small, bundle.small)
             layout = lay_out(
                 plan.split(items_of(bundle), bundle.table.chunks, medium=medium, small=small),
                 bundle.table.chunks,

@@ -147,6 +147,10 @@ def create_bundle(
         bundle = bundle_id(work.now, sequence)
         _demand_signers(state, site, cargo, signers)  # step 5
         small = _estimate(cargo, state, site) + len(sent)
+        if packing.medium is not None:
+            releases = [release.path for release, _data in cargo.releases]
+            trusted = [f"trust/{name}" for name in state.files(site=site)]
+            small = packing.medium.documents(small, [*cargo.files, *releases, *trusted])
         hidden = _claim(work, out, cargo, packing, site=site, bundle=bundle, small=small)
         shipment = _Shipment(work, site, bundle, sequence, previous, cargo, packing, sent, hidden, out, small)
         try:

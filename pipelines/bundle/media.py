@@ -6,7 +6,9 @@ bytes), Microsoft FAT specification 1.03 and exFAT specification 1.00.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from pipelines.bundle.errors import MediumUnknown
 
@@ -27,6 +29,14 @@ class Medium:
         """Return the bytes that a file of `size` bytes takes here."""
         return -(-size // self.cluster) * self.cluster
 
+    def documents(self, size: int, paths: Iterable[str]) -> int:
+        """Return the most bytes that small files take, `size` bytes together.
+
+        Each ends in a cluster of its own, and each folder takes one, but for chunks' folders: `bytes` is without those.
+        """
+        places = {place for path in paths for place in (path, *map(str, PurePosixPath(path).parents))}
+        return size + (len(places) + _OWN_FILES) * (self.cluster - 1)
+
 
 _SECTOR = 2048
 _OPTICAL = {  # sectors of the user area
@@ -35,8 +45,17 @@ _OPTICAL = {  # sectors of the user area
     "bd50": 24_438_784,
     "bd100": 48_878_592,
 }
-_UDF = 16 << 20  # bytes for volume structures and some thousand file entries
+_OWN_FILES = 16  # files that every volume has, whatever is in it, and then some
+_FOLDERS = 2 * 256 + 16  # `chunks/00` to `chunks/ff`, the same for parity, what is around them
+_LEAST_FILE = 1 << 20  # bytes of a chunk on average, at least: what names take is counted as a share of it
+_FAT_ENTRY, _OPTICAL_ENTRY = (
+    256,
+    4096,
+)  # bytes of a chunk's name; in UDF, ISO 9660 and Joliet, with its extents
+_OPTICAL_FOLDER = 8192  # bytes of a folder in the three of them
+_OPTICAL_OWN = 4 << 20  # bytes of volume structures
 _FAT32_MOST = 512 * (2**32 - 1)  # bytes of the largest FAT32 file system with sectors of 512 bytes
+_FAT32_TINY, _EXFAT_TINY = 260 << 20, 256 << 20  # bytes, up to which clusters are of 512 bytes and of 4 KiB
 _EXFAT_MOST = 128 * 2**50  # bytes; recommended largest exFAT volume: 2**32-11 clusters of 32 MiB
 
 
@@ -48,16 +67,25 @@ def medium(text: str) -> Medium:
     """
     name, _, size = text.strip().lower().partition(":")
     if name in _OPTICAL and not size:
-        return Medium(name, _OPTICAL[name] * _SECTOR - _UDF, _SECTOR)
+        whole = _OPTICAL[name] * _SECTOR
+        names = whole // _LEAST_FILE * _OPTICAL_ENTRY + _FOLDERS * _OPTICAL_FOLDER
+        return Medium(name, whole - names - _OPTICAL_OWN, _SECTOR)
     if name == "fat32":
         whole = min(parse_size(size), _FAT32_MOST) if size else _FAT32_MOST
-        tables = whole // (32 << 10) * 8  # two tables of 4 bytes for each cluster
-        return Medium(text, max(whole - tables - (4 << 20), 0), 32 << 10)
+        # Two tables of 4 bytes for each cluster. What formats a stick takes small clusters, some of it large ones.
+        tables = whole // (512 if whole <= _FAT32_TINY else 4096) * 8
+        return _with_folders(text, whole - tables - (1 << 20), 32 << 10)
     if name == "exfat":
         whole = parse_size(size) if size else _EXFAT_MOST
-        tables = whole // (128 << 10) * 5  # a table of 4 bytes and a bit for each cluster, generously
-        return Medium(text, max(whole - tables - (32 << 20), 0), 128 << 10)
+        # A table of 4 bytes and a bit for each cluster; its parts begin at whole MiB.
+        tables = whole // (4096 if whole <= _EXFAT_TINY else 32 << 10) * 5
+        return _with_folders(text, whole - tables - (4 << 20), 128 << 10)
     return Medium(text, parse_size(text))
+
+
+def _with_folders(name: str, size: int, cluster: int) -> Medium:
+    taken = _FOLDERS * cluster + size // _LEAST_FILE * _FAT_ENTRY
+    return Medium(name, max(size - taken, 0), cluster)
 
 
 def parse_size(text: str) -> int:

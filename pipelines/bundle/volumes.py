@@ -92,12 +92,13 @@ def _parity(
 
     sized = [[(chunk.chunk, chunk.size) for chunk in volume] for volume in data]
     inner = lanes.within(sized[0], SCHEMES[parity])
-    payload = sum(size for _chunk, size in sized[0]) + inner.bytes
+    pieces = [inner.piece_bytes(number) for number in range(inner.count)] * parity
+    files = [*(size for _chunk, size in sized[0]), *pieces]
     paths = {
         chunk.chunk: folder(index) / chunk.path for index, row in enumerate(data, start=1) for chunk in row
     }
     with _Reader(paths) as reader:
-        if len(data) == 1 and (medium is None or medium.room(payload) + small <= medium.bytes):
+        if len(data) == 1 and (medium is None or sum(map(medium.room, files)) + small <= medium.bytes):
             done = write(inner, reader.read, folder(1) / "parity", progress=progress)
             holders = {"p": 1, "q": 1}
         else:
