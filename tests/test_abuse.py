@@ -27,7 +27,7 @@ from tests.pipelines.gap import World, make_world, model_files, state_of
 
 HOUSE = Path(__file__).parents[1]
 REGISTER = HOUSE / "airgap-bundles" / "abuse.md"
-ROW = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| `([^`|]+)` \|$")
+ROW = re.compile(r"^\| A(\d+) \| (.+?) \| (.+?) \| `([^`|]+)` \|$")
 
 
 def rows() -> list[tuple[int, str]]:
@@ -50,7 +50,7 @@ def named_tests(path: Path) -> set[str]:
 
 def test_attacks_are_numbered_in_order() -> None:
     assert [*range(1, len(rows()) + 1)] == [number for number, _test in rows()]
-    lines = [line for line in REGISTER.read_text().splitlines() if re.match(r"\| \d", line)]
+    lines = [line for line in REGISTER.read_text().splitlines() if re.match(r"\| A\d", line)]
     assert len(lines) == len(rows()), "a row that does not read as one"
 
 
