@@ -2,11 +2,13 @@
 
 import ast
 import importlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -15,9 +17,14 @@ import pytest
 
 from pipelines.encodings import ladder
 from pipelines.encodings.names import UNITS
+from registry.home import Home
 from signing.digests import sha256_hex
+from tests import world
 from tests.pipelines.fine_tune import fine_tuned
 from tests.pipelines.gap import SITE, World, make_world
+from tests.story.test_relay import FURTHER, pass_on, relay
+
+__all__ = ["relay"]  # a fixture of the relay's own story
 
 HOUSE = Path(__file__).parents[1]
 VERIFIER = HOUSE / "verifier"
@@ -119,6 +126,43 @@ def test_it_shares_no_code_with_the_product() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             assert {name.partition(".")[0] for name in names} <= allowed, path
+
+
+def test_what_a_relay_passes_on_fits_with_both_roots(
+    reader: ModuleType, relay: tuple[World, Home], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gap, _further = relay
+    gap.add("acme/tiny", fine_tuned(0))
+    gap.receive(gap.ship("acme/tiny@1", out="first"))
+    onwards = pass_on(gap, "acme/tiny@1", out="onwards")
+    hub, first = (sha256_hex((home.trust / "1.root.json").read_bytes()) for home in (gap.site, gap.origin))
+    known = ["--root", hub, "--site", FURTHER, "--now", LATER, str(onwards)]
+    assert 0 == reader.main(["--upstream", first, *known])
+    assert 1 == reader.main(["--upstream", hub, *known])
+    assert 1 == reader.main(known)
+    assert "no catalogue signs for it" in capsys.readouterr().out
+
+
+def test_two_people_are_asked_for_where_the_root_says_so(
+    reader: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle of an origin of officers fits; with one of two signatures it would not."""
+    monkeypatch.setattr(world, "new_home", partial(world.new_home, profile="officers"))
+    gap = make_world(tmp_path / "officers")
+    [volume] = gap.ship(out="heartbeat").iterdir()
+    assert 0 == reader.main(arguments(gap, volume))
+    signatures = importlib.import_module("signatures")
+    targets = json.loads(next((volume / "trust").glob("*.targets.json")).read_bytes())["signed"]
+    [role] = [role for role in targets["delegations"]["roles"] if role["name"] == f"site-{SITE}"]
+    by = [(targets["delegations"]["keys"], role)]
+    whole = next((volume / "trust").glob(f"*.site-{SITE}.json")).read_bytes()
+    assert 2 == len(json.loads(whole)["signatures"])
+    assert signatures.signed(whole, "whole", "targets", by)
+    alone = {**json.loads(whole), "signatures": json.loads(whole)["signatures"][:1]}
+    with pytest.raises(Exception, match="1 of 2 signatures"):
+        signatures.signed(
+            json.dumps(alone, sort_keys=True, separators=(",", ":")).encode(), "", "targets", by
+        )
 
 
 # -- tampering ---------------------------------------------------------------------------------------------------------
