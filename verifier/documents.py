@@ -137,7 +137,10 @@ class Bundle:
         for number, chunk in enumerate(chunks):
             digest(chunk["chunk"], "chunks.jsonl")
             lying = [[part for part in parts if part.get("chunk") == number] for parts in blobs.values()]
-            framed = [sum(part["size"] for part in parts if part["encoding"] != "raw") for parts in lying]
+            framed = [  # frames at one place count once
+                sum({part["at"]: part["size"] for part in parts if part["encoding"] != "raw"}.values())
+                for parts in lying
+            ]
             most = COMPACT if any(framed) else GUARD if guard else CHUNK
             demand(
                 any(lying) and 1 <= whole(chunk["size"], "size") <= most,
@@ -192,6 +195,14 @@ def check_plan(volume: Volume, bundle: Bundle) -> dict[str, Any]:
     demand(
         [one["index"] for one in plan["volumes"]] == [*range(1, len(plan["volumes"]) + 1)], f"{at}: volumes"
     )
+    for kind in ("across", "within"):
+        used = [
+            index
+            for one in plan["parity"]
+            for index in (one["across"] if kind == "across" else [one["within"]])
+        ]
+        used = [index for index in used if index is not None]
+        demand(len(set(used)) == len(used), f"{at}: a volume in two parity sets")
     label = {"format": "tidegate-volume/1", "critical": [], "bundle": plan["bundle"], "plan": sha256(data)}
     label |= {"index": volume.label["index"], "of": len(plan["volumes"])}
     demand(

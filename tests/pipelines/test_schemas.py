@@ -184,7 +184,7 @@ BEYOND = {
     "chunks-line": r".*",
     "history-line": r"sequence",
     "receipt": r"payload\.(sequence|sequences)|signature\..*",
-    "repair-request": r"payload\.(site|sequence|export)|signature.*",
+    "repair-request": r"payload\.(site|bundle|sequence|export)|signature.*",
 }
 VALUES: list[Any] = [None, True, False, -1, 0, 1, 2**53, "", "x", "A" * 64, "ab" * 32, "a\nb", "x" * 1025]
 VALUES += ["2026-13-01T00:00:00Z", [], ["x"], [["x"]], {}, "z" * 64, "a/b", "/", [{}], 1000, "critical"]

@@ -79,10 +79,12 @@ def table_vectors() -> Files:
     yield from table_case(f"{bad}/frame-above-4-MiB", {**good, "blobs": [{"sha256": NEW.sha256, "size": (4 << 20) + 2}]}, [
         rows[0], {**rows[3], "size": (4 << 20) + 2, "parts": 1}, {**rows[6], "size": (4 << 20) + 2, "chunk": 0, "at": 0},
     ])  # fmt: skip
-    many = [{"at": 0, "chunk": 0, "encoding": "zstd", "unit": "bytes", "size": 4 << 20, "stored": 500}] * 17
+    frames = {"chunk": 0, "encoding": "zstd", "unit": "bytes", "size": 4 << 20, "stored": 100}
+    many = [{"at": 100 * number, **frames} for number in range(17)]
     bomb = {**good, "blobs": [{"sha256": NEW.sha256, "size": 17 * (4 << 20)}]}
     head = {"blob": NEW.sha256, "size": 17 * (4 << 20), "bases": [], "parts": 17}
     yield from table_case(f"{bad}/frames-of-a-chunk-give-too-much", bomb, [rows[0], head, *many])
+    yield from table_case("valid/table/one-frame-often", bomb, [rows[0], head, *[many[0]] * 17])
     frame = [{"at": 0, "chunk": 0, "encoding": "zstd", "unit": "bytes", "size": 9100, "stored": 500}]
     yield from table_case(f"{bad}/frame-in-guard", guard, [*raw[:2], *frame])
     for name, unknown in (
@@ -188,5 +190,6 @@ def plan_vectors() -> Files:
     yield from plan_case(
         f"{bad}/volume-that-is-not-there", replace(good, parity=(replace(across, across=(1, 2, 9)),))
     )
+    yield from plan_case(f"{bad}/volume-in-two-sets", replace(good, parity=(across, across)))
     yield from plan_case(f"{bad}/piece-on-no-volume", replace(good, volumes=(*rows, volume(4, [], p))))
     yield from plan_case("refused/PlanUntrusted/plan/strange-key", good, by=signer("a stranger"))
