@@ -19,7 +19,6 @@ from pipelines.bundle.errors import (
     ReceiptWrong,
 )
 from pipelines.receipts import ReceiptInventoryDiffers
-from pipelines.ship import Packing
 from registry.audit import EventKind
 from registry.entities import Export
 from registry.errors import NotFound
@@ -198,9 +197,7 @@ def written(gap: World, place: Path, *, bundle: str | None = None, digest_only: 
 
 def test_a_receipt_can_be_written_at_any_time(gap: World, tmp_path: Path) -> None:
     gap.receive(gap.ship("acme/tiny@1", out="first"))
-    gap.receive(
-        gap.ship("acme/tiny@2", out="second", packing=Packing(next_expected_by=NOON + timedelta(days=3)))
-    )
+    gap.receive(gap.ship("acme/tiny@2", out="second", next_expected_by=NOON + timedelta(days=3)))
     gap.now += timedelta(days=2)
     about_the_first = gap.acknowledge(written(gap, tmp_path, bundle="1")).receipt
     newest = gap.acknowledge(written(gap, tmp_path / "again.json")).receipt

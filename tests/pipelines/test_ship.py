@@ -1,6 +1,7 @@
 """A bundle is made whole or not at all, checked by hand with sha256sum, and its number is used once."""
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from datetime import timedelta
@@ -143,7 +144,7 @@ def test_a_crash_before_signing_leaves_nothing(gap: World, monkeypatch: pytest.M
     leftover.mkdir(parents=True)
     (leftover / "x").write_text("of an export that was killed")
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.bundle.packer.write_all", _full)
+        patched.setattr(os, "pwrite", _full)
         with pytest.raises(SpaceShort):
             gap.ship("acme/tiny")
     assert state == sorted(gap.origin.trust.iterdir())
