@@ -2,7 +2,7 @@
 
 Never does anything else come in than what was packed: either the refusal names volume and path, or the right bytes
 come in because parity or another volume has them. What one file decides alone is tried for every byte; the import as
-a whole for every n-th, and for all of them with `TIDEGATE_EXHAUSTIVE=1` (half an hour).
+a whole for every n-th, and for all of them with `TIDEGATE_EXHAUSTIVE=1` (hours).
 """
 
 import os
@@ -24,6 +24,7 @@ from signing.errors import OperatorError
 from tests.pipelines.compact_world import compact_world, in_volumes, quick_folder, small_everything
 from tests.pipelines.gap import World, state_of
 
+pytestmark = pytest.mark.slow
 EXHAUSTIVE = bool(os.environ.get("TIDEGATE_EXHAUSTIVE"))
 
 
