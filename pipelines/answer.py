@@ -72,12 +72,17 @@ def place_receipt(work: Workplace, place: Path, receipt: Receipt, data: bytes) -
         ReceiptOnMedium: where volumes lie; media that came are only read.
         OutputUnusable: it cannot be written there.
     """
-    target = place / f"receipt-{receipt.site}-{receipt.sequence}.json" if place.is_dir() else place
+    name = f"receipt-{receipt.site}-{receipt.sequence}.json"
+    return place_answer(work, place / name if place.is_dir() else place, data)
+
+
+def place_answer(work: Workplace, target: Path, data: bytes) -> Path:
+    """Write what goes back to the origin. Returns the file. Raises: as `place_receipt`."""
     folder = target.absolute().parent.resolve()
     if not folder.is_dir():
-        raise OutputUnusable(str(place), "its folder is not there")
+        raise OutputUnusable(str(target), "its folder is not there")
     if (medium := _medium(folder, at_home=work.home.path.stat().st_dev)) is not None:
-        raise ReceiptOnMedium(str(place), medium=str(medium))
+        raise ReceiptOnMedium(str(target), medium=str(medium))
     try:
         write_durably(folder / target.name, data)
     except OSError as exc:

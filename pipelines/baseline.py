@@ -175,7 +175,7 @@ def assume_received(
 def _counting(
     newest: Heading | None, assumptions: Iterable[Assumption], made: Mapping[int, str], *, restored: bool
 ) -> list[Assumption]:
-    """The assumptions that no receipt has replaced.
+    """The assumptions that no receipt has replaced: one that the site wrote after they were said knows better.
 
     A receipt replaces those of bundles up to its own, whether it names them or not: the site knew better. So it does
     with all that were said before it when the site was restored: nobody's word from before then is worth anything.
@@ -187,7 +187,10 @@ def _counting(
         row
         for row in mine
         if row.sequence not in newest.arrivals
-        and (row.since > newest.row.taken_at or (row.sequence > newest.arrivals.highest and not restored))
+        and (
+            row.since > newest.row.taken_at
+            or (row.sequence > newest.arrivals.highest and row.since > newest.made_at and not restored)
+        )
     ]
 
 

@@ -17,6 +17,7 @@ from pipelines.bundle.errors import MediumNotWhole, NotOurBundle
 from pipelines.bundle.ingest import Unreadable, digest_of
 from pipelines.bundle.opening import Opened
 from pipelines.bundle.plan import MAX_SUMS
+from pipelines.bundle.plan import MAX_SUMS
 from pipelines.bundle.reader import SUMS
 from pipelines.bundle.shelf import Spot, Volume
 from pipelines.workplace import Workplace
@@ -25,6 +26,8 @@ from registry.blobs import Progress, no_progress
 from registry.entities import Custody
 from signing.canonical import canonical_bytes
 from signing.digests import sha256_hex
+from signing.folder import read_inside
+from signing.refusals import MetadataTampered, TrustFileMissing
 from signing.folder import read_inside
 from signing.refusals import MetadataTampered, TrustFileMissing
 
@@ -149,8 +152,16 @@ def _sums(folder: Path) -> str:
         return sha256_hex(b"")
 
 
+def _sums(folder: Path) -> str:
+    """Return the SHA-256 of the list on a volume; of nothing where it is no plain file of its size, or unreadable."""
+    try:
+        return sha256_hex(read_inside(folder, SUMS, max_bytes=MAX_SUMS))
+    except (TrustFileMissing, MetadataTampered):
+        return sha256_hex(b"")
+
+
 def _record(work: Workplace, export: str, found: Sequence[ReadBack], medium: Medium) -> None:
-    sums = [_sums(one.folder) for one in found]  # before the change: a medium may be slow, the registry must not be
+    sums = [_sums(one.folder) for one in found]  # before the change: the registry waits for no medium
     with work.store.change(actor=work.actor, now=work.now) as change:
         for one, seen in zip(found, sums, strict=True):
             body = {"bytes": one.bytes, "problems": list(one.problems[:1000])}

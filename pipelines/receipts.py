@@ -44,6 +44,7 @@ from signing.times import from_rfc3339, rfc3339
 FORMAT = "tidegate-receipt/1"
 PAYLOAD_TYPE = "application/vnd.tidegate.receipt+json"
 MAX_RECEIPT = 64 << 20  # bytes; 100,000 blobs are about 8 MB
+MAX_VALUES = 1_200_000  # in a receipt or a request: as many digests as fit, and what is around them
 _AHEAD = timedelta(days=1)  # how far a site's clock may stand before ours
 _KNOWN = frozenset(
     (
@@ -146,7 +147,7 @@ def read(data: bytes, *, at: str = "receipt") -> tuple[Receipt, bytes, Envelope]
         ReceiptWrong: naming the field.
     """
     try:
-        top = Fields.at_place(parse(data, max_bytes=MAX_RECEIPT, at=at), at)
+        top = Fields.at_place(parse(data, max_bytes=MAX_RECEIPT, at=at, max_values=MAX_VALUES), at)
         payload = canonical_bytes(top.get("payload"))
         if set(top.value) != {"payload", "signature"} or pretty_bytes(top.value) != data:
             raise ReceiptWrong("not in the form in which receipts are written", at=at)

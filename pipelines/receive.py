@@ -173,7 +173,10 @@ class _Job:
         if absent or first or releases:
             self._preflight(ingest, absent)  # step 5
         rotten = self._rotten([*named, *self._builds_on(absent, releases, first=first)])  # of steps 6 and 7
-        wanted = [*absent, *(blob for blob in named if blob in rotten)]
+        mending = [blob for blob in named if blob in rotten]
+        if mending:
+            self._demand_bases(ingest, mending)
+        wanted = [*absent, *mending]
         bad, rebuilt = self._make(ingest, wanted) if wanted else ([], 0)  # step 6
         made = [blob for blob in wanted if ingest.done(blob)]
         if not first and not releases:
@@ -184,6 +187,11 @@ class _Job:
             return _Done(Landed(frozenset(), 0), problems=self._problems(bad))
         landed = self._land(ingest, made, whole, first=first)
         return _Done(landed, _bytes(made), rebuilt, self._problems(bad))
+
+    def _demand_bases(self, ingest: Ingest, mending: Sequence[Sized]) -> None:
+        """Held blobs that are made anew are built on others: these must be here, and what their names promise."""
+        self._preflight(ingest, mending)
+        self._refuse(_rotten(self.work.blobs, self._builds_on(mending, (), first=False), no_progress))
 
     def _builds_on(self, absent: Sequence[Sized], releases: Sequence[Release], *, first: bool) -> list[Sized]:
         """Held blobs that this run relies on: they are hashed before."""
@@ -199,10 +207,13 @@ class _Job:
         carried = set(self.opened.bundle.export.blobs)
         self.expect(_bytes(self.opened.bundle.export.blobs) + _bytes([b for b in held if b not in carried]))
         rotten = _rotten(self.work.blobs, held, self.progress)
-        for blob in rotten - carried:
+        self._refuse(rotten - carried)
+        return rotten
+
+    def _refuse(self, rotten: Collection[Sized]) -> None:
+        for blob in rotten:
             path = str(self.work.blobs.path(blob.sha256))
             raise BlobDamaged(path, expected=blob.sha256, actual="other bytes")
-        return rotten
 
     def _preflight(self, ingest: Ingest, wanted: Sequence[Sized]) -> None:
         with self.work.store.view() as view:

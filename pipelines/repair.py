@@ -27,6 +27,7 @@ from pipelines.bundle.tables import RAW, Chunk, Part
 from pipelines.bundle.volumes import lay_out, reveal, write_documents
 from pipelines.encodings import ladder
 from pipelines.errors import BundleRefused
+from pipelines.receipts import MAX_VALUES
 from pipelines.resplit import claim, demand_packer, items_of
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
@@ -166,7 +167,7 @@ def _good(chunk: Chunk, spots: Sequence[Spot], progress: Progress) -> bool:
 def read_request(work: Workplace, data: bytes, *, at: str) -> Request:
     """Return what is asked for, signed by the site that it names. Raises `RepairRequestWrong`."""
     try:
-        top = Fields.at_place(parse(data, max_bytes=MAX_REQUEST, at=at), at)
+        top = Fields.at_place(parse(data, max_bytes=MAX_REQUEST, at=at, max_values=MAX_VALUES), at)
         payload = canonical_bytes(top.get("payload"))
         envelope = Envelope.from_json(pretty_bytes(top.get("signature")), at=f"{at}.signature")
         fields = Fields.of(payload, at=f"{at}.payload", max_bytes=MAX_REQUEST, format=FORMAT, known=_KNOWN)
@@ -222,11 +223,26 @@ def repair(
     Raises:
         NotOurBundle: what was kept of the bundle is not here any more, or another station packed it.
         RepairImpossible: chunks that do not come out as they were. NotFound: a blob is not in the store any more.
+        HomeBusy: bundles are written at this home by another command.
         OutputUnusable, VolumeTooSmall, SpaceShort: as for `create_bundle`.
     """
+    with work.home.busy("export"):  # what is read here stays in the store meanwhile
+        return _repair(work, request, out=out, medium=medium, progress=progress, expect=expect)
+
+
+def _repair(
+    work: Workplace,
+    request: Request,
+    *,
+    out: Path,
+    medium: Medium | None,
+    progress: Progress,
+    expect: Progress,
+) -> Repair:
     bundle = _kept_bundle(work, request)
     demand_packer(work, bundle)
-    numbers = [n for n, chunk in enumerate(bundle.table.chunks) if chunk.chunk in set(request.chunks)]
+    asked = frozenset(request.chunks)
+    numbers = [n for n, chunk in enumerate(bundle.table.chunks) if chunk.chunk in asked]
     if len(numbers) != len(request.chunks):
         raise RepairRequestWrong("asks for chunks that the bundle does not have", at="payload.chunks")
     size = sum(bundle.table.chunks[number].size for number in numbers)
@@ -237,7 +253,8 @@ def repair(
             _make_chunks(work, bundle, numbers, hidden / "pack", progress)
             small = sum(map(len, bundle.small.values())) + len(numbers) * 300 + (64 << 10)
             small = small if medium is None else medium.documents(small, bundle.small)
-            items = [[n for n in item if n in set(numbers)] for item in items_of(bundle)]
+            chosen = frozenset(numbers)
+            items = [[n for n in item if n in chosen] for item in items_of(bundle)]
             layout = lay_out(
                 plan.split(items, bundle.table.chunks, medium=medium, small=small),
                 bundle.table.chunks,
@@ -328,6 +345,7 @@ def _stored(work: Workplace, blob: str, offset: int, part: Part) -> Iterator[mem
         raw = _read(source, offset, part.size)
     base = None
     if part.base is not None:
+        work.blobs.size(part.base)
         with FileSource(work.blobs.path(part.base)) as held:
             base = _read(held, part.start, part.size)
     assert part.unit is not None

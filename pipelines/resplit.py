@@ -10,15 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.bundle import opening, plan, reader
-from pipelines.bundle.checks import missing_volumes
-from pipelines.bundle.errors import ChunksDamaged, ChunksMissing, NotOurBundle, OutputUnusable, VolumeMissing
+from pipelines.bundle.checks import missing_volumes, undeclared
+from pipelines.bundle.errors import (
+    ChunksDamaged,
+    ChunksMissing,
+    FilesDamaged,
+    NotOurBundle,
+    OutputUnusable,
+    UndeclaredFile,
+    VolumeMissing,
+)
 from pipelines.bundle.ingest import Unreadable, digest_of, read_at, space_watched
 from pipelines.bundle.media import Medium
+from pipelines.bundle.office import kept, kept_files, office
 from pipelines.bundle.opening import Opened
-from pipelines.bundle.reader import Bundle
+from pipelines.bundle.reader import MAX_SMALL, OWN_FILES, Bundle
 from pipelines.bundle.shelf import Shelf, shelf_of
 from pipelines.bundle.tables import Chunk
-from pipelines.bundle.volumes import lay_out, reveal, write_documents
+from pipelines.bundle.volumes import demand_no_volume, lay_out, reveal, write_documents
 from pipelines.workplace import Workplace
 from registry.blobs import Progress, no_progress
 from registry.bulk import BulkWriter
@@ -53,13 +62,30 @@ def resplit(
     Raises:
         NotOurBundle: this station's key is not the packer that the bundle names.
         UndeclaredFile: somebody's file lies among the bundle's, and would go onto the new media.
+        UndeclaredFile: somebody's file lies among the bundle's, and would go onto the new media.
         VolumeMissing, ChunksMissing, ChunksDamaged: not all of it is here, or not as it was packed.
+        HomeBusy: bundles are written at this home by another command.
         HomeBusy: bundles are written at this home by another command.
         OutputUnusable, VolumeTooSmall, ParityImpossible, SpaceShort: as for `create_bundle`.
     """
+    with work.home.busy("export"):
+        return _resplit(work, dirs, out=out, medium=medium, parity=parity, progress=progress, expect=expect)
+
+
+def _resplit(
+    work: Workplace,
+    dirs: Sequence[Path],
+    *,
+    out: Path,
+    medium: Medium | None,
+    parity: int,
+    progress: Progress,
+    expect: Progress,
+) -> Resplit:
     opened = opening.open_untrusted(reader.gather(dirs), work)
     bundle = opened.bundle
     demand_packer(work, bundle)
+    _demand_clean(work, opened)
     shelf = shelf_of(bundle, opened.volumes, out / ".nowhere")
     _demand_all(opened, shelf)
     hidden = claim(out, bundle.export.bundle)
@@ -113,7 +139,8 @@ def items_of(bundle: Bundle) -> list[list[int]]:
 
 
 def claim(out: Path, bundle: str) -> Path:
-    """Make the hidden folder in a destination that holds no volumes. Raises `OutputUnusable`."""
+    """Make the hidden folder in a destination that holds no volumes and is none. Raises `OutputUnusable`."""
+    demand_no_volume(out)
     for taken in (out / bundle, *sorted(out.glob("volume-*"))):
         if taken.exists():
             raise OutputUnusable(str(taken), "is there already")
@@ -124,6 +151,18 @@ def claim(out: Path, bundle: str) -> Path:
     except OSError as exc:
         raise OutputUnusable(str(out), exc.strerror or "cannot be written to") from exc
     return hidden
+
+
+def _demand_clean(work: Workplace, opened: Opened) -> None:
+    """What goes onto the new media is what was packed: nobody added a file, or exchanged one that no plan names."""
+    if strangers := [line for volume in opened.volumes for line in undeclared(opened.bundle, volume)]:
+        raise UndeclaredFile(strangers)
+    export, small = opened.bundle.export, opened.bundle.small
+    folder = office(work.home, export.audience, export.bundle)
+    packed = {path: kept(folder, path, max_bytes=MAX_SMALL) for path in kept_files(folder)}
+    ours = {path: data for path, data in packed.items() if path not in OWN_FILES}
+    if wrong := [path for path in sorted({*ours, *small}) if ours and ours.get(path) != small.get(path)]:
+        raise FilesDamaged([f"{path}: not as it was packed here" for path in wrong])
 
 
 def _demand_all(opened: Opened, shelf: Shelf) -> None:

@@ -40,7 +40,7 @@ from pipelines.bundle.plan import Plan
 from pipelines.bundle.reader import HISTORY, PLAN, PLAN_SIGNATURE, README, TABLE
 from pipelines.bundle.readme import Heading, readme
 from pipelines.bundle.tables import Table
-from pipelines.bundle.volumes import Layout, lay_out, reveal, write_documents
+from pipelines.bundle.volumes import Layout, demand_no_volume, lay_out, reveal, write_documents
 from pipelines.encodings.names import FRAME
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
@@ -382,6 +382,7 @@ def _claim(
     if packing.medium is not None:
         largest = max((min(blob.size, _LEAST_CHUNK) for blob in cargo.blobs), default=0)
         plan.demand_room(packing.medium, small=small, largest=largest)
+    demand_no_volume(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -391,6 +392,8 @@ def _claim(
             raise OutputUnusable(str(taken), "is there already")
     mine = f".partial-{work.home.name}-{site}-"
     for dead in out.glob(f"{mine}*"):
+        if dead.is_symlink() or not dead.is_dir():
+            raise OutputUnusable(str(dead), "is no folder of an export that died")
         shutil.rmtree(dead)
     # What compact encodings save is not known yet: a delta may need a tenth of this.
     needed = small + _MARGIN + (cargo.size if packing.profile == GUARD else 0)

@@ -44,18 +44,22 @@ def pretty_bytes(value: Any) -> bytes:
     return (json.dumps(value, ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
 
 
-def parse(data: bytes, *, max_bytes: int, at: str = "document") -> Any:
+def parse(data: bytes, *, max_bytes: int, at: str = "document", max_values: int | None = None) -> Any:
     """Return the value of untrusted JSON bytes: no duplicate keys, no floats beyond finite, bounded depth.
 
     Args:
         data: at most `max_bytes` bytes are looked at; more is a refusal, not a slice.
         at: what to call the document in a refusal.
+        max_values: how many values it may have, counted by what stands between them; an empty object takes a
+            hundred times its bytes in memory.
 
     Raises:
-        NotCanonical: too large, not UTF-8, not JSON, nested deeper than 64, a key twice, NaN or Infinity.
+        NotCanonical: too large, too many values, not UTF-8, not JSON, nested deeper than 64, a key twice, NaN or Infinity.
     """
     if len(data) > max_bytes:
         raise NotCanonical(f"{len(data)} bytes; at most {max_bytes} are read", at=at)
+    if max_values is not None and sum(map(data.count, (b",", b"[", b"{"))) > max_values:
+        raise NotCanonical(f"more than {max_values} values", at=at)
     try:
         # decoded here: given bytes, json.loads also takes UTF-16, UTF-32 and UTF-8 with half surrogates
         text = data.decode("utf-8")

@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from pipelines.bundle import tables
@@ -347,6 +348,18 @@ def _pieces(part: Part) -> Iterator[Part]:
         )
 
 
+def _runs(parts: Sequence[Part]) -> Iterator[tuple[Part, bool]]:
+    """Yield each part, and whether it is a frame after which the next frame lies in another chunk.
+
+    One chunk is in memory at a time: one that the frames come back to is read again (`tables` bounds how often).
+    """
+    framed = [number for number, part in enumerate(parts) if part.encoding not in (RAW, REFERENCE)]
+    following = dict(pairwise(framed))
+    for number, part in enumerate(parts):
+        after = following.get(number)
+        yield part, after is None or parts[after].chunk != part.chunk
+
+
 _Spent = tuple[bytearray, bytearray | None]  # buffers of a piece, and of a chunk after its last piece
 
 
@@ -359,20 +372,16 @@ class _Chunks:
 
     def steps(self, parts: Sequence[Part]) -> Iterator[Callable[[], tuple[memoryview, _Spent]]]:
         """Yield a job for each piece, in order. The jobs raise `Unreadable`."""
-        framed = [part.chunk if part.encoding not in (RAW, REFERENCE) else -1 for part in parts]
-        last = {chunk: number for number, chunk in enumerate(framed)}
-        loads: dict[int, Future[bytearray]] = {}
-        for number, part in enumerate(parts):
-            if framed[number] < 0:
+        loading: Future[bytearray] | None = None
+        for part, ends in _runs(parts):
+            if part.encoding in (RAW, REFERENCE):
                 for piece in _pieces(part):
                     yield partial(self._plain, piece)
                 continue
             # Submitted before the jobs that wait for it, to a crew that works in order: nobody waits for ever.
-            if part.chunk not in loads:
-                loads[part.chunk] = self._crew.submit(self._load, part.chunk)
-            ends = last[part.chunk] == number
-            stored = loads.pop(part.chunk) if ends else loads[part.chunk]
-            yield partial(self._frame, part, stored, ends=ends)
+            loading = loading or self._crew.submit(self._load, part.chunk)
+            yield partial(self._frame, part, loading, ends=ends)
+            loading = None if ends else loading
 
     def give_back(self, spent: _Spent) -> None:
         """Take back the buffers that a job used."""

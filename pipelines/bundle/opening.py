@@ -154,12 +154,13 @@ def _fitted(
 ) -> Opened:
     """Hold every volume against the one whose documents count."""
     volumes, notes, forgiving = [], list[str](), False
+    plans = reader.Plans(bundle)
     for small in smalls:
         wrong = [*small.problems, *reader.differences(small, lead)]
         notes += wrong
         if wrong:
             continue
-        plan = reader.read_plan(small, bundle)
+        plan = plans.read(small)
         forgiving |= bool(plan.parity) or plan.repairs
         volume = Volume(small.volume, small, plan)
         notes += checks.wrong_sums(bundle, volume)

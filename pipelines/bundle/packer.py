@@ -33,6 +33,10 @@ from registry.bulk import BulkWriter
 from registry.errors import BlobDamaged
 
 
+class _Stopped(Exception):
+    """Another blob failed."""
+
+
 @dataclass(frozen=True)
 class Style:
     """How blobs are stored."""
@@ -58,6 +62,7 @@ class Packer:
     bases: Sequence[Sized]  # blobs that the site holds, the likeliest to be like the new ones first
     extensions: Mapping[str, str]  # blob to the ending of its name, for `guard`
     progress: Progress
+    stop: threading.Event = field(default_factory=threading.Event)  # set when something else failed
 
     def pack(self, wanted: Sequence[Sized]) -> Table:
         """Write every blob's chunks; return the table, blobs in the given order.
@@ -73,6 +78,7 @@ class Packer:
             try:
                 packed = [job.result() for job in jobs]
             except BaseException:
+                self.stop.set()
                 lanes.shutdown(cancel_futures=True)
                 raise
         return _table(dict(zip((blob.sha256 for blob in wanted), packed, strict=True)))
@@ -145,6 +151,7 @@ class _Packing:
         jobs = (partial(self._encoded, extent, spare) for extent in self._extents())
         with _ChunkFile(self.packer, packed) as chunk:
             for frame in in_order(self.crew, jobs):
+                self._check()
                 self.whole.update(frame.raw)
                 packed.parts.append(chunk.add(frame))
                 self.packer.progress(len(frame.raw))
@@ -158,12 +165,18 @@ class _Packing:
         extension = self.packer.extensions.get(self.blob.sha256)
         with _ChunkFile(self.packer, packed, extension) as chunk:
             for offset in range(0, self.source.size, len(block)):
+                self._check()
                 view = block[: min(len(block), self.source.size - offset)]
                 self.source.read_into(view, offset)
                 self.whole.update(view)
                 packed.parts.append(chunk.add(_Frame(view, None, Encoded(RAW, view))))
                 self.packer.progress(len(view))
         return packed
+
+    def _check(self) -> None:
+        """End this blob when the other one failed, or somebody pressed Ctrl-C: a large one takes hours."""
+        if self.packer.stop.is_set():
+            raise _Stopped
 
     def _extents(self) -> Iterator[Extent]:
         with self.held.turn:

@@ -217,6 +217,7 @@ def decode_plan(data: bytes, *, sizes: Mapping[str, int], at: str = "plan.json")
             f"1 to {MAX_VOLUMES} volumes, numbered in order, are needed", at=f"{at}.volumes"
         )
     repairs = top.flag("repairs")
+    _demand_apart(top)
     parity = tuple(_parity(item, volumes, sizes) for item in top.items("parity"))
     _demand_whole(volumes, sizes, {p: n for s in parity for p, n in s.pieces().items()}, repairs, at=at)
     return Plan(top.text("bundle"), top.digest("export"), volumes, parity, repairs)
@@ -245,6 +246,18 @@ def _demand_whole(
             raise MalformedBundle(
                 "not the bytes of what it holds", at=f"{at}.volumes[{volume.index - 1}].bytes"
             )
+
+
+def _demand_apart(top: Fields) -> None:
+    """A volume is a lane of one set at most, and cut into lanes by one: what sets cost stays linear in the chunks."""
+    lanes_of, cut = set[int](), set[int]()
+    for item in top.items("parity"):
+        across = item.wholes("across")
+        within = None if item.get("within") is None else item.whole("within")
+        if within in cut or not lanes_of.isdisjoint(across):
+            raise MalformedBundle("a volume stands in two sets of one kind", at=item.at)
+        lanes_of.update(across)
+        cut.update(() if within is None else (within,))
 
 
 def _parity(item: Fields, volumes: Sequence[PlannedVolume], sizes: Mapping[str, int]) -> PlannedParity:

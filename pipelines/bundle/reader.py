@@ -378,30 +378,50 @@ def modelpack_config(data: bytes, *, at: str) -> str:
     return digest.removeprefix("sha256:")
 
 
-def read_plan(small: SmallFiles, bundle: Bundle) -> Plan:
-    """Return the plan that a volume brings, signed by the packer that the export names, with the label that fits it.
+class Plans:
+    """Reads the plans that the volumes of a bundle bring. The same bytes are read once, however many bring them."""
 
-    Raises:
-        MalformedBundle, FormatTooNew, PlanUntrusted: naming the volume.
-    """
-    name = small.volume.name
-    data = _part(small.own, PLAN)
-    key = public_key_from_json(pretty_bytes(dict(bundle.export.packer)))
-    try:
-        envelope = Envelope.from_json(_part(small.own, PLAN_SIGNATURE), at=PLAN_SIGNATURE)
-        verify(data, envelope, {key.keyid: key}, payload_type=plan.PLAN_TYPE)
-    except NotCanonical as exc:
-        raise MalformedBundle(exc.problem, at=f"{name}, {exc.at}") from exc
-    except (SignatureWrong, SignatureUncheckable) as exc:
-        raise PlanUntrusted(f"{name}: {exc}") from exc
-    sizes = {chunk.chunk: chunk.size for chunk in bundle.table.chunks}
-    found = plan.decode_plan(data, sizes=sizes, at=f"{name}, {PLAN}")
-    if found.bundle != bundle.export.bundle or found.export != bundle.digest:
-        raise MalformedBundle(f"is the plan of bundle {found.bundle}", at=f"{name}, {PLAN}")
-    label = small.volume.label
-    if label.index > len(found.volumes) or label != plan.label_of(found, label.index):
-        raise MalformedBundle("is not what the plan says of this volume", at=f"{name}, {LABEL}")
-    return found
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._key = public_key_from_json(pretty_bytes(dict(bundle.export.packer)))
+        self._sizes = {chunk.chunk: chunk.size for chunk in bundle.table.chunks}
+        self._read: dict[tuple[str, str], Plan] = {}  # by the SHA-256 of plan and signature
+
+    def read(self, small: SmallFiles) -> Plan:
+        """Return the plan of a volume, signed by the packer that the export names, with the label that fits it.
+
+        Raises:
+            MalformedBundle, FormatTooNew, PlanUntrusted: naming the volume.
+        """
+        volume, name = small.volume, small.volume.name
+        if absent := [path for path in (PLAN, PLAN_SIGNATURE) if path not in small.own]:
+            raise MalformedBundle("missing from the bundle", at=f"{name}, {absent[0]}")
+        seen = sha256_hex(small.own[PLAN]), sha256_hex(small.own[PLAN_SIGNATURE])
+        if seen not in self._read:
+            self._read[seen] = self._decode(small.own[PLAN], small.own[PLAN_SIGNATURE], name)
+        found, label = self._read[seen], volume.label
+        fitting = plan.Label(found.bundle, label.index, len(found.volumes), seen[0])
+        if label.index > len(found.volumes) or label != fitting:
+            raise MalformedBundle("is not what the plan says of this volume", at=f"{name}, {LABEL}")
+        return found
+
+    def _decode(self, data: bytes, signature: bytes, name: str) -> Plan:
+        try:
+            envelope = Envelope.from_json(signature, at=PLAN_SIGNATURE)
+            verify(data, envelope, {self._key.keyid: self._key}, payload_type=plan.PLAN_TYPE)
+        except NotCanonical as exc:
+            raise MalformedBundle(exc.problem, at=f"{name}, {exc.at}") from exc
+        except (SignatureWrong, SignatureUncheckable) as exc:
+            raise PlanUntrusted(f"{name}: {exc}") from exc
+        found = plan.decode_plan(data, sizes=self._sizes, at=f"{name}, {PLAN}")
+        if found.bundle != self._bundle.export.bundle or found.export != self._bundle.digest:
+            raise MalformedBundle(f"is the plan of bundle {found.bundle}", at=f"{name}, {PLAN}")
+        return found
+
+
+def read_plan(small: SmallFiles, bundle: Bundle) -> Plan:
+    """Return the plan that one volume brings. Raises: as `Plans.read`."""
+    return Plans(bundle).read(small)
 
 
 def declared(bundle: Bundle) -> set[str]:

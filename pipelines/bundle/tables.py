@@ -22,6 +22,7 @@ CHUNK = (
 )  # bytes; the largest chunk of raw parts, and the most raw bytes that the frames of one chunk give
 COMPACT_CHUNK = 16 << 20  # bytes; the largest chunk that holds a frame
 GUARD_CHUNK = (4 << 30) - 1  # bytes; guards want whole files, and FAT32 has no larger ones
+_MOST_LOADED = 16 << 30  # bytes that reading chunks for their frames may take beyond twice what there is
 MAX_TABLE = 384 << 20  # bytes of chunks.jsonl
 MAX_LINE = 1 << 20  # bytes; a blob's line lists its bases
 MAX_BASES = 10_000
@@ -121,6 +122,24 @@ def decode_table(data: bytes, export: Export) -> Table:
     return Table(chunks, blobs)
 
 
+class _Frames:
+    """The frames of one blob. A chunk that stands in it several times, as one of zeros may, counts once."""
+
+    def __init__(self) -> None:
+        self.given: Counter[int] = Counter()  # chunk number to the bytes that its frames give
+        self.goes_on = False  # whether the last frame lies in the chunk of the one before
+        self._seen: set[tuple[int, int]] = set()
+        self._last = -1
+
+    def add(self, part: Part) -> None:
+        """Take the next one."""
+        place = part.chunk, part.at
+        if place not in self._seen:
+            self._seen.add(place)
+            self.given[part.chunk] += part.size
+        self.goes_on, self._last = part.chunk == self._last, part.chunk
+
+
 class _Reading:
     """Reads the lines one after the other and keeps count of what the chunks are used for."""
 
@@ -129,10 +148,9 @@ class _Reading:
         self._held = {blob.sha256: blob.size for blob in (*export.bases, *export.assumed)}
         self._guard = export.profile == GUARD
         self._used: Counter[int] = Counter()  # chunk number to how often
-        self._raw: Counter[tuple[int, str]] = (
-            Counter()
-        )  # (chunk number, blob) to the bytes that its frames give
         self._framed: set[int] = set()
+        self._carried = export.size
+        self._loaded = 0  # bytes read for frames: a chunk whole, whenever they come to it
 
     def chunks(self) -> tuple[Chunk, ...]:
         found: dict[str, Chunk] = {}
@@ -160,14 +178,18 @@ class _Reading:
             raise MalformedBundle(f"blob {sha256[:12]} of {size} bytes is next in the export", at=head.at)
         bases = self._bases(head)
         parts, reached = [], 0
+        frames = _Frames()
         for _number in range(head.whole("parts")):
             line = self._line()
             part = self._part(line, bases, chunks)
             reached += part.size
             parts.append(part)
             if part.encoding not in (REFERENCE, RAW):
-                self._framed.add(part.chunk)
-                self._raw[part.chunk, sha256] += part.size
+                frames.add(part)
+                self._loaded += 0 if frames.goes_on else chunks[part.chunk].size
+        self._framed |= frames.given.keys()
+        if any(given > CHUNK for given in frames.given.values()):
+            raise MalformedBundle(f"the frames of a chunk give more than {CHUNK} bytes", at=head.at)
         if reached != size:
             raise MalformedBundle(f"its parts give {reached} of {size} bytes", at=head.at)
         return tuple(parts)
@@ -229,8 +251,9 @@ class _Reading:
                 raise MalformedBundle("too large to hold frames", at=f"{_AT} line {number}.size")
             if not self._used[number - 1]:
                 raise MalformedBundle("no part lies in it", at=f"{_AT} line {number}.chunk")
-        if any(given > CHUNK for given in self._raw.values()):
-            raise MalformedBundle(f"the frames of a chunk give more than {CHUNK} bytes of a blob", at=_AT)
+        stored = sum(chunk.size for chunk in chunks)
+        if self._loaded > _MOST_LOADED + 2 * (self._carried + stored):
+            raise MalformedBundle(f"{self._loaded} bytes would have to be read for its frames", at=_AT)
 
     def _line(self) -> Fields:
         at = f"{_AT} line {self._next + 1}"

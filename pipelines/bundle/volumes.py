@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from pipelines.bundle import lanes, plan
-from pipelines.bundle.errors import ParityImpossible
+from pipelines.bundle.errors import OutputUnusable, ParityImpossible
 from pipelines.bundle.media import Medium
 from pipelines.bundle.plan import Plan, PlannedParity, PlannedVolume, piece_path
 from pipelines.bundle.reader import LABEL, PLAN, PLAN_SIGNATURE, SUMS
@@ -148,6 +148,13 @@ class _Reader:
             count = os.preadv(self._mine.handle, [view], offset)
             assert count, "a chunk that was written here a moment ago has its bytes"
             view, offset = view[count:], offset + count
+
+
+def demand_no_volume(out: Path) -> None:
+    """Raise `OutputUnusable` for a destination inside a volume: one file more, and that volume is refused."""
+    place = Path(os.path.realpath(out))
+    if found := next((one for one in (place, *place.parents) if os.path.lexists(one / LABEL)), None):
+        raise OutputUnusable(str(out), f"{found} is a volume, and nothing is added to a volume")
 
 
 def write_documents(

@@ -615,13 +615,13 @@ def resplit(app: App, dirs: tuple[Path, ...], out: Path, volume_size: "Medium | 
 @pass_app
 def repair_request(app: App, dirs: tuple[Path, ...], out: Path) -> None:
     """Write a small signed file that names exactly the chunks which are not here and cannot be rebuilt."""
+    from pipelines.answer import place_answer
     from pipelines.repair import write_request
-    from signing.durable import write_durably
 
     app.demand("site")
     with progress("reading") as bar:
         request, data = write_request(app.work, dirs, progress=bar, expect=bar.expect)
-    write_durably(out, data)
+    place_answer(app.work, out, data)
     text = (
         f"{_count(len(request.chunks), 'chunk')} of bundle {request.bundle} asked for in {out}.\n"
         f"Next:    at the origin: tidegate bundles repair {out.name} --out FOLDER"
