@@ -17,7 +17,6 @@ from pipelines.bundle.errors import MediumNotWhole, NotOurBundle
 from pipelines.bundle.ingest import Unreadable, digest_of
 from pipelines.bundle.opening import Opened
 from pipelines.bundle.plan import MAX_SUMS
-from pipelines.bundle.plan import MAX_SUMS
 from pipelines.bundle.reader import SUMS
 from pipelines.bundle.shelf import Spot, Volume
 from pipelines.workplace import Workplace
@@ -26,8 +25,6 @@ from registry.blobs import Progress, no_progress
 from registry.entities import Custody
 from signing.canonical import canonical_bytes
 from signing.digests import sha256_hex
-from signing.folder import read_inside
-from signing.refusals import MetadataTampered, TrustFileMissing
 from signing.folder import read_inside
 from signing.refusals import MetadataTampered, TrustFileMissing
 
@@ -142,14 +139,6 @@ def _forget(place: Path) -> None:
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(handle)
-
-
-def _sums(folder: Path) -> str:
-    """Return the SHA-256 of the list on a volume; of nothing where it is no plain file of its size, or unreadable."""
-    try:
-        return sha256_hex(read_inside(folder, SUMS, max_bytes=MAX_SUMS))
-    except (TrustFileMissing, MetadataTampered):
-        return sha256_hex(b"")
 
 
 def _sums(folder: Path) -> str:

@@ -62,9 +62,7 @@ def resplit(
     Raises:
         NotOurBundle: this station's key is not the packer that the bundle names.
         UndeclaredFile: somebody's file lies among the bundle's, and would go onto the new media.
-        UndeclaredFile: somebody's file lies among the bundle's, and would go onto the new media.
         VolumeMissing, ChunksMissing, ChunksDamaged: not all of it is here, or not as it was packed.
-        HomeBusy: bundles are written at this home by another command.
         HomeBusy: bundles are written at this home by another command.
         OutputUnusable, VolumeTooSmall, ParityImpossible, SpaceShort: as for `create_bundle`.
     """

@@ -3,7 +3,7 @@
 Pinned by the export document. First every chunk (a file of stored bytes, named by its SHA-256), then every carried
 blob with the parts that cover it from end to end. A part is a *reference* to bytes of a held blob, *raw* bytes of a
 chunk, or a *frame*: compact bytes of a chunk, decoded by themselves or against bytes of a held blob. A chunk that
-holds frames is small enough to be hashed in memory as a whole before any of it is decoded: docs/decisions/0008.
+holds frames is small enough to be hashed in memory as a whole before any of it is decoded: docs/decisions/0009.
 """
 
 from collections import Counter
