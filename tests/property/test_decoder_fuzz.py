@@ -38,11 +38,11 @@ pytestmark = pytest.mark.property
 
 SLACK = 24 << 20  # bytes that a decoder may take, whatever it is given
 TIMES = 60  # and so many times what it is given: Python's own objects
-EXAMPLES = 1500 if os.environ.get("TIDEGATE_EXHAUSTIVE") else 40  # of each kind of document
+EXAMPLES = 800 if os.environ.get("TIDEGATE_EXHAUSTIVE") else 40  # of each kind of document
 SECONDS = 3.0  # far above what any takes, on a busy core
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Seed:
     """A good document and what reads it."""
 
@@ -192,9 +192,10 @@ def other_value(data: bytes, draw: st.DataObject) -> bytes:
     number = draw.draw(st.integers(0, len(lines) - 1))
     try:
         value = json.loads(lines[number])
-    except ValueError:
+        found = places(value)
+    except (ValueError, RecursionError):  # an earlier change made it so
         return other_bytes(data, draw)
-    path = draw.draw(st.sampled_from(places(value)))
+    path = draw.draw(st.sampled_from(found))
     new = draw.draw(st.sampled_from(HOSTILE))
     changed = with_value(value, path, new)
     try:

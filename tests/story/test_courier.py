@@ -14,6 +14,7 @@ number of times; taking it in again changes nothing; parity makes good what it p
 is refused is refused for the reason there is, and changes nothing that anybody sees.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -73,8 +74,8 @@ SITES = ("lab", "ward")
 CHUNK = 32 << 10  # bytes; so that a few files fill several volumes
 EXHAUSTIVE = bool(os.environ.get("TIDEGATE_EXHAUSTIVE"))
 SETTINGS = settings(
-    max_examples=60 if EXHAUSTIVE else 8,
-    stateful_step_count=50 if EXHAUSTIVE else 30,
+    max_examples=60 if EXHAUSTIVE else 6,
+    stateful_step_count=50 if EXHAUSTIVE else 25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -150,6 +151,7 @@ class Station:
 def _template() -> tuple[Path, list[Signer]]:
     """An origin with two enrolled sites, made once in this process and copied for every story."""
     base = Path(tempfile.mkdtemp(prefix="courier-template-"))
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
     origin = world.new_home(base / "origin", name="harbour", roles=("origin",), now=NOON)
     officer = keyring.role_signers(origin, named=(), passphrase=lambda _uri: world.PASSPHRASE)
     homes = {name: world.new_home(base / name, name=name, roles=("site",), now=NOON) for name in SITES}
