@@ -22,6 +22,7 @@ recorded bundle that was never handed over: the site reports its number as missi
 
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from securesystemslib.signer import Signer
 from pipelines.bundle import documents as docs
 from pipelines.bundle import history, plan, tables
 from pipelines.bundle.cargo import Cargo, select, signed_paths
+from pipelines.bundle.crew import LANES
 from pipelines.bundle.documents import GUARD, MEDIA, Export, Lines, ShippedRelease, export_path
 from pipelines.bundle.errors import OutputUnusable, ParityImpossible
 from pipelines.bundle.ingest import space_watched
@@ -160,6 +162,22 @@ def create_bundle(
             shutil.rmtree(hidden, ignore_errors=True)
 
 
+def check_shipment(
+    work: Workplace,
+    *,
+    site: str,
+    refs: Sequence[Version | Ref],
+    signers: Sequence[Signer],
+    documents: Sequence[str] = (),
+) -> None:
+    """Refuse what `create_bundle` would refuse before it writes anything; for what is recorded before it is called."""
+    state = TrustRepository(work.home.trust).load()
+    with work.store.view() as view:
+        view.site(site)
+        cargo = select(work, view, state, site, refs=refs, extra=documents)
+    _demand_signers(state, site, cargo, signers)
+
+
 def bundle_id(made: datetime, sequence: int) -> str:
     """Return what media and logs call a bundle: its day and number, and nothing of what is in it."""
     return f"{made:%Y%m%d}-{sequence:02d}"
@@ -226,7 +244,11 @@ class _Shipment:
         most = None if medium is None else (medium.bytes - self.small) // medium.cluster * medium.cluster
         style = Style(packing.profile, packing.compact, most)
         packer = Packer(self.work.blobs, self.hidden / "pack", style, cargo.bases, cargo.endings, progress)
-        return packer.pack(cargo.blobs)
+        table = packer.pack(cargo.blobs)
+        used = {part.base for parts in table.blobs.values() for part in parts if part.base is not None}
+        with ThreadPoolExecutor(LANES, thread_name_prefix="bases") as pool:
+            list(pool.map(self.work.blobs.verify, sorted(used)))  # a rotten base would only show at the site
+        return table
 
     def _lay_out(self, table: Table, progress: Progress) -> Layout:
         of = {blob: sorted(table.chunks_of(blob)) for blob in table.blobs}

@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.bundle.documents import GUARD, Export
 from pipelines.bundle.errors import EncodingUnknown, MalformedBundle
 from pipelines.bundle.fields import Fields
-from pipelines.encodings.names import FRAME, NEEDS_BASE, applies
+from pipelines.encodings.names import FRAME, NEEDS_BASE, UNITS, applies
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 
 CHUNK = (
@@ -23,7 +23,7 @@ CHUNK = (
 COMPACT_CHUNK = 16 << 20  # bytes; the largest chunk that holds a frame
 GUARD_CHUNK = (4 << 30) - 1  # bytes; guards want whole files, and FAT32 has no larger ones
 _MOST_LOADED = 16 << 30  # bytes that reading chunks for their frames may take beyond twice what there is
-MAX_TABLE = 384 << 20  # bytes of chunks.jsonl
+MAX_TABLE = 64 << 20  # bytes of chunks.jsonl: frames of some terabytes
 MAX_LINE = 1 << 20  # bytes; a blob's line lists its bases
 MAX_BASES = 10_000
 RAW, REFERENCE = "raw", "reference"
@@ -237,10 +237,10 @@ class _Reading:
         if self._guard:
             raise MalformedBundle("a compact encoding under profile guard", at=f"{line.at}.encoding")
         stored = line.whole("stored", least=1)
-        if size > FRAME or stored > size:
-            raise MalformedBundle(
-                f"a frame gives at most {FRAME} bytes and is no larger than they", at=line.at
-            )
+        whole = size % UNITS[unit] == 0 or encoding == "zstd"
+        if size > FRAME or stored >= size or not whole:
+            problem = f"a frame gives at most {FRAME} bytes of whole units, and is smaller than they"
+            raise MalformedBundle(problem, at=line.at)
         return encoding, unit, stored
 
     def finish(self, chunks: Sequence[Chunk]) -> None:

@@ -341,7 +341,6 @@ def test_the_earlier_bundle_brings_a_rotten_base_back(made: World, gap: World) -
     gap.receive(medium)
 
 
-@pytest.mark.xfail(strict=True, reason="the packer trusts a base in the origin's store without hashing it")
 def test_a_base_that_rotted_at_the_origin_is_noticed_there(gap: World) -> None:
     """A delta against it could be undone nowhere else: no bundle may leave."""
     base = gap.origin.blobs.path(max(gap.origin.blobs.held(), key=gap.origin.blobs.size))

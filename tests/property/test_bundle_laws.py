@@ -16,6 +16,7 @@ from pipelines.bundle import plan, tables
 from pipelines.bundle.media import Medium
 from pipelines.bundle.plan import Plan, PlannedVolume
 from pipelines.bundle.tables import Chunk, Part, Table
+from pipelines.encodings.names import FRAME
 from signing.canonical import canonical_bytes
 from signing.errors import OperatorError
 
@@ -80,6 +81,8 @@ def whole_tables(draw: st.DrawFn) -> tuple[docs.Export, Table]:
         blobs[blob] = []
         for kind, size, seed in draw(st.lists(frame, max_size=5)):
             base = held[seed % len(held)] if held else None
+            if kind in ("planes", "delta"):  # whole units, and room to be smaller
+                size = min(4 + size // 2 * 2, FRAME)  # noqa: PLW2901 - what the frame really has
             if kind in ("delta", "reference") and (base is None or base.size < size):
                 kind = "raw"  # noqa: PLW2901 - nothing is held that it could be made from
             start = 0 if base is None or kind in ("raw", "planes") else seed % (base.size - size + 1)

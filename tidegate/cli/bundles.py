@@ -128,7 +128,7 @@ def create(
     carries freshness and withdrawals only.
     """
     from pipelines.baseline import assume_received
-    from pipelines.ship import Packing, create_bundle
+    from pipelines.ship import Packing, check_shipment, create_bundle
     from signing.times import from_rfc3339
     from tidegate.keyring import role_signers
 
@@ -142,6 +142,9 @@ def create(
     if assumed is not None:
         if person is None:
             raise click.UsageError("--assume-received needs --by PERSON")
+        check_shipment(
+            app.work, site=site, refs=[Ref.parse(ref) for ref in refs], signers=signers, documents=extra
+        )
         word = assume_received(app.work, site, assumed, person=person, reason=reason)
         if word.acknowledged:
             click.echo(f"Number {assumed}: a receipt proves it; no word is needed.", err=True)
