@@ -74,8 +74,8 @@ SITES = ("lab", "ward")
 CHUNK = 32 << 10  # bytes; so that a few files fill several volumes
 EXHAUSTIVE = bool(os.environ.get("TIDEGATE_EXHAUSTIVE"))
 SETTINGS = settings(
-    max_examples=60 if EXHAUSTIVE else 6,
-    stateful_step_count=50 if EXHAUSTIVE else 25,
+    max_examples=60 if EXHAUSTIVE else 5,
+    stateful_step_count=50 if EXHAUSTIVE else 20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
