@@ -125,9 +125,14 @@ def shouted(path: Path) -> None:
     path.rename(path.with_name(path.name.swapcase()))
 
 
+def apart(path: Path) -> Path:
+    """A folder that is no part of the delivery."""
+    return next(parent for parent in path.parents if parent.name == "world")
+
+
 def linked(path: Path) -> None:
     """A link to the very bytes, somewhere else."""
-    elsewhere = path.parents[6] / "elsewhere"
+    elsewhere = apart(path) / "elsewhere"
     shutil.copyfile(path, elsewhere)
     path.unlink()
     path.symlink_to(elsewhere)
@@ -160,7 +165,7 @@ HAPPENINGS: tuple[Callable[[Path], None], ...] = (
 @contextmanager
 def happening(what: Callable[[Path], None], path: Path) -> Iterator[None]:
     """It happened to the file, for the time of a block."""
-    keep = path.parents[6] / "kept"
+    keep = apart(path) / "kept"
     shutil.copy2(path, keep)
     before = set(path.parent.iterdir())
     try:
