@@ -165,6 +165,8 @@ class _Job:
         work, bundle, verified = self.work, self.opened.bundle, self.opened.verified
         with work.store.view() as view:
             releases = opening.open_releases(view, bundle)
+        if releases and verified.outdated is not None:
+            raise verified.outdated
         first = not verified.already
         carried = bundle.export.blobs
         named = [blob for blob in carried if opening.held(work.blobs, blob)]

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from tuf.api.metadata import Root, Snapshot, Targets
 
 from signing.digests import sha256_hex
+from signing.errors import OperatorError
 from signing.refusals import BadRoot, RootFingerprintWrong
 from signing.roots import Profile, check_signatures, lint_root, open_metadata
 from signing.stream import Export
@@ -103,6 +104,7 @@ class Verified:
     gap: tuple[int, ...]  # numbers below the highest that are missing here still, lowest first
     relayed: frozenset[str] = frozenset()  # of `releases`, those that the upstream's catalogue signs for
     upstream_metadata: Mapping[str, bytes] = field(default_factory=lambda: _NOTHING)  # as `new_metadata`
+    outdated: OperatorError | None = None  # of a recalled bundle: why nothing more of it may be taken in now
 
     @property
     def sequence(self) -> int:

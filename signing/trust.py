@@ -23,7 +23,7 @@ bundle's own metadata is kept then, and only an export and releases that are sti
 below the highest is always judged so: whoever stole the station's key cannot dress it up with metadata of their own.
 
 A bundle that was accepted before is recognised by its export's digest whatever the metadata says by now:
-importing it again changes nothing.
+importing it again changes nothing. If it came in only in part, the rest needs a word that is good today.
 
 Expiry gates imports and new promotions. It never stops serving: nothing here is asked when a model is served.
 No rule opens a socket, and nothing is written but in a temporary folder; the caller keeps `Verified.new_metadata`
@@ -32,7 +32,7 @@ Private parts of tuf that are used: docs/decisions/0004.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -57,6 +57,7 @@ from signing.refusals import (
     OlderBundle,
     ReleaseContradicted,
     RootFingerprintWrong,
+    SiteNotReady,
     TooFewSignatures,
     TrustFileMissing,
     UpstreamExpired,
@@ -131,7 +132,16 @@ def verify(
         with vouching(Place(folder), folder, case.held, when) as voucher:
             return _judge(case, voucher)
     except (OlderBundle, ExpiredBundle, UpstreamExpired, WrongKey, TooFewSignatures) as refusal:
-        return _recall(case) or _judge_by_memory(case, refusal)
+        recalled = _recall(case)
+        return _judge_by_memory(case, refusal) if recalled is None else _renewed(case, recalled, refusal)
+
+
+def _renewed(case: "_Case", recalled: Verified, refusal: BundleUntrusted) -> Verified:
+    """Return a bundle that was accepted before with today's word on it: some of it may not have come in yet."""
+    try:
+        return _judge_by_memory(case, refusal)
+    except (BundleUntrusted, SiteNotReady) as why:
+        return replace(recalled, outdated=why)
 
 
 def find_export(folder: Path, audience: str) -> str:

@@ -35,7 +35,7 @@ from signing.roots import CATALOG
 
 NOTHING = Baseline(frozenset(), frozenset(), frozenset(), None, (), ())  # known of a site
 _LEAST_BASE = 64 << 10  # bytes; smaller files are sent again
-_MOST_BASES = 2000  # files that are opened to look for like bytes
+_MOST_BASES = 500  # files that are opened to look for like bytes; many systems give a process 1,024
 _MOST_CARD = 64 << 10  # bytes of a model card that are read
 # Nothing is tried twice (`++`): a publisher writes this text, and spaces alone could keep us busy for hours.
 _BASE_MODEL = re.compile(r"^base_model:\s*+(?:[\[-]\s*+)?[\"']?([\w.-]++/[\w.-]++)", re.MULTILINE)

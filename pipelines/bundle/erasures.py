@@ -16,6 +16,8 @@ from pipelines.bundle.lanes import PIECE, ParitySet, Part, overlapping
 Use = Literal["p", "q", "pq"]
 Span = tuple[int, int]  # from, to
 Gaps = list[list[Part]]  # for each lane of a set, its parts of lost chunks
+# Losses can be chosen so that each pass brings back one chunk, which the next needs: a whole sweep for each.
+MOST_PASSES = 1000
 _P, _Q = -1, -2  # stand among the numbers of lanes for the sums themselves
 
 
@@ -74,7 +76,7 @@ def plan(
     holes = [list(_holes(one, frozenset(bad_pieces))) for one in sets]
     passes: list[Pass] = []
     idle, index = 0, 0
-    while idle < len(sets):  # until each set was tried since the last new byte
+    while idle < len(sets) and len(passes) < MOST_PASSES:  # until each set was tried since the last new byte
         segments = _segments(gaps[index], holes[index], missing)
         for segment in segments:
             for part in _given(segment, gaps[index]):

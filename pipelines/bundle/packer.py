@@ -24,13 +24,16 @@ from pipelines.bundle import tables
 from pipelines.bundle.alignment import Bases, Extent, align, frames
 from pipelines.bundle.crew import LANES, Spare, crew_size, in_order, scratch
 from pipelines.bundle.documents import GUARD, MEDIA, Sized
-from pipelines.bundle.spans import FileSource, spans
+from pipelines.bundle.spans import FileSource, worthwhile
 from pipelines.bundle.tables import RAW, REFERENCE, Chunk, Part, Table
 from pipelines.encodings import ladder
 from pipelines.encodings.names import FRAME, NEEDS_BASE, Encoded
 from registry.blobs import BlobStore, Progress
 from registry.bulk import BulkWriter
 from registry.errors import BlobDamaged
+
+# Tensors of held blobs that are known at once, the likeliest bases first: some 600 bytes of memory each.
+MOST_SPANS = 250_000
 
 
 class _Stopped(Exception):
@@ -84,10 +87,16 @@ class Packer:
         return _table(dict(zip((blob.sha256 for blob in wanted), packed, strict=True)))
 
     def _held(self, stack: ExitStack) -> "_Held":
-        sources = {
-            blob.sha256: stack.enter_context(FileSource(self.blobs.path(blob.sha256))) for blob in self.bases
-        }
-        return _Held(sources, Bases([(sha256, source, spans(source)) for sha256, source in sources.items()]))
+        sources, found, left = dict[str, FileSource](), [], MOST_SPANS
+        for blob in self.bases:
+            source = stack.enter_context(FileSource(self.blobs.path(blob.sha256)))
+            tensors = worthwhile(source)
+            left -= len(tensors)
+            if left < 0:
+                break
+            sources[blob.sha256] = source
+            found.append((blob.sha256, source, tensors))
+        return _Held(sources, Bases(found))
 
     def _blob(self, blob: Sized, bases: "_Held", crew: ThreadPoolExecutor) -> "_Packed":
         self.blobs.size(blob.sha256)  # NotFound before anything is opened
@@ -180,7 +189,7 @@ class _Packing:
 
     def _extents(self) -> Iterator[Extent]:
         with self.held.turn:
-            extents = align(self.source, spans(self.source), self.held.bases)
+            extents = align(self.source, worthwhile(self.source), self.held.bases)
         return frames(extents, frame=min(FRAME, self.packer.style.chunk))
 
     def _encoded(self, extent: Extent, spare: Spare) -> "_Frame":

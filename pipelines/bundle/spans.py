@@ -18,6 +18,9 @@ from pipelines.scan import gguf, safetensors
 from pipelines.scan.errors import MalformedGguf, MalformedSafetensors
 
 BYTES = "bytes"  # the unit of what has no numbers in it that we know
+FEW = 1000  # spans, however small, that are worth looking at one by one
+# Bytes of a span, on average, where there are more: a publisher could make one of every byte.
+LEAST_MEAN = 4096
 
 _SAFETENSORS = {"BF16": "bf16", "F16": "f16", "F32": "f32", "I8": "u8", "U8": "u8"} | {
     dtype: "u8" for dtype in safetensors.BITS if dtype.startswith("F8_")
@@ -98,6 +101,16 @@ def spans(source: Source) -> list[Span]:
     except (MalformedSafetensors, MalformedGguf):
         tensors = []
     return list(_covering(tensors, source.size))
+
+
+def worthwhile(source: Source) -> list[Span]:
+    """Return the spans, or one span of bytes for a blob that is cut into crumbs: they cost more than they save.
+
+    Raises: as `spans`.
+    """
+    found = spans(source)
+    crumbs = len(found) > FEW + source.size // LEAST_MEAN
+    return [Span(0, source.size, BYTES)] if crumbs else found
 
 
 def _tensors(source: Source) -> list[Span]:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import pytest
 
 from pipelines import ship
 from pipelines.baseline import assume_received, baseline
-from pipelines.bundle import cargo, ingest, plan, tables
+from pipelines.bundle import cargo, erasures, ingest, lanes, packer, plan, tables
 from pipelines.bundle.documents import Export, decode_export
 from pipelines.bundle.errors import (
     BaseMissing,
@@ -27,11 +28,13 @@ from pipelines.bundle.errors import (
     MalformedBundle,
     MediumNotWhole,
     OutputUnusable,
+    PartlyImported,
     ReceiptOnMedium,
     ReceiptWrong,
     UndeclaredFile,
 )
 from pipelines.bundle.plan import decode_sums, encode_sums
+from pipelines.bundle.spans import FileSource, Span, spans, worthwhile
 from pipelines.bundle.tables import Chunk, Part, Table
 from pipelines.receipts import read
 from pipelines.repair import RepairRequestWrong, read_request
@@ -39,6 +42,7 @@ from registry.blobs import BlobStore
 from registry.errors import BlobDamaged, NotFound
 from registry.home import HomeBusy
 from signing.canonical import canonical_bytes
+from signing.refusals import ExpiredBundle
 from tests.cli import Prompt
 from tests.pipelines.gap import (
     SITE,
@@ -46,6 +50,7 @@ from tests.pipelines.gap import (
     make_world,
     model_files,
     small_chunks,
+    state_of,
     stored_files,
     tree_of,
     weights,
@@ -153,8 +158,75 @@ class TestACourier:
         world.receive(medium, *copies)
         assert 1 == len(read)
 
+    def test_keeps_a_medium_back_until_nobody_vouches_for_it_any_more(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Half of a bundle came in. A year later he brings the rest: accepted once is not believed for ever."""
+        small_chunks(monkeypatch, 1 << 16)
+        world.add("acme/owl", model_files(seed=5, size=300_000))
+        volumes = world.volumes(MODEL, "acme/owl", volume_bytes=500_000)
+        damaged = next(path for volume in volumes[1:] for path in stored_files(volume))
+        good = damaged.read_bytes()
+        damaged.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        with pytest.raises(PartlyImported):
+            world.receive(*volumes)
+        damaged.write_bytes(good)
+        before = state_of(world.site)
+        world.now += timedelta(days=400)
+        with pytest.raises(ExpiredBundle):
+            world.receive(*volumes)
+        assert before == state_of(world.site)
+
+    def test_loses_nothing_for_a_bundle_that_a_newer_one_overtook(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the newer metadata still signs for is finished, whatever the bundle's own metadata says by now."""
+        small_chunks(monkeypatch, 1 << 16)
+        world.add("acme/owl", model_files(seed=5, size=300_000))
+        volumes = world.volumes(MODEL, "acme/owl", volume_bytes=500_000)
+        damaged = next(path for volume in volumes[1:] for path in stored_files(volume))
+        good = damaged.read_bytes()
+        damaged.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        with pytest.raises(PartlyImported):
+            world.receive(*volumes)
+        world.receive(world.ship(out="heartbeat"))
+        damaged.write_bytes(good)
+        assert 2 == len(world.receive(*volumes).versions)
+
+    def test_does_not_have_the_losses_swept_anew_for_every_chunk(self) -> None:
+        """Losses like a staircase: each pass gave one chunk, which the next one needed."""
+        chunks = [(f"{number:064x}", 10) for number in range(2400)]
+        even, odd = chunks[0::2], chunks[1::2]
+        steps = [lanes.across([even, odd], "p"), lanes.across([odd, even[1:]], "p")]
+        sets = [replace(one, p=tuple(f"{number}" for number in range(one.count))) for one in steps]
+        lost = [name for name, _size in chunks[1:]]
+        found = erasures.plan(sets, lost, lost, [])
+        assert erasures.MOST_PASSES == len(found.passes)
+        assert erasures.MOST_PASSES <= len(found.whole), "what was found by then is brought back"
+
 
 class TestAPublisher:
+    def test_does_not_have_a_tensor_for_every_byte_looked_at(self, tmp_path: Path) -> None:
+        """A header of crumbs: each cost 600 bytes of memory, at the origin and for every base."""
+        crumbs = tmp_path / "crumbs.safetensors"
+        crumbs.write_bytes(crumbled(2000, 2))
+        with FileSource(crumbs) as source:
+            assert 2001 == len(spans(source))
+            assert [Span(0, source.size, "bytes")] == worthwhile(source)
+        crumbs.write_bytes(crumbled(900, 2))
+        with FileSource(crumbs) as source:
+            assert 901 == len(worthwhile(source)), "a small model may have small tensors"
+
+    def test_does_not_fill_the_origin_with_the_tensors_of_bases(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The likeliest bases are looked at, and the rest is left: the bundle is larger, and whole."""
+        fine_tuned(world)
+        monkeypatch.setattr(packer, "MOST_SPANS", 0)
+        world.add("acme/tuned", {**model_files(), "model.safetensors": weights(4, 400_000)})
+        assert world.receive(world.ship("acme/tuned@3", out="third")).versions
+        assert world.shipped[-1].stored > 390_000
+
     def test_does_not_make_a_bundle_that_no_site_can_take(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -188,6 +260,17 @@ class TestAPublisher:
         assert parent == (match[1] if match else None)
 
 
+def crumbled(count: int, size: int) -> bytes:
+    """A safetensors file of so many tensors of so many bytes."""
+    said = {
+        f"{number:x}": {"dtype": "U8", "shape": [size], "data_offsets": [number * size, (number + 1) * size]}
+        for number in range(count)
+    }
+    header = json.dumps(said).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + bytes(count * size)
+
+
 def numbers(dtype: str, data: bytes) -> bytes:
     """A safetensors file with one tensor of two-byte numbers."""
     said = {"w": {"dtype": dtype, "shape": [len(data) // 2], "data_offsets": [0, len(data)]}}
@@ -201,7 +284,7 @@ class TestAThiefOfTheExportKeys:
 
     def test_does_not_fill_the_memory_with_chunks_that_take_turns(self) -> None:
         """Frame by frame another chunk, and then all again: each was kept until its last frame."""
-        turns = [Part(8, "planes", "bf16", chunk, 0, 8) for _round in range(3) for chunk in range(50)]
+        turns = [Part(8, "planes", "bf16", chunk, 0, 7) for _round in range(3) for chunk in range(50)]
         ends = [after for _part, after in ingest._runs(turns)]
         assert all(ends), "a chunk is let go before the next one is loaded"
 
@@ -211,7 +294,7 @@ class TestAThiefOfTheExportKeys:
         monkeypatch.setattr(tables, "_MOST_LOADED", 1 << 20)
         blob = "b" * 64
         chunks = tuple(Chunk(digit * 64, 1 << 20) for digit in "cd")
-        parts = [Part(8, "planes", "bf16", number % 2, 0, 8) for number in range(400)]
+        parts = [Part(8, "planes", "bf16", number % 2, 0, 7) for number in range(400)]
         lines = tables.encode_table(Table(chunks, {blob: parts}), {blob: 3200})
         with pytest.raises(MalformedBundle, match="would have to be read for its frames"):
             tables.decode_table(lines, export_of(world, blob, 3200, lines))
