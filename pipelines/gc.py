@@ -170,7 +170,9 @@ class _Look:
             sent = {row.sequence: _read_export(row.body) for row in self._view.exports(site)}
             for one in known.bundles:
                 export = sent[one.sequence]
-                if one.state is State.EXPORTED and not export.carried <= known.held:
+                if one.state is State.ASSUMED or (
+                    one.state is State.EXPORTED and not export.carried <= known.held
+                ):
                     why = f"{site} has not acknowledged bundle {one.bundle}"
                     yield Transfer(why, self._digests(export), export.needed)
 
