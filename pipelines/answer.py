@@ -81,6 +81,7 @@ def place_answer(work: Workplace, target: Path, data: bytes) -> Path:
     folder = target.absolute().parent.resolve()
     if not folder.is_dir():
         raise OutputUnusable(str(target), "its folder is not there")
+    demand_plain(target)
     if (medium := _medium(folder, at_home=work.home.path.stat().st_dev)) is not None:
         raise ReceiptOnMedium(str(target), medium=str(medium))
     try:
@@ -88,6 +89,12 @@ def place_answer(work: Workplace, target: Path, data: bytes) -> Path:
     except OSError as exc:
         raise OutputUnusable(str(target), f"cannot be written ({exc.strerror})") from exc
     return target
+
+
+def demand_plain(target: Path) -> None:
+    """Raise `OutputUnusable` for a pipe, a device or a folder: a file would take its place, `/dev/null` for all."""
+    if target.exists() and not target.is_file():
+        raise OutputUnusable(str(target), "is no plain file")
 
 
 def _medium(folder: Path, *, at_home: int) -> Path | None:

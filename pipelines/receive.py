@@ -359,6 +359,8 @@ def _receipt_place(
     folder = place if place.is_dir() else place.parent
     if not folder.is_dir():
         raise OutputUnusable(str(receipt_to), "its folder is not there")
+    if not place.is_dir():
+        answer.demand_plain(place)
     media = [*(Path(os.path.realpath(one)) for one in dirs), *(volume.path.parent for volume in volumes)]
     at_home = work.home.path.stat().st_dev
     for medium in media:

@@ -367,6 +367,18 @@ class TestAnOperator:
         assert before == tree_of(medium)
         site.type("bundles", "repair-request", medium, "--out", world.base / "request.json")
 
+    def test_has_no_file_put_in_the_place_of_a_device(self, world: World) -> None:
+        """`--receipt /dev/null`, typed by root, made a plain file of it for everybody."""
+        medium = world.volumes(MODEL)[0]
+        device = world.base / "null"
+        os.mkfifo(device)
+        with pytest.raises(OutputUnusable, match="is no plain file"):
+            world.receive(medium, receipt_to=device)
+        world.receive(medium)
+        site = Prompt(world.site.path, "ines")
+        site.type("receipts", "write", "--out", device, ends=OutputUnusable.exit_code)
+        assert device.is_fifo()
+
     def test_divides_a_bundle_twice_at_once(self, world: World) -> None:
         """The second one removed what the first was writing."""
         medium = world.volumes(MODEL)[0]
