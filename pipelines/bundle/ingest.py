@@ -36,7 +36,7 @@ from pipelines.bundle.tables import RAW, REFERENCE, Chunk, Part
 from pipelines.encodings.names import FrameMalformed
 from registry.blobs import Progress
 from registry.bulk import BulkWriter
-from registry.errors import SpaceShort
+from registry.errors import BlobDamaged, SpaceShort
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 from signing.digests import BLOCK
 from signing.durable import sync_directory, write_durably
@@ -299,8 +299,7 @@ class _Making:
                     self._write(target, view, offset)
                     self.ingest.progress(len(view))
             except Unreadable as exc:
-                if spot is None:
-                    raise MalformedBundle(str(exc), at="a held blob") from exc
+                assert spot is not None, "references are read from held blobs, which raise their own refusal"
                 problem, volume = str(exc), spot.volume
             else:
                 return None
@@ -412,7 +411,7 @@ def _bytes_of(
     view = memoryview(buffer)[: piece.size]
     if piece.encoding == REFERENCE:
         assert piece.base is not None
-        read_at(ingest.held(piece.base), view, piece.start)
+        _read_held(ingest, piece.base, view, piece.start)
     elif piece.encoding == RAW:
         assert spot is not None
         read_at(spot.path, view, piece.at)
@@ -422,6 +421,15 @@ def _bytes_of(
     return view
 
 
+def _read_held(ingest: Ingest, base: str, view: memoryview, start: int) -> None:
+    """Fill `view` from a held blob. Raises `BlobDamaged`: it is this site's own disk that does not give it."""
+    path = ingest.held(base)
+    try:
+        read_at(path, view, start)
+    except Unreadable as exc:
+        raise BlobDamaged(str(path), expected=base, actual=str(exc)) from exc
+
+
 def _decode(ingest: Ingest, piece: Part, stored: memoryview, out: memoryview) -> None:
     from pipelines.encodings import ladder  # noqa: PLC0415 - numpy, only where there are frames
 
@@ -429,7 +437,7 @@ def _decode(ingest: Ingest, piece: Part, stored: memoryview, out: memoryview) ->
     base = None
     if piece.base is not None:
         base = memoryview(scratch())[: piece.size]
-        read_at(ingest.held(piece.base), base, piece.start)
+        _read_held(ingest, piece.base, base, piece.start)
     frame = stored[piece.at : piece.at + piece.stored]
     try:
         ladder.decode(piece.encoding, piece.unit, frame, out, base)

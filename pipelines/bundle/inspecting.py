@@ -108,11 +108,12 @@ def inspect(
     """
     folders = reader.gather(dirs)
     problems: list[OperatorError] = []
+    known = [folder for folder in folders if folder.refusal is None]
     seen = Inspection(
-        bundle=folders[0].label.bundle,
+        bundle=known[0].label.bundle,
         folders=tuple(folder.path for folder in folders),
-        present=tuple(dict.fromkeys(folder.label.index for folder in folders)),
-        of=folders[0].label.of,
+        present=tuple(dict.fromkeys(folder.label.index for folder in known)),
+        of=known[0].label.of,
         bytes_free=opening.free_bytes(work),
     )
     opened = _opened(work, folders, problems)

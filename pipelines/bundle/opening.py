@@ -8,13 +8,20 @@ from pathlib import Path
 
 from pipelines.bundle import checks, erasures, reader
 from pipelines.bundle.documents import Release, Sized
-from pipelines.bundle.errors import BaseMissing, FilesDamaged, MalformedBundle
+from pipelines.bundle.errors import (
+    BaseMissing,
+    FilesDamaged,
+    FormatTooNew,
+    MalformedBundle,
+    PlanUntrusted,
+)
 from pipelines.bundle.history import forks
 from pipelines.bundle.ingest import Ingest
 from pipelines.bundle.landing import conflicts
 from pipelines.bundle.lanes import ParitySet
 from pipelines.bundle.reader import Bundle, SmallFiles, VolumeFolder
 from pipelines.bundle.shelf import Shelf, Volume, shelf_of
+from pipelines.errors import BundleRefused
 from pipelines.workplace import Workplace
 from registry.blobs import BlobStore, Progress, no_progress
 from registry.entities import Import
@@ -155,18 +162,25 @@ def _fitted(
     """Hold every volume against the one whose documents count."""
     volumes, notes, forgiving = [], list[str](), False
     plans = reader.Plans(bundle)
+    refusal: BundleRefused | None = None
     for small in smalls:
-        wrong = [*small.problems, *reader.differences(small, lead)]
+        wrong = [*small.problems, *([] if small.problems else reader.differences(small, lead))]
         notes += wrong
         if wrong:
+            refusal = refusal or small.volume.refusal
             continue
-        plan = plans.read(small)
+        try:
+            plan = plans.read(small)
+        except (MalformedBundle, FormatTooNew, PlanUntrusted) as exc:
+            notes.append(str(exc))
+            refusal = refusal or exc
+            continue
         forgiving |= bool(plan.parity) or plan.repairs
         volume = Volume(small.volume, small, plan)
         notes += checks.wrong_sums(bundle, volume)
         volumes.append(volume)
     if notes and not forgiving:
-        raise FilesDamaged(notes)
+        raise refusal if refusal is not None and len(notes) == 1 else FilesDamaged(notes)
     mended = [f"{note}; another volume has it right" for note in notes]
     return Opened(bundle, tuple(volumes), verified, tuple(mended))
 

@@ -18,6 +18,7 @@ from pipelines.bundle.documents import Export, Release
 from pipelines.bundle.errors import (
     BundlesMixed,
     FilesDamaged,
+    FormatTooNew,
     MalformedBundle,
     MediumUnreadable,
     NotABundle,
@@ -27,6 +28,7 @@ from pipelines.bundle.history import MAX_HISTORY, Sent
 from pipelines.bundle.history import decode as decode_history
 from pipelines.bundle.plan import Label, Plan
 from pipelines.bundle.tables import Table
+from pipelines.errors import BundleRefused
 from registry.manifests import MAX_BYTES as MAX_MANIFEST
 from registry.manifests import Manifest
 from registry.manifests import decode as decode_manifest
@@ -66,11 +68,12 @@ class VolumeFolder:
     label: Label
     files: Mapping[str, int]  # relative path to bytes, plain files only
     strange: tuple[str, ...]  # links, devices and the like
+    refusal: BundleRefused | None = None  # why it is not known which volume this is
 
     @property
     def name(self) -> str:
         """What to call it in a refusal."""
-        return f"volume {self.label.index}"
+        return f"volume {self.label.index}" if self.refusal is None else str(self.path)
 
     def small(self) -> Iterator[str]:
         """Yield the paths of everything that is no chunk and no parity."""
@@ -129,18 +132,22 @@ def statement_paths(digest: str) -> tuple[str, str]:
 def gather(dirs: Sequence[Path]) -> list[VolumeFolder]:
     """Return the volumes of the one bundle that lies in or below these folders, by index.
 
-    Two copies of a volume are both of use: where one is damaged, the other is read.
+    Two copies of a volume are both of use: where one is damaged, the other is read. A volume that cannot be told
+    apart any more comes with its `refusal`, as long as there is another one.
 
     Raises:
         NotABundle: nothing there. BundlesMixed: volumes of several bundles.
-        MalformedBundle, FormatTooNew, FilesDamaged: a volume.json that is not one.
+        MalformedBundle, FormatTooNew, FilesDamaged: there is no volume.json that is one.
         MediumUnreadable: the file system says no.
     """
     found = [_open_volume(path) for path in _candidates(dirs)]
     if not found:
         raise NotABundle([str(path) for path in dirs])
-    if len({volume.label.bundle for volume in found}) > 1:
-        raise BundlesMixed(sorted(f"{v.path} (bundle {v.label.bundle})" for v in found))
+    known = [volume for volume in found if volume.refusal is None]
+    if not known and (refusal := found[0].refusal) is not None:
+        raise refusal
+    if len({volume.label.bundle for volume in known}) > 1:
+        raise BundlesMixed(sorted(f"{v.path} (bundle {v.label.bundle})" for v in known))
     return sorted(found, key=lambda volume: (volume.label.index, str(volume.path)))
 
 
@@ -172,13 +179,17 @@ def _has_label(folder: Path) -> bool:
 
 
 def _open_volume(path: Path) -> VolumeFolder:
-    files, strange = _listing(path)
-    blank = VolumeFolder(path, Label("", 1, 1, ""), files, strange)
+    blank = Label("", 1, 1, "")
     try:
-        data = blank.read(LABEL)
-    except FilesDamaged as exc:
-        raise FilesDamaged([f"{path / LABEL}: not a plain readable file of this format"]) from exc
-    return VolumeFolder(path, plan.decode_label(data, at=str(path / LABEL)), files, strange)
+        files, strange = _listing(path)
+        data = VolumeFolder(path, blank, files, strange).read(LABEL)
+        label = plan.decode_label(data, at=str(path / LABEL))
+    except FilesDamaged:
+        refusal = FilesDamaged([f"{path / LABEL}: not a plain readable file of this format"])
+        return VolumeFolder(path, blank, {}, (), refusal)
+    except (MalformedBundle, FormatTooNew, MediumUnreadable) as exc:
+        return VolumeFolder(path, blank, {}, (), exc)
+    return VolumeFolder(path, label, files, strange)
 
 
 def _shown(name: str) -> str:
@@ -243,6 +254,8 @@ def read_small(volume: VolumeFolder) -> SmallFiles:
 
     Files that no list names are the business of `checks`.
     """
+    if volume.refusal is not None:
+        return SmallFiles(volume, {}, {}, (str(volume.refusal),))
     if sum(volume.files[path] for path in volume.small()) > MAX_SMALL:
         raise MalformedBundle(f"more than {MAX_SMALL} bytes of documents", at=volume.name)
     problems: list[str] = []
