@@ -82,7 +82,9 @@ def verify_media(
         wrong = tuple(note for note in opened.notes if note.startswith(f"{folder.name},"))
         label = folder.label
         found.append(
-            ReadBack(label.bundle, label.index, label.of, folder.path, 0, wrong or ("not readable",))
+            ReadBack(
+                opened.bundle.export.bundle, label.index, label.of, folder.path, 0, wrong or ("not readable",)
+            )
         )
     _record(work, export, found, medium)
     if any(one.problems for one in found):
