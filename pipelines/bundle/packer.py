@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -79,6 +79,8 @@ class Packer:
             lanes = stack.enter_context(ThreadPoolExecutor(LANES, thread_name_prefix="pack"))
             jobs = [lanes.submit(self._blob, blob, bases, crew) for blob in wanted]
             try:
+                for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
+                    job.result()  # what failed first, whichever blob it was
                 packed = [job.result() for job in jobs]
             except BaseException:
                 self.stop.set()

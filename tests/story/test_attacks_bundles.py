@@ -426,6 +426,7 @@ class TestAnOperator:
             packed.append(count)
             if len(packed) == 2:
                 raise KeyboardInterrupt
+            time.sleep(0.05)  # the other blob is slower than the news
 
         with world.at(world.origin) as work, pytest.raises(KeyboardInterrupt):
             ship.create_bundle(
@@ -436,7 +437,7 @@ class TestAnOperator:
                 signers=world.officer,
                 progress=interrupted,
             )
-        assert sum(packed) < 60 << 20, "the other blob stopped too"
+        assert sum(packed) < 32 << 20, "the other blob stopped too"
 
     def test_restored_the_site_after_somebody_had_said_that_all_was_well(self, world: World) -> None:
         """Bundle 2 arrived, said a person; then the site's disk died. The receipt that it wrote after that knows better."""
