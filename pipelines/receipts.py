@@ -43,7 +43,7 @@ from signing.times import from_rfc3339, rfc3339
 
 FORMAT = "tidegate-receipt/1"
 PAYLOAD_TYPE = "application/vnd.tidegate.receipt+json"
-MAX_RECEIPT = 64 << 20  # bytes; 100,000 blobs are about 8 MB
+MAX_RECEIPT = 16 << 20  # bytes; 100,000 blobs are about 8 MB
 MAX_VALUES = 1_200_000  # in a receipt or a request: as many digests as fit, and what is around them
 _AHEAD = timedelta(days=1)  # how far a site's clock may stand before ours
 _KNOWN = frozenset(

@@ -11,7 +11,7 @@ from typing import Any
 
 SMALL = 16 << 20  # bytes of most documents
 CAPS = {"volume.json": 4096, "README.txt": 64 << 10, "plan.sig.json": 64 << 10, "chunks.jsonl": 64 << 20}
-CAPS |= {"plan.json": 128 << 20, "SHA256SUMS": 192 << 20, "history.jsonl": 8 << 20}
+CAPS |= {"plan.json": 128 << 20, "SHA256SUMS": 64 << 20, "history.jsonl": 8 << 20}
 OWN = {"volume.json", "SHA256SUMS", "plan.json", "plan.sig.json"}  # may differ from volume to volume
 HEX = re.compile(r"[0-9a-f]{64}")
 

@@ -20,7 +20,7 @@ from signing.digests import is_sha256, sha256_hex
 
 MAX_PLAN = 128 << 20
 MAX_VOLUMES = 999
-MAX_SUMS = 192 << 20
+MAX_SUMS = 64 << 20
 PLAN_FORMAT = "tidegate-plan/1"
 VOLUME_FORMAT = "tidegate-volume/1"
 PLAN_TYPE = "application/vnd.tidegate.plan+json"

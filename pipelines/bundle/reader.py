@@ -46,8 +46,8 @@ TOOL_CONTRACT = "tool-contract"
 OWN_FILES = (LABEL, SUMS, PLAN, PLAN_SIGNATURE)
 STORED = ("chunks/", "parity/")  # where everything lies that is no small file
 _STORED_FILE = re.compile(r"(?:chunks|parity)/([0-9a-f]{2})/(\1[0-9a-f]{62})(?:\.[a-z0-9]+)?")
-MAX_ENTRIES = 3_000_000  # files and folders of one volume that are listed
-MAX_SMALL = 512 << 20  # bytes of all small files of one volume together
+MAX_ENTRIES = 500_000  # files and folders of one volume that are listed
+MAX_SMALL = 192 << 20  # bytes of all small files of one volume together
 _MAX_README = 64 << 10
 _CAPS: Mapping[str, int] = {
     LABEL: 4096,
