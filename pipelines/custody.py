@@ -80,6 +80,8 @@ def verify_media(
     unread = {folder.path for folder in folders} - {volume.folder.path for volume in opened.volumes}
     for folder in (folder for folder in folders if folder.path in unread):
         wrong = tuple(note for note in opened.notes if note.startswith(f"{folder.name},"))
+        if folder.refusal is not None:
+            wrong = (str(folder.refusal),)
         label = folder.label
         found.append(
             ReadBack(

@@ -14,16 +14,21 @@ from signing import trust
 from signing.canonical import canonical_bytes, parse, pretty_bytes
 from signing.digests import sha256_hex
 from signing.keys import public_key_from_json
+from signing.refusals import EnrolledOtherwise
 from signing.times import rfc3339
 
 _IDENTITY_BYTES = 16 << 10
 _EXPORT_BYTES = 64 << 20
 
 
-def enrol(work: Workplace, root: bytes, fingerprint: str) -> Enrolment:
+def enrol(work: Workplace, root: bytes, fingerprint: str, *, replace: bool = False) -> Enrolment:
     """Trust this root from now on; the same root again is no change.
 
+    Args:
+        replace: leave the origin that this site trusts; without it, another root is refused.
+
     Raises:
+        EnrolledOtherwise: this site trusts another root.
         RootFingerprintWrong, BadRoot: see `signing.trust.enrol`.
     """
     trust.enrol(root, fingerprint)
@@ -31,6 +36,8 @@ def enrol(work: Workplace, root: bytes, fingerprint: str) -> Enrolment:
         held = change.enrolment()
         if held is not None and held.fingerprint == sha256_hex(root):
             return held
+        if held is not None and not replace:
+            raise EnrolledOtherwise(trusted=held.fingerprint, since=held.since, offered=sha256_hex(root))
         row = Enrolment(
             fingerprint=sha256_hex(root), root=root.decode(), since=rfc3339(work.now), actor=work.actor
         )

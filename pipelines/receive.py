@@ -117,7 +117,9 @@ def import_bundle(
         done = job.run()
         republish_index(work)
         if done.problems:
-            raise _partly(work, opened.bundle, done) if done.landed.any else _one(done.problems)
+            raise (
+                _partly(work, opened.bundle, done) if done.landed.any or done.before else _one(done.problems)
+            )
         shutil.rmtree(opening.room(work, opened.bundle), ignore_errors=True)  # step 10
         receipt = _receipt(work, opened.bundle)
         written = None
@@ -148,6 +150,7 @@ class _Done:
     copied: int = 0
     rebuilt: int = 0
     problems: tuple[OperatorError, ...] = ()  # why something stays open
+    before: bool = False  # something of the bundle came in with an earlier run
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ class _Job:
             return _Done(Landed(frozenset(), 0), _bytes(made), rebuilt, self._problems(bad))
         whole = self._whole(releases, unmade={blob.sha256 for blob in wanted} - {b.sha256 for b in made})
         if bad and not whole and not (first and self._news()):
-            return _Done(Landed(frozenset(), 0), problems=self._problems(bad))
+            return _Done(Landed(frozenset(), 0), problems=self._problems(bad), before=not first)
         landed = self._land(ingest, made, whole, first=first)
         return _Done(landed, _bytes(made), rebuilt, self._problems(bad))
 
@@ -365,7 +368,8 @@ def _receipt_place(
     at_home = work.home.path.stat().st_dev
     for medium in media:
         device = medium.stat().st_dev
-        if place.is_relative_to(medium) or (device == folder.stat().st_dev and device != at_home):
+        apart = device not in (at_home, Path("/").stat().st_dev)  # a medium with a file system of its own
+        if place.is_relative_to(medium) or (apart and device == folder.stat().st_dev):
             raise ReceiptOnMedium(str(receipt_to), medium=str(medium))
     return place
 

@@ -246,6 +246,20 @@ class ReleaseContradicted(BundleUntrusted):
         self.path, self.packed, self.upstream = path, packed, upstream
 
 
+class EnrolledOtherwise(SiteNotReady):
+    """This site trusts another root already. Nothing was changed."""
+
+    exit_code: ClassVar[int] = 124
+    next_step: ClassVar[str] = (
+        "For the root of the origin behind ours, add --upstream. To leave the origin that this site trusts for another "
+        "one, add --replace, after two people have agreed on it."
+    )
+
+    def __init__(self, *, trusted: str, since: str, offered: str) -> None:
+        super().__init__(f"this site trusts root {trusted[:16]}… since {since}, and this is {offered[:16]}…")
+        self.trusted, self.since, self.offered = trusted, since, offered
+
+
 class NothingToRelay(SiteNotReady):
     """This site cannot prove to others what its origin released."""
 

@@ -181,7 +181,7 @@ def _fitted(
         volumes.append(volume)
     if notes and not forgiving:
         raise refusal if refusal is not None and len(notes) == 1 else FilesDamaged(notes)
-    mended = [f"{note}; another volume has it right" for note in notes]
+    mended = [f"{note}; that volume counts as lost, and another one has it right" for note in notes]
     return Opened(bundle, tuple(volumes), verified, tuple(mended))
 
 

@@ -438,7 +438,7 @@ def test_a_bundle_for_another_site_is_refused_and_can_be_inspected(gap: World, t
     assert "acme/tiny" == seen.items[0].model
     root = TrustRepository(gap.origin.trust).load().roots[0]
     with world.at_work(other, actor="ines", now=gap.now) as work:
-        enrol.enrol(work, root, sha256_hex(root))
+        enrol.enrol(work, root, sha256_hex(root), replace=True)
         with pytest.raises(ForeignBundle):
             import_bundle(work, [medium])
 

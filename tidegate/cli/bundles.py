@@ -13,10 +13,12 @@ from tidegate.wiring import App
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from pipelines.bundle.history import Missing
     from pipelines.bundle.media import Medium
     from pipelines.receive import Imported, Inspection
+    from pipelines.ship import Shipped
 
 
 _MOST_MISSING = 10  # bundles that are named one by one
@@ -127,31 +129,20 @@ def create(
     What the site has acknowledged is left out, and what is like it is sent as a difference. With no REF the bundle
     carries freshness and withdrawals only.
     """
-    from pipelines.baseline import assume_received
     from pipelines.ship import Packing, check_shipment, create_bundle
-    from signing.times import from_rfc3339
     from tidegate.keyring import role_signers
 
     app.demand("origin")
-    expected = None if next_by is None else from_rfc3339(f"{next_by}T00:00:00Z")
+    expected = None if next_by is None else _day(next_by)
     if expected is not None and expected <= app.now:
         raise click.BadParameter(f"{next_by} is not ahead of now", param_hint="--next-by")
     signers = role_signers(app.home, named=keys, passphrase=app.passphrase)
     with app.store.view() as view:
         extra = [_document(view, name) for name in documents]
+    versions = [Ref.parse(ref) for ref in refs]
     if assumed is not None:
-        if person is None:
-            raise click.UsageError("--assume-received needs --by PERSON")
-        check_shipment(
-            app.work, site=site, refs=[Ref.parse(ref) for ref in refs], signers=signers, documents=extra
-        )
-        word = assume_received(app.work, site, assumed, person=person, reason=reason)
-        if word.acknowledged:
-            click.echo(f"Number {assumed}: a receipt proves it; no word is needed.", err=True)
-        else:
-            click.echo(
-                f"Recorded: {person} says that {site} holds number {assumed} ({word.reason}).", err=True
-            )
+        check_shipment(app.work, site=site, refs=versions, signers=signers, documents=extra)
+        _assume(app, site, assumed, person=person, reason=reason)
     elif person is not None or reason is not None:
         raise click.UsageError("--by and --reason belong to --assume-received")
     packing = Packing(
@@ -166,7 +157,7 @@ def create(
         done = create_bundle(
             app.work,
             site=site,
-            refs=[Ref.parse(ref) for ref in refs],
+            refs=versions,
             out=out,
             signers=signers,
             documents=extra,
@@ -174,23 +165,6 @@ def create(
             progress=bar,
             expect=bar.expect,
         )
-    lines = [f"Bundle {done.bundle} for {site}: {_volumes(len(done.folders))}, {size(done.bytes)}."]
-    lines += [f"  {version}" for version in done.versions]
-    if done.carried:
-        share = 100 * done.stored / done.carried
-        said = f"{share:.1f} %" if share >= 0.1 else "less than 0.1 %"
-        lines.append(f"  {size(done.carried)} of files in {size(done.stored)} of chunks ({said})")
-    if done.parity:
-        lines.append(_parity_line(done.parity, parity))
-    elif parity and done.stored:
-        lines.append(f"  parity within the volume: any {_count(parity, 'file')} of it may be bad")
-    if done.left_out:
-        lines.append(
-            f"  left out, because {site} has it by receipt or by a person's word: {size(done.left_out)}"
-        )
-    lines += [f"  {note}" for note in done.notes]
-    lines += [f"  {folder}" for folder in done.folders]
-    lines.append("Next:    carry every volume to the site; there: tidegate bundles import DIR…")
     document = {
         "bundle": done.bundle,
         "sequence": done.sequence,
@@ -205,7 +179,55 @@ def create(
         "versions": list(done.versions),
         "notes": list(done.notes),
     }
-    show(document, "\n".join(lines), as_json=app.settings.as_json)
+    show(document, shipped_text(done, parity), as_json=app.settings.as_json)
+
+
+def shipped_text(done: "Shipped", parity: int) -> str:
+    """What was packed, for people."""
+    lines = [f"Bundle {done.bundle} for {done.site}: {_volumes(len(done.folders))}, {size(done.bytes)}."]
+    lines += [f"  {version}" for version in done.versions]
+    if not done.versions:
+        lines.append("  no versions: it says that all is well until the next one, and what is withdrawn")
+    if done.carried:
+        share = 100 * done.stored / done.carried
+        said = f"{share:.1f} %" if share >= 0.1 else "less than 0.1 %"
+        lines.append(f"  {size(done.carried)} of files in {size(done.stored)} of chunks ({said})")
+    if done.parity:
+        lines.append(_parity_line(done.parity, parity))
+    elif parity and done.stored:
+        lines.append(f"  parity within the volume: any {_count(parity, 'file')} of it may be bad")
+    if done.left_out:
+        lines.append(
+            f"  left out, because {done.site} has it by receipt or by a person's word: {size(done.left_out)}"
+        )
+    lines += [f"  {note}" for note in done.notes]
+    lines += [f"  {folder}" for folder in done.folders]
+    lines.append("Next:    carry every volume to the site; there: tidegate bundles import DIR…")
+    return "\n".join(lines)
+
+
+def _assume(app: App, site: str, sequence: int, *, person: str | None, reason: str | None) -> None:
+    """Record a person's word, and say so."""
+    from pipelines.baseline import assume_received
+
+    if person is None:
+        raise click.UsageError("--assume-received needs --by PERSON")
+    word = assume_received(app.work, site, sequence, person=person, reason=reason)
+    if word.acknowledged:
+        click.echo(f"Number {sequence}: a receipt proves it; no word is needed.", err=True)
+    else:
+        click.echo(f"Recorded: {person} says that {site} holds number {sequence} ({word.reason}).", err=True)
+
+
+def _day(text: str) -> "datetime":
+    from signing.times import TimeUnreadable, from_rfc3339
+
+    try:
+        return from_rfc3339(f"{text}T00:00:00Z")
+    except TimeUnreadable as exc:
+        raise click.BadParameter(
+            f"{text!r} is no day; write it as 2026-11-20", param_hint="--next-by"
+        ) from exc
 
 
 def _document(view: Any, name: str) -> str:
@@ -296,7 +318,7 @@ def inspection_text(seen: "Inspection") -> str:
     lines += [f"  {kind} {name}  {digest[:SHORT]}" for kind, name, digest in seen.documents]
     lines += [f"  withdraws {version[:SHORT]}: {reason}" for version, reason in seen.withdrawals]
     lines.append(
-        f"  carries {size(seen.bytes_carried)} in {size(seen.bytes_stored)} of chunks ({seen.profile}), builds on {size(seen.bytes_assumed)} held; needs {size(seen.bytes_needed)}, {size(seen.bytes_free)} free"
+        f"  carries {size(seen.bytes_carried)} in {size(seen.bytes_stored)} of chunks ({seen.profile or 'unreadable'}), builds on {size(seen.bytes_assumed)} held; needs {size(seen.bytes_needed)}, {size(seen.bytes_free)} free"
     )
     for problem in seen.problems:
         lines += [f"  PROBLEM {problem}", f"       Next: {problem.next_step}"]
@@ -460,6 +482,7 @@ def import_text(done: "Imported") -> str:
 @pass_app
 def acknowledge(app: App, file: Path) -> None:
     """Take a site's receipt in: what it holds is left out of the next bundle."""
+    from pipelines.baseline import baseline
     from pipelines.receipts import acknowledge as take
 
     app.demand("origin")
@@ -470,6 +493,13 @@ def acknowledge(app: App, file: Path) -> None:
     ]
     if done.already:
         lines = [f"This receipt was taken in before. {lines[0]}"]
+    with app.store.view() as view:
+        known = {one.sequence: one for one in baseline(view, receipt.site).bundles}
+    lacking = known[receipt.sequence].lacking if receipt.sequence in known else 0
+    if lacking:
+        lines.append(
+            f"  It lacks {_count(lacking, 'file')} of that bundle; the next one brings what is missing."
+        )
     if not done.newest:
         lines.append("  A newer receipt of that site is here already; the next bundle builds on that one.")
     document = {
@@ -549,6 +579,8 @@ def verify(
     """
     from pipelines.custody import Medium, verify_media
 
+    if serial is not None and len(dirs) > 1:
+        raise click.UsageError("--serial names one medium: read them back one after the other")
     with progress("reading back") as bar:
         found = verify_media(
             app.work, dirs, medium=Medium(serial, seal, carrier), progress=bar, expect=bar.expect

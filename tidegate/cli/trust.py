@@ -112,8 +112,9 @@ def root(app: App, file: Path) -> None:
     is_flag=True,
     help="FILE is the root of the origin behind ours: take its releases when our origin passes them on.",
 )
+@click.option("--replace", is_flag=True, help="Leave the origin that this site trusts now for this one.")
 @pass_app
-def enrol(app: App, file: Path, fingerprint: str, *, upstream: bool) -> None:
+def enrol(app: App, file: Path, fingerprint: str, *, upstream: bool, replace: bool) -> None:
     """Trust the root in FILE from now on. Done once, by two people who compare the fingerprint.
 
     A site behind a relaying site is enrolled twice: with the root of the site that packs its bundles, and with
@@ -123,14 +124,15 @@ def enrol(app: App, file: Path, fingerprint: str, *, upstream: bool) -> None:
     from pipelines.enrol import enrol_upstream
 
     app.demand("site")
-    do = enrol_upstream if upstream else own
-    row = do(app.work, read_file(file, max_bytes=_ROOT_BYTES), fingerprint)
+    root = read_file(file, max_bytes=_ROOT_BYTES)
     if upstream:
+        row = enrol_upstream(app.work, root, fingerprint)
         text = f"This site takes releases of the origin with root {row.fingerprint[:16]}… when they are passed on."
         show({"upstream": row.fingerprint, "since": row.since}, text, as_json=app.settings.as_json)
         return
-    text = f"This site trusts root {row.fingerprint[:16]}… from now on.\nNext:    tidegate trust identity FILE, for the origin."
-    show({"fingerprint": row.fingerprint, "since": row.since}, text, as_json=app.settings.as_json)
+    trusted = own(app.work, root, fingerprint, replace=replace)
+    text = f"This site trusts root {trusted.fingerprint[:16]}… from now on.\nNext:    tidegate trust identity FILE, for the origin."
+    show({"fingerprint": trusted.fingerprint, "since": trusted.since}, text, as_json=app.settings.as_json)
 
 
 @trust.command()
@@ -182,7 +184,8 @@ def add(app: App, name: str, identity: Path, keys: tuple[str, ...]) -> None:
         read_file(identity, max_bytes=_IDENTITY_BYTES),
         publish=lambda: delegate(app.home, name, signers=signers, now=app.now),
     )
-    text = f"{name} can be shipped to.\nNext:    tidegate bundles create --to {name} --out DIR REF…"
+    shown = spoken(json.loads(row.identity)["fingerprint"])
+    text = f"{name} can be shipped to.\nFingerprint, to be compared with the site's: {shown}\nNext:    tidegate bundles create --to {name} --out DIR REF…"
     show(row.content(), text, as_json=app.settings.as_json)
 
 
