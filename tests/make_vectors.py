@@ -36,15 +36,15 @@ def differences() -> tuple[dict[str, bytes], list[str]]:
     wanted = everything()
     there = {path.relative_to(VECTORS).as_posix(): path for path in VECTORS.rglob("*") if path.is_file()}
     wrong = {
-        path: data
-        for path, data in wanted.items()
-        if path not in there or there[path].read_bytes() != data
+        path: data for path, data in wanted.items() if path not in there or there[path].read_bytes() != data
     }
     return wrong, sorted(set(there) - set(wanted))
 
 
 def main(arguments: list[str]) -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--check", action="store_true", help="write nothing; exit 1 when something differs")
     wrong, surplus = differences()
     if options.parse_args(arguments).check:
