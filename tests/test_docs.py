@@ -212,10 +212,10 @@ def test_every_decision_that_the_code_rests_on_exists() -> None:
 
 
 def test_every_make_target_that_a_page_names_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (HOUSE / "Makefile").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (HOUSE / "Makefile").read_text(), flags=re.MULTILINE))
     for page in PAGES:
         assert (
-            set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s])", "\n".join(re.findall(r"`[^`]+`", prose(page)))))
+            set(re.findall(r"\bmake ([a-z-]+)\b(?=[`\s])", "\n".join(re.findall(r"`[^`]+`", prose(page)))))
             <= targets
         )
         lines = [line for _, text in fences(page) for line in text.splitlines() if line.startswith("make ")]

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +104,9 @@ def test_a_secret_that_others_can_read_is_found(town: Town) -> None:
 
 @pytest.fixture
 def late(town: Town) -> Town:
-    """A site whose origin promised the next bundle for a day that has passed."""
-    yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
-    words = ["bundles", "create", "--to", "clinic", "--out", town.folder / "second", "--next-by", yesterday]
+    """A site whose origin promised the next bundle for the beginning of this day."""
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    words = ["bundles", "create", "--to", "clinic", "--out", town.folder / "second", "--next-by", today]
     town.origin.type(*words)
     town.site.type("bundles", "import", town.folder / "second")
     return town

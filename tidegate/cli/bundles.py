@@ -134,8 +134,8 @@ def create(
 
     app.demand("origin")
     expected = None if next_by is None else _day(next_by)
-    if expected is not None and expected <= app.now:
-        raise click.BadParameter(f"{next_by} is not ahead of now", param_hint="--next-by")
+    if expected is not None and expected.date() < app.now.date():
+        raise click.BadParameter(f"{next_by} is over", param_hint="--next-by")
     signers = role_signers(app.home, named=keys, passphrase=app.passphrase)
     with app.store.view() as view:
         extra = [_document(view, name) for name in documents]
@@ -225,9 +225,7 @@ def _day(text: str) -> "datetime":
     try:
         return from_rfc3339(f"{text}T00:00:00Z")
     except TimeUnreadable as exc:
-        raise click.BadParameter(
-            f"{text!r} is no day; write it as 2026-11-20", param_hint="--next-by"
-        ) from exc
+        raise TimeUnreadable(text) from exc
 
 
 def _document(view: Any, name: str) -> str:
