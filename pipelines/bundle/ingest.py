@@ -41,7 +41,7 @@ from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 from signing.digests import BLOCK
 from signing.durable import sync_directory, write_durably
 
-PIECE = 1 << 20  # bytes of raw parts and references that are moved at once
+PIECE = 4 << 20  # bytes of raw parts and references that are moved at once
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAX_HAVE = 64 << 20  # bytes
 _NOTE_EVERY = 32  # mended chunks between two notes of what there is
