@@ -29,22 +29,22 @@ from pipelines.bundle.fields import Fields
 from pipelines.errors import BundleRefused
 from pipelines.freshness import State
 from pipelines.inventory import Arrivals, inventory, named, read_runs, spell
+from pipelines.letters import Letter, read_letter, seal
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Export
 from registry.entities import Receipt as ReceiptRow
 from registry.errors import NotFound
 from registry.views import View
-from signing.canonical import NotCanonical, canonical_bytes, parse, pretty_bytes
+from signing.canonical import parse
 from signing.digests import sha256_hex
-from signing.envelope import Envelope, SignatureUncheckable, SignatureWrong, sign, verify
+from signing.envelope import SignatureUncheckable, SignatureWrong
 from signing.keys import public_key_from_json
 from signing.times import from_rfc3339, rfc3339
 
 FORMAT = "tidegate-receipt/1"
 PAYLOAD_TYPE = "application/vnd.tidegate.receipt+json"
 MAX_RECEIPT = 16 << 20  # bytes; 100,000 blobs are about 8 MB
-MAX_VALUES = 1_200_000  # in a receipt or a request: as many digests as fit, and what is around them
 _AHEAD = timedelta(days=1)  # how far a site's clock may stand before ours
 _KNOWN = frozenset(
     (
@@ -134,31 +134,22 @@ class Acknowledged:
 
 def write(receipt: Receipt, work: Workplace) -> bytes:
     """Return the signed file."""
-    payload = _payload(receipt)
-    envelope = sign(canonical_bytes(payload), PAYLOAD_TYPE, work.station)
-    signature = parse(envelope.to_json(), max_bytes=1 << 16, at="signature")
-    return pretty_bytes({"payload": payload, "signature": signature})
+    return seal(work, _payload(receipt), payload_type=PAYLOAD_TYPE)
 
 
-def read(data: bytes, *, at: str = "receipt") -> tuple[Receipt, bytes, Envelope]:
-    """Return the receipt, the bytes that its signature covers, and the signature, unchecked.
+def read(data: bytes, *, at: str = "receipt") -> tuple[Receipt, Letter]:
+    """Return the receipt, and the letter that it came as, its signature unchecked.
 
     Raises:
         ReceiptWrong: naming the field.
     """
     try:
-        top = Fields.at_place(parse(data, max_bytes=MAX_RECEIPT, at=at, max_values=MAX_VALUES), at)
-        payload = canonical_bytes(top.get("payload"))
-        if set(top.value) != {"payload", "signature"} or pretty_bytes(top.value) != data:
-            raise ReceiptWrong("not in the form in which receipts are written", at=at)
-        fields = Fields.of(payload, at=f"{at}.payload", max_bytes=MAX_RECEIPT, format=FORMAT, known=_KNOWN)
-        receipt = _receipt(fields, sha256_hex(data))
-        envelope = Envelope.from_json(canonical_bytes(top.get("signature")), at=f"{at}.signature")
-    except (NotCanonical, MalformedBundle) as exc:
+        letter = read_letter(data, at=at, max_bytes=MAX_RECEIPT, format=FORMAT, known=_KNOWN)
+        return _receipt(letter.fields, sha256_hex(data)), letter
+    except MalformedBundle as exc:
         raise ReceiptWrong(exc.problem, at=exc.at) from exc
     except FormatTooNew as exc:
         raise ReceiptWrong(f"written by a newer release ({', '.join(exc.unknown)})", at=exc.at) from exc
-    return receipt, payload, envelope
 
 
 def newest(view: View, site: str) -> Receipt | None:
@@ -204,9 +195,9 @@ def acknowledge(work: Workplace, path: Path) -> Acknowledged:
         MediumUnreadable: the file cannot be read.
     """
     data = _read_file(path)
-    receipt, payload, envelope = read(data, at=path.name)
+    receipt, letter = read(data, at=path.name)
     with work.store.change(actor=work.actor, now=work.now) as change:
-        _check(change, receipt, payload, envelope, at=path.name)
+        _check(change, receipt, letter, at=path.name)
         if from_rfc3339(receipt.made_at) > work.now + _AHEAD:
             raise ReceiptWrong(f"made at {receipt.made_at}, which is in the future", at=path.name)
         receipt = proved(receipt, change.exports(receipt.site))
@@ -226,7 +217,7 @@ def acknowledge(work: Workplace, path: Path) -> Acknowledged:
     return Acknowledged(receipt, already, newest=last is not None and last.digest == receipt.digest)
 
 
-def _check(view: View, receipt: Receipt, payload: bytes, envelope: Envelope, *, at: str) -> None:
+def _check(view: View, receipt: Receipt, letter: Letter, *, at: str) -> None:
     try:
         identity = view.site(receipt.site).identity
     except NotFound as exc:
@@ -235,7 +226,7 @@ def _check(view: View, receipt: Receipt, payload: bytes, envelope: Envelope, *, 
         ) from exc
     key = public_key_from_json(identity.encode(), at=f"identity of {receipt.site}")
     try:
-        verify(payload, envelope, {key.keyid: key}, payload_type=PAYLOAD_TYPE)
+        letter.check(key, payload_type=PAYLOAD_TYPE)
     except (SignatureWrong, SignatureUncheckable) as exc:
         raise ReceiptWrong(f"{receipt.site} did not sign it ({exc})", at=f"{at}.signature") from exc
     made = {row.sequence: row.digest for row in view.exports(receipt.site)}

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 from pipelines.bundle import opening, plan, reader
 from pipelines.bundle.errors import FormatTooNew, MalformedBundle, NotOurBundle
-from pipelines.bundle.fields import Fields
 from pipelines.bundle.ingest import Unreadable, digest_of, space_watched
 from pipelines.bundle.media import Medium
 from pipelines.bundle.office import kept, kept_files, office
@@ -27,21 +26,20 @@ from pipelines.bundle.tables import RAW, Chunk, Part
 from pipelines.bundle.volumes import lay_out, reveal, write_documents
 from pipelines.encodings import ladder
 from pipelines.errors import BundleRefused
-from pipelines.receipts import MAX_VALUES
+from pipelines.letters import read_letter, seal
 from pipelines.resplit import claim, demand_packer, items_of
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import Progress, no_progress
 from registry.bulk import write_all
 from registry.errors import NotFound
-from signing.canonical import NotCanonical, canonical_bytes, parse, pretty_bytes
-from signing.envelope import Envelope, SignatureUncheckable, SignatureWrong, sign, verify
+from signing.envelope import SignatureUncheckable, SignatureWrong, sign
 from signing.keys import public_key_from_json
 from signing.times import rfc3339
 
 FORMAT = "tidegate-repair/1"
 PAYLOAD_TYPE = "application/vnd.tidegate.repair+json"
-MAX_REQUEST = 64 << 20  # bytes
+MAX_REQUEST = 16 << 20  # bytes
 _BLOCK = 1 << 20  # bytes
 _KNOWN = frozenset(
     ("format", "critical", "site", "origin", "bundle", "sequence", "export", "chunks", "made_at")
@@ -129,13 +127,7 @@ def write_request(
         chunks=tuple(lost),
         made_at=rfc3339(work.now),
     )
-    payload = _payload(request)
-    signature = parse(
-        sign(canonical_bytes(payload), PAYLOAD_TYPE, work.station).to_json(),
-        max_bytes=1 << 16,
-        at="signature",
-    )
-    return request, pretty_bytes({"payload": payload, "signature": signature})
+    return request, seal(work, _payload(request), payload_type=PAYLOAD_TYPE)
 
 
 def _payload(request: Request) -> dict[str, Any]:
@@ -167,10 +159,8 @@ def _good(chunk: Chunk, spots: Sequence[Spot], progress: Progress) -> bool:
 def read_request(work: Workplace, data: bytes, *, at: str) -> Request:
     """Return what is asked for, signed by the site that it names. Raises `RepairRequestWrong`."""
     try:
-        top = Fields.at_place(parse(data, max_bytes=MAX_REQUEST, at=at, max_values=MAX_VALUES), at)
-        payload = canonical_bytes(top.get("payload"))
-        envelope = Envelope.from_json(pretty_bytes(top.get("signature")), at=f"{at}.signature")
-        fields = Fields.of(payload, at=f"{at}.payload", max_bytes=MAX_REQUEST, format=FORMAT, known=_KNOWN)
+        letter = read_letter(data, at=at, max_bytes=MAX_REQUEST, format=FORMAT, known=_KNOWN)
+        fields = letter.fields
         request = Request(
             fields.text("site"),
             fields.text("origin"),
@@ -180,8 +170,10 @@ def read_request(work: Workplace, data: bytes, *, at: str) -> Request:
             fields.digests("chunks"),
             fields.moment("made_at"),
         )
-    except (NotCanonical, MalformedBundle, FormatTooNew) as exc:
-        raise RepairRequestWrong(exc.problem if isinstance(exc, NotCanonical) else str(exc), at=at) from exc
+    except MalformedBundle as exc:
+        raise RepairRequestWrong(exc.problem, at=exc.at) from exc
+    except FormatTooNew as exc:
+        raise RepairRequestWrong(f"written by a newer release ({', '.join(exc.unknown)})", at=exc.at) from exc
     with work.store.view() as view:
         try:
             identity = view.site(request.site).identity
@@ -192,7 +184,7 @@ def read_request(work: Workplace, data: bytes, *, at: str) -> Request:
             ) from exc
     key = public_key_from_json(identity.encode(), at=f"identity of {request.site}")
     try:
-        verify(payload, envelope, {key.keyid: key}, payload_type=PAYLOAD_TYPE)
+        letter.check(key, payload_type=PAYLOAD_TYPE)
     except (SignatureWrong, SignatureUncheckable) as exc:
         raise RepairRequestWrong(f"{request.site} did not sign it ({exc})", at=f"{at}.signature") from exc
     if made.get(request.sequence) != (request.export, request.bundle):

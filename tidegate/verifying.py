@@ -16,7 +16,7 @@ from registry import audit
 from registry.entities import Checkpoint
 from registry.home import Home
 from registry.store import Store
-from signing import checkpoint, envelope
+from signing import checkpoint
 from signing.canonical import NotCanonical, canonical_bytes
 from signing.checkpoint import CheckpointSignatureWrong, CheckpointUnreadable
 from signing.envelope import SignatureUncheckable, SignatureWrong
@@ -49,9 +49,9 @@ def kept_note(note: str, key: str, *, at: str) -> KeptHead:
 
 def kept_receipt(data: bytes, station: Key, *, at: str) -> KeptHead:
     """Read the head in a receipt that this site signed. Raises `ReceiptWrong`."""
-    receipt, payload, signature = receipts.read(data, at=at)
+    receipt, letter = receipts.read(data, at=at)
     try:
-        envelope.verify(payload, signature, {station.keyid: station}, payload_type=receipts.PAYLOAD_TYPE)
+        letter.check(station, payload_type=receipts.PAYLOAD_TYPE)
     except (SignatureWrong, SignatureUncheckable) as refusal:
         raise ReceiptWrong(f"this home did not sign it ({refusal})", at=f"{at}.signature") from refusal
     root = bytes.fromhex(receipt.log_root) if receipt.log_root else EMPTY_ROOT

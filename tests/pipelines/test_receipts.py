@@ -143,7 +143,7 @@ def test_any_flipped_byte_of_a_receipt_is_refused(gap: World, receipt: Path) -> 
 
 def test_a_receipt_of_a_stranger_is_refused(gap: World, receipt: Path, tmp_path: Path) -> None:
     """Another machine writes a receipt in the site's name, and one in its own."""
-    original, _payload, _envelope = receipts.read(receipt.read_bytes())
+    original, _letter = receipts.read(receipt.read_bytes())
     stranger = new_home(tmp_path / "stranger", name="ward", roles=("site",), now=NOON)
     with at_work(stranger, actor="mallory", now=gap.now) as work:
         receipt.write_bytes(receipts.write(original, work))
@@ -166,7 +166,7 @@ def test_a_receipt_of_a_stranger_is_refused(gap: World, receipt: Path, tmp_path:
 def test_a_receipt_for_a_bundle_that_was_not_made_here_is_refused(
     gap: World, receipt: Path, changes: dict[str, object]
 ) -> None:
-    original, _payload, _envelope = receipts.read(receipt.read_bytes())
+    original, _letter = receipts.read(receipt.read_bytes())
     with gap.at(gap.site) as work:
         receipt.write_bytes(receipts.write(replace(original, **changes), work))  # type: ignore[arg-type]
     with pytest.raises(ReceiptForeign):
@@ -175,7 +175,7 @@ def test_a_receipt_for_a_bundle_that_was_not_made_here_is_refused(
 
 def test_a_receipt_from_the_future_is_refused(gap: World, receipt: Path) -> None:
     """It would stay the newest for as long as its clock was wrong."""
-    original, _payload, _envelope = receipts.read(receipt.read_bytes())
+    original, _letter = receipts.read(receipt.read_bytes())
     with gap.at(gap.site) as work:
         receipt.write_bytes(receipts.write(replace(original, made_at="2031-01-01T00:00:00Z"), work))
     with pytest.raises(ReceiptWrong, match="in the future"):
@@ -264,7 +264,7 @@ def test_a_digest_only_receipt_of_a_site_that_lost_a_file_is_not_believed(gap: W
 def test_a_digest_only_receipt_of_another_list_of_bundles_is_not_believed(gap: World, tmp_path: Path) -> None:
     gap.receive(gap.ship("acme/tiny@1", out="first"))
     gap.ship("acme/tiny@2", out="lost")
-    small, _payload, _envelope = receipts.read(written(gap, tmp_path, digest_only=True).read_bytes())
+    small, _letter = receipts.read(written(gap, tmp_path, digest_only=True).read_bytes())
     with gap.at(gap.site) as work:
         claims_more = replace(small, sequences=(range(1, 3),))
         (tmp_path / "more.json").write_bytes(receipts.write(claims_more, work))

@@ -97,9 +97,8 @@ def read_a_plan(case: Path) -> None:
 
 
 def read_a_receipt(case: Path) -> None:
-    receipt, payload, envelope = receipts.read(case.read_bytes())
-    key = STATION.public_key
-    verify(payload, envelope, {key.keyid: key}, payload_type=receipts.PAYLOAD_TYPE)
+    receipt, letter = receipts.read(case.read_bytes())
+    letter.check(STATION.public_key, payload_type=receipts.PAYLOAD_TYPE)
     assert receipt.bundle == "20261120-03"
 
 
