@@ -38,7 +38,7 @@ from registry.home import HomeBusy
 from registry.names import Ref
 from registry.store import Store
 from signing.digests import sha256_hex
-from signing.refusals import ExpiredBundle, ForeignBundle, ForkedBundle, NotEnrolled
+from signing.refusals import EnrolledOtherwise, ExpiredBundle, ForeignBundle, ForkedBundle, NotEnrolled
 from signing.repository import TrustRepository
 from signing.trust import Memory
 from tests import world
@@ -438,9 +438,23 @@ def test_a_bundle_for_another_site_is_refused_and_can_be_inspected(gap: World, t
     assert "acme/tiny" == seen.items[0].model
     root = TrustRepository(gap.origin.trust).load().roots[0]
     with world.at_work(other, actor="ines", now=gap.now) as work:
-        enrol.enrol(work, root, sha256_hex(root), replace=True)
+        enrol.enrol(work, root, sha256_hex(root))
         with pytest.raises(ForeignBundle):
             import_bundle(work, [medium])
+
+
+def test_a_site_leaves_its_origin_only_when_it_says_so(gap: World, tmp_path: Path) -> None:
+    """Somebody enrols the root of the origin behind ours, and forgets to say that it is that."""
+    other = world.new_home(tmp_path / "other", name="upriver", roles=("origin",), now=NOON)
+    root = TrustRepository(other.trust).load().roots[0]
+    before = _memory(gap)
+    with gap.at(gap.site) as work:
+        with pytest.raises(EnrolledOtherwise) as refusal:
+            enrol.enrol(work, root, sha256_hex(root))
+        assert "--upstream" in refusal.value.next_step
+        assert before.root == _memory(gap).root
+        enrol.enrol(work, root, sha256_hex(root), replace=True)
+    assert root == _memory(gap).root
 
 
 def test_a_fork_is_refused(gap: World, tmp_path: Path) -> None:

@@ -575,10 +575,13 @@ def verify(
 
     At the origin it must be a bundle that was made there; at a site, one that the site may believe.
     """
+    from pipelines.bundle.reader import gather
     from pipelines.custody import Medium, verify_media
 
-    if serial is not None and len(dirs) > 1:
-        raise click.UsageError("--serial names one medium: read them back one after the other")
+    if (serial or seal) and (count := len(gather(dirs))) > 1:
+        raise click.UsageError(
+            f"--serial and --seal are of one medium, and here are {count} volumes: name each folder by itself"
+        )
     with progress("reading back") as bar:
         found = verify_media(
             app.work, dirs, medium=Medium(serial, seal, carrier), progress=bar, expect=bar.expect

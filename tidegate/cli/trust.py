@@ -185,7 +185,8 @@ def add(app: App, name: str, identity: Path, keys: tuple[str, ...]) -> None:
         publish=lambda: delegate(app.home, name, signers=signers, now=app.now),
     )
     shown = spoken(json.loads(row.identity)["fingerprint"])
-    text = f"{name} can be shipped to.\nFingerprint, to be compared with the site's: {shown}\nNext:    tidegate bundles create --to {name} --out DIR REF…"
+    changed = "\nThis key takes the place of the one that was known before." if row.position > 1 else ""
+    text = f"{name} can be shipped to.{changed}\nFingerprint, to be compared with the site's: {shown}\nNext:    tidegate bundles create --to {name} --out DIR REF…"
     show(row.content(), text, as_json=app.settings.as_json)
 
 
