@@ -14,11 +14,11 @@ from pathlib import Path
 from pipelines.bundle import checks, opening, reader
 from pipelines.bundle.crew import LANES
 from pipelines.bundle.errors import MediumNotWhole, NotOurBundle
-from pipelines.bundle.ingest import Unreadable, digest_of
+from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.opening import Opened
 from pipelines.bundle.plan import MAX_SUMS
 from pipelines.bundle.reader import SUMS
-from pipelines.bundle.shelf import Spot, Volume
+from pipelines.bundle.shelf import Spot, Volume, digest_of
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import Progress, no_progress

@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 
 from pipelines.bundle import opening, plan, reader
 from pipelines.bundle.errors import FormatTooNew, MalformedBundle, NotOurBundle
-from pipelines.bundle.ingest import Unreadable, digest_of, space_watched
+from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.media import Medium
 from pipelines.bundle.office import kept, kept_files, office
 from pipelines.bundle.reader import MAX_SMALL, PLAN, PLAN_SIGNATURE, Bundle
-from pipelines.bundle.shelf import Shelf, Spot
+from pipelines.bundle.shelf import Shelf, Spot, digest_of
 from pipelines.bundle.spans import FileSource
 from pipelines.bundle.tables import RAW, Chunk, Part
 from pipelines.bundle.volumes import lay_out, reveal, write_documents
@@ -31,7 +31,7 @@ from pipelines.resplit import claim, demand_packer, items_of
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import Progress, no_progress
-from registry.bulk import write_all
+from registry.bulk import space_watched, write_all
 from registry.errors import NotFound
 from signing.envelope import SignatureUncheckable, SignatureWrong, sign
 from signing.keys import public_key_from_json

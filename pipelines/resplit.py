@@ -20,17 +20,17 @@ from pipelines.bundle.errors import (
     UndeclaredFile,
     VolumeMissing,
 )
-from pipelines.bundle.ingest import Unreadable, digest_of, read_at, space_watched
+from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.media import Medium
 from pipelines.bundle.office import kept, kept_files, office
 from pipelines.bundle.opening import Opened
 from pipelines.bundle.reader import MAX_SMALL, OWN_FILES, Bundle
-from pipelines.bundle.shelf import Shelf, shelf_of
+from pipelines.bundle.shelf import Shelf, digest_of, read_at, shelf_of
 from pipelines.bundle.tables import Chunk
 from pipelines.bundle.volumes import demand_no_volume, lay_out, reveal, write_documents
 from pipelines.workplace import Workplace
 from registry.blobs import Progress, no_progress
-from registry.bulk import BulkWriter
+from registry.bulk import BulkWriter, space_watched
 from signing.envelope import sign
 
 _BLOCK = 1 << 20  # bytes

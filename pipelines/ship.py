@@ -35,7 +35,6 @@ from pipelines.bundle.cargo import Cargo, select, signed_paths
 from pipelines.bundle.crew import LANES
 from pipelines.bundle.documents import GUARD, MEDIA, Export, Lines, ShippedRelease, export_path
 from pipelines.bundle.errors import OutputUnusable, ParityImpossible
-from pipelines.bundle.ingest import space_watched
 from pipelines.bundle.media import Medium
 from pipelines.bundle.office import keep, office
 from pipelines.bundle.plan import Plan
@@ -47,6 +46,7 @@ from pipelines.encodings.names import FRAME
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import Progress, no_progress
+from registry.bulk import space_watched
 from registry.entities import Export as ExportRow
 from registry.entities import Version
 from registry.errors import SpaceShort

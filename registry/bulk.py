@@ -6,13 +6,21 @@ ext4, docs/reference/figures.md. Where a file system refuses them, the file is w
 to the system to write back early and to forget what is on the disk.
 """
 
+import contextlib
+import errno
 import fcntl
 import mmap
 import os
+import shutil
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Self
 
+from registry.errors import SpaceShort
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BUFFER = 4 << 20  # bytes handed to the system at once
 _ALIGNED = 4096  # bytes; direct writes begin and end on such
 _STEP = 8 << 20  # bytes written through the cache between two words to the system
@@ -150,3 +158,15 @@ def write_all(handle: int, block: memoryview) -> None:
     """Write every byte to a descriptor: the system may take fewer than it was given."""
     while block:
         block = block[os.write(handle, block) :]
+
+
+@contextlib.contextmanager
+def space_watched(room: Path, left: int) -> Iterator[None]:
+    """Turn a full file system into `SpaceShort`."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _FULL:
+            raise
+        free = shutil.disk_usage(room).free
+        raise SpaceShort(str(room), needed=max(left, free + 1), free=free) from exc

@@ -14,35 +14,28 @@ frames are decoded on all cores; memory is `crew` + 1 frames and two chunks for 
 """
 
 import contextlib
-import errno
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
-from pipelines.bundle import tables
-from pipelines.bundle.crew import LANES, Spare, crew_size, in_order, scratch
+from pipelines.bundle.crew import LANES, Spare, crew_size, in_order
 from pipelines.bundle.documents import Sized
 from pipelines.bundle.errors import MalformedBundle
+from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.reader import Bundle
-from pipelines.bundle.shelf import Shelf, Spot, open_plain
+from pipelines.bundle.shelf import Shelf, Spot, digest_of, load
 from pipelines.bundle.tables import RAW, REFERENCE, Chunk, Part
-from pipelines.encodings.names import FrameMalformed
+from pipelines.bundle.unpacker import Stock, Unpacker, bytes_of, pieces
 from registry.blobs import Progress
-from registry.bulk import BulkWriter
-from registry.errors import BlobDamaged, SpaceShort
+from registry.bulk import BulkWriter, space_watched
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 from signing.digests import BLOCK
 from signing.durable import sync_directory, write_durably
 
-PIECE = 4 << 20  # bytes of raw parts and references that are moved at once
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAX_HAVE = 64 << 20  # bytes
 _NOTE_EVERY = 32  # mended chunks between two notes of what there is
 
@@ -59,10 +52,6 @@ class BadChunk:
 
     def __str__(self) -> str:
         return f"{self.volume}, {self.path}: {self.problem}"
-
-
-class Unreadable(Exception):
-    """A medium does not give the bytes that belong here; the text says why."""
 
 
 class _Stopped(Exception):
@@ -82,6 +71,11 @@ class Ingest:
     held: Callable[[str], Path]
     progress: Progress
     _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def stock(self) -> Stock:
+        """What the blobs are made from."""
+        return Stock(self.bundle.table, self.shelf, self.held)
 
     def run(self, wanted: Sequence[Sized]) -> list[BadChunk]:
         """Bring every wanted blob to `.whole`; return what stands in the way of the others, each chunk once.
@@ -210,18 +204,18 @@ class _Making:
         digest = hashlib.sha256()
         self._hash(target, keep, digest)
         self.ingest.progress(keep)
-        chunks = _Chunks(self.ingest, self.crew, self.spare)
+        unpacker = Unpacker(self.ingest.stock, self.crew, self.spare)
         try:
             with (
                 space_watched(self.ingest.room, self.blob.size - keep),
                 BulkWriter(target, at=keep) as writer,
             ):
-                for view, spent in in_order(self.crew, chunks.steps(rest)):
+                for view, spent in in_order(self.crew, unpacker.steps(rest)):
                     self.ingest.check()
                     digest.update(view)
                     writer.write(view)
                     self.ingest.progress(len(view))
-                    chunks.give_back(spent)
+                    unpacker.give_back(spent)
         except Unreadable:
             return False
         return digest.hexdigest() == self.blob.sha256
@@ -320,210 +314,8 @@ class _Making:
             elif digest_of(spot, chunk.size) != chunk.chunk:
                 raise Unreadable("holds other bytes")
         for offset, part in parts.values():
-            for step in _pieces(part):
-                view = _bytes_of(self.ingest, step, stored, spot, buffer)
+            for step in pieces(part):
+                view = bytes_of(self.ingest.stock, step, stored, spot, buffer)
                 yield offset, view
                 offset += len(view)  # noqa: PLW2901 - the next piece of the same part
         self.spare.give(buffer)
-
-
-def _pieces(part: Part) -> Iterator[Part]:
-    """Cut what is not decoded into pieces; a frame is one piece."""
-    if part.encoding not in (RAW, REFERENCE):
-        yield part
-        return
-    for done in range(0, part.size, PIECE):
-        size = min(PIECE, part.size - done)
-        raw = part.encoding == RAW
-        yield Part(
-            size,
-            part.encoding,
-            None,
-            part.chunk,
-            part.at + done * raw,
-            size * raw,
-            part.base,
-            part.start + done,
-        )
-
-
-def _runs(parts: Sequence[Part]) -> Iterator[tuple[Part, bool]]:
-    """Yield each part, and whether it is a frame after which the next frame lies in another chunk.
-
-    One chunk is in memory at a time: one that the frames come back to is read again (`tables` bounds how often).
-    """
-    framed = [number for number, part in enumerate(parts) if part.encoding not in (RAW, REFERENCE)]
-    following = dict(pairwise(framed))
-    for number, part in enumerate(parts):
-        after = following.get(number)
-        yield part, after is None or parts[after].chunk != part.chunk
-
-
-_Spent = tuple[bytearray, bytearray | None]  # buffers of a piece, and of a chunk after its last piece
-
-
-class _Chunks:
-    """Hands the parts of a blob to the crew, with each chunk of frames read and hashed before its first frame."""
-
-    def __init__(self, ingest: Ingest, crew: ThreadPoolExecutor, spare: Spare) -> None:
-        self._ingest, self._crew, self._spare = ingest, crew, spare
-        self._loaded = Spare(tables.COMPACT_CHUNK)
-
-    def steps(self, parts: Sequence[Part]) -> Iterator[Callable[[], tuple[memoryview, _Spent]]]:
-        """Yield a job for each piece, in order. The jobs raise `Unreadable`."""
-        loading: Future[bytearray] | None = None
-        for part, ends in _runs(parts):
-            if part.encoding in (RAW, REFERENCE):
-                for piece in _pieces(part):
-                    yield partial(self._plain, piece)
-                continue
-            # Submitted before the jobs that wait for it, to a crew that works in order: nobody waits for ever.
-            loading = loading or self._crew.submit(self._load, part.chunk)
-            yield partial(self._frame, part, loading, ends=ends)
-            loading = None if ends else loading
-
-    def give_back(self, spent: _Spent) -> None:
-        """Take back the buffers that a job used."""
-        self._spare.give(spent[0])
-        self._loaded.give(spent[1])
-
-    def _load(self, number: int) -> bytearray:
-        buffer = self._loaded.take()
-        first_good(self._ingest.shelf, self._ingest.bundle.table.chunks[number], buffer)
-        return buffer
-
-    def _frame(self, part: Part, loading: "Future[bytearray]", *, ends: bool) -> tuple[memoryview, _Spent]:
-        buffer, stored = self._spare.take(), loading.result()
-        view = _bytes_of(self._ingest, part, memoryview(stored), None, buffer)
-        return view, (buffer, stored if ends else None)
-
-    def _plain(self, piece: Part) -> tuple[memoryview, _Spent]:
-        buffer, spot = self._spare.take(), None
-        if piece.chunk >= 0:
-            spot = self._ingest.shelf.spots(self._ingest.bundle.table.chunks[piece.chunk].chunk)[0]
-        return _bytes_of(self._ingest, piece, None, spot, buffer), (buffer, None)
-
-
-def _bytes_of(
-    ingest: Ingest, piece: Part, stored: memoryview | None, spot: Spot | None, buffer: bytearray
-) -> memoryview:
-    """Return the bytes that a piece gives, in `buffer`. Raises `Unreadable`."""
-    view = memoryview(buffer)[: piece.size]
-    if piece.encoding == REFERENCE:
-        assert piece.base is not None
-        _read_held(ingest, piece.base, view, piece.start)
-    elif piece.encoding == RAW:
-        assert spot is not None
-        read_at(spot.path, view, piece.at)
-    else:
-        assert stored is not None
-        _decode(ingest, piece, stored, view)
-    return view
-
-
-def _read_held(ingest: Ingest, base: str, view: memoryview, start: int) -> None:
-    """Fill `view` from a held blob. Raises `BlobDamaged`: it is this site's own disk that does not give it."""
-    path = ingest.held(base)
-    try:
-        read_at(path, view, start)
-    except Unreadable as exc:
-        raise BlobDamaged(str(path), expected=base, actual=str(exc)) from exc
-
-
-def _decode(ingest: Ingest, piece: Part, stored: memoryview, out: memoryview) -> None:
-    from pipelines.encodings import ladder  # noqa: PLC0415 - numpy, only where there are frames
-
-    assert piece.unit is not None
-    base = None
-    if piece.base is not None:
-        base = memoryview(scratch())[: piece.size]
-        _read_held(ingest, piece.base, base, piece.start)
-    frame = stored[piece.at : piece.at + piece.stored]
-    try:
-        ladder.decode(piece.encoding, piece.unit, frame, out, base)
-    except FrameMalformed as exc:
-        raise MalformedBundle(
-            f"a frame that its chunk vouches for: {exc.problem}", at="chunks.jsonl"
-        ) from exc
-
-
-def first_good(shelf: Shelf, chunk: Chunk, buffer: bytearray) -> None:
-    """Put a chunk's bytes into `buffer`, from the first place that gives them. Raises `Unreadable`."""
-    problem = "its volume is not here"
-    for spot in shelf.spots(chunk.chunk):
-        try:
-            load(spot, chunk, buffer)
-        except Unreadable as exc:
-            problem = str(exc)
-        else:
-            return
-    raise Unreadable(problem)
-
-
-def load(spot: Spot, chunk: Chunk, buffer: bytearray) -> memoryview:
-    """Return a chunk's bytes, in `buffer`, hashed and found to be what its name says. Raises `Unreadable`."""
-    data = memoryview(buffer)[: chunk.size]
-    read_at(spot.path, data, 0, whole=True)
-    if hashlib.sha256(data).hexdigest() != chunk.chunk:
-        raise Unreadable("holds other bytes")
-    return data
-
-
-def digest_of(spot: Spot, size: int) -> str:
-    """Return the SHA-256 of a stored file of `size` bytes. Raises `Unreadable`."""
-    digest, view = hashlib.sha256(), memoryview(bytearray(min(BLOCK, size)))
-    with _opened(spot.path) as source:
-        for offset in range(0, size, len(view)):
-            block = view[: min(len(view), size - offset)]
-            _fill(source, block, offset)
-            digest.update(block)
-        _demand_end(source, size)
-    return digest.hexdigest()
-
-
-def read_at(path: Path, view: memoryview, offset: int, *, whole: bool = False) -> None:
-    """Fill `view` from a plain file; with `whole`, the file must end there. Raises `Unreadable`."""
-    with _opened(path) as source:
-        _fill(source, view, offset)
-        if whole:
-            _demand_end(source, offset + len(view))
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    try:
-        source = open_plain(path)
-    except OSError as exc:
-        raise Unreadable(f"cannot be opened ({exc.strerror})") from exc
-    try:
-        yield source
-    finally:
-        os.close(source)
-
-
-def _fill(source: int, view: memoryview, offset: int) -> None:
-    while view:
-        try:
-            count = os.preadv(source, [view], offset)
-        except OSError as exc:
-            raise Unreadable(f"cannot be read at byte {offset} ({exc.strerror})") from exc
-        if count == 0:
-            raise Unreadable(f"ends after {offset} bytes")
-        view, offset = view[count:], offset + count
-
-
-def _demand_end(source: int, size: int) -> None:
-    if os.pread(source, 1, size):
-        raise Unreadable(f"holds more than {size} bytes")
-
-
-@contextlib.contextmanager
-def space_watched(room: Path, left: int) -> Iterator[None]:
-    """Turn a full file system into `SpaceShort`."""
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno not in _FULL:
-            raise
-        free = shutil.disk_usage(room).free
-        raise SpaceShort(str(room), needed=max(left, free + 1), free=free) from exc

@@ -15,10 +15,11 @@ from pipelines.bundle.crew import crew_size
 from pipelines.bundle.documents import VERSION_KINDS
 from pipelines.bundle.errors import ChunksDamaged
 from pipelines.bundle.history import Missing, gaps
-from pipelines.bundle.ingest import BadChunk, Unreadable, digest_of
+from pipelines.bundle.ingest import BadChunk
+from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.opening import Opened
 from pipelines.bundle.reader import Bundle
-from pipelines.bundle.shelf import Spot
+from pipelines.bundle.shelf import Spot, digest_of
 from pipelines.workplace import Workplace
 from registry.blobs import Progress, no_progress
 from signing.errors import OperatorError

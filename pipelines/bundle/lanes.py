@@ -25,7 +25,7 @@ Reader = Callable[
 
 
 class Unreadable(Exception):
-    """A chunk or piece is absent, or known not to be what its name says. Raised by a reader, never seen by people."""
+    """A chunk or piece is absent, cannot be read, or is not what its name says; the text says which."""
 
 
 class Part(NamedTuple):

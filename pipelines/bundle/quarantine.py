@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.bundle.crew import LANES
-from pipelines.bundle.ingest import Ingest, Unreadable, digest_of, read_at, space_watched
-from pipelines.bundle.lanes import Unreadable as NotThere
+from pipelines.bundle.ingest import Ingest
+from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.opening import Opened
-from pipelines.bundle.shelf import Shelf, Spot
-from registry.bulk import BulkWriter
+from pipelines.bundle.shelf import Shelf, Spot, digest_of, read_at
+from registry.bulk import BulkWriter, space_watched
 from signing.durable import sync_directory
 
 _BLOCK = 1 << 20  # bytes
@@ -116,11 +116,8 @@ class _Checked:
         """Fill `view`. Raises `lanes.Unreadable`."""
         spot = self._spot(name)
         if spot is None:
-            raise NotThere(name)
-        try:
-            read_at(spot.path, view, offset)
-        except Unreadable as exc:
-            raise NotThere(str(exc)) from exc
+            raise Unreadable(name)
+        read_at(spot.path, view, offset)
 
     def _spot(self, name: str) -> Spot | None:
         with self._locks:

@@ -1,19 +1,24 @@
-"""Where each stored file of a bundle can be read: on the volumes that are here, and in quarantine.
+"""Where each stored file of a bundle can be read, on the volumes that are here and in quarantine; and reading it.
 
 A chunk or a parity piece may lie in several places: on two copies of a volume, on a repair, on the medium and, from
 an earlier run, in quarantine. Whoever reads takes the first that is good.
 """
 
+import contextlib
 import errno
+import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.plan import Plan, piece_path
 from pipelines.bundle.reader import Bundle, SmallFiles, VolumeFolder
+from pipelines.bundle.tables import Chunk
+from signing.digests import BLOCK
 
 
 class Spot(NamedTuple):
@@ -87,3 +92,73 @@ def open_plain(place: Path) -> int:
         os.close(source)
         raise OSError(errno.EINVAL, "not a plain file")
     return source
+
+
+def first_good(shelf: Shelf, chunk: Chunk, buffer: bytearray) -> None:
+    """Put a chunk's bytes into `buffer`, from the first place that gives them. Raises `Unreadable`."""
+    problem = "its volume is not here"
+    for spot in shelf.spots(chunk.chunk):
+        try:
+            load(spot, chunk, buffer)
+        except Unreadable as exc:
+            problem = str(exc)
+        else:
+            return
+    raise Unreadable(problem)
+
+
+def load(spot: Spot, chunk: Chunk, buffer: bytearray) -> memoryview:
+    """Return a chunk's bytes, in `buffer`, hashed and found to be what its name says. Raises `Unreadable`."""
+    data = memoryview(buffer)[: chunk.size]
+    read_at(spot.path, data, 0, whole=True)
+    if hashlib.sha256(data).hexdigest() != chunk.chunk:
+        raise Unreadable("holds other bytes")
+    return data
+
+
+def digest_of(spot: Spot, size: int) -> str:
+    """Return the SHA-256 of a stored file of `size` bytes. Raises `Unreadable`."""
+    digest, view = hashlib.sha256(), memoryview(bytearray(min(BLOCK, size)))
+    with _opened(spot.path) as source:
+        for offset in range(0, size, len(view)):
+            block = view[: min(len(view), size - offset)]
+            _fill(source, block, offset)
+            digest.update(block)
+        _demand_end(source, size)
+    return digest.hexdigest()
+
+
+def read_at(path: Path, view: memoryview, offset: int, *, whole: bool = False) -> None:
+    """Fill `view` from a plain file; with `whole`, the file must end there. Raises `Unreadable`."""
+    with _opened(path) as source:
+        _fill(source, view, offset)
+        if whole:
+            _demand_end(source, offset + len(view))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        source = open_plain(path)
+    except OSError as exc:
+        raise Unreadable(f"cannot be opened ({exc.strerror})") from exc
+    try:
+        yield source
+    finally:
+        os.close(source)
+
+
+def _fill(source: int, view: memoryview, offset: int) -> None:
+    while view:
+        try:
+            count = os.preadv(source, [view], offset)
+        except OSError as exc:
+            raise Unreadable(f"cannot be read at byte {offset} ({exc.strerror})") from exc
+        if count == 0:
+            raise Unreadable(f"ends after {offset} bytes")
+        view, offset = view[count:], offset + count
+
+
+def _demand_end(source: int, size: int) -> None:
+    if os.pread(source, 1, size):
+        raise Unreadable(f"holds more than {size} bytes")

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.bundle import opening, reader
-from pipelines.bundle.ingest import Unreadable, digest_of
+from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.plan import decode_label, decode_sums, encode_sums
-from pipelines.bundle.shelf import Spot
+from pipelines.bundle.shelf import Spot, digest_of
 from pipelines.receive import Imported
 from signing.digests import sha256_hex
 from signing.errors import OperatorError

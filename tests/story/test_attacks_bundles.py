@@ -20,7 +20,7 @@ import pytest
 
 from pipelines import ship
 from pipelines.baseline import assume_received, baseline
-from pipelines.bundle import cargo, erasures, ingest, lanes, packer, plan, tables
+from pipelines.bundle import cargo, erasures, lanes, packer, plan, tables, unpacker
 from pipelines.bundle.documents import Export, decode_export
 from pipelines.bundle.errors import (
     BaseMissing,
@@ -285,7 +285,7 @@ class TestAThiefOfTheExportKeys:
     def test_does_not_fill_the_memory_with_chunks_that_take_turns(self) -> None:
         """Frame by frame another chunk, and then all again: each was kept until its last frame."""
         turns = [Part(8, "planes", "bf16", chunk, 0, 7) for _round in range(3) for chunk in range(50)]
-        ends = [after for _part, after in ingest._runs(turns)]
+        ends = [after for _part, after in unpacker.runs(turns)]
         assert all(ends), "a chunk is let go before the next one is loaded"
 
     def test_does_not_have_a_chunk_read_again_for_every_frame(
