@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipelines.bundle import opening, plan, reader
+from pipelines.bundle import opening, reader
 from pipelines.bundle.errors import FormatTooNew, MalformedBundle, NotOurBundle
 from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.media import Medium
@@ -23,17 +23,17 @@ from pipelines.bundle.reader import MAX_SMALL, PLAN, PLAN_SIGNATURE, Bundle
 from pipelines.bundle.shelf import Shelf, Spot, digest_of
 from pipelines.bundle.spans import FileSource
 from pipelines.bundle.tables import RAW, Chunk, Part
-from pipelines.bundle.volumes import lay_out, reveal, write_documents
+from pipelines.bundle.volumes import reveal
 from pipelines.encodings import ladder
 from pipelines.errors import BundleRefused
 from pipelines.letters import read_letter, seal
-from pipelines.resplit import claim, demand_packer, items_of
+from pipelines.resplit import claim, demand_packer, divide
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import Progress, no_progress
 from registry.bulk import space_watched, write_all
 from registry.errors import NotFound
-from signing.envelope import SignatureUncheckable, SignatureWrong, sign
+from signing.envelope import SignatureUncheckable, SignatureWrong
 from signing.keys import public_key_from_json
 from signing.times import rfc3339
 
@@ -243,23 +243,7 @@ def _repair(
     try:
         with space_watched(out, size):
             _make_chunks(work, bundle, numbers, hidden / "pack", progress)
-            small = sum(map(len, bundle.small.values())) + len(numbers) * 300 + (64 << 10)
-            small = small if medium is None else medium.documents(small, bundle.small)
-            chosen = frozenset(numbers)
-            items = [[n for n in item if n in chosen] for item in items_of(bundle)]
-            layout = lay_out(
-                plan.split(items, bundle.table.chunks, medium=medium, small=small),
-                bundle.table.chunks,
-                folder=lambda index: hidden / f"volume-{index:02d}" / request.bundle,
-                place=lambda chunk: hidden / "pack" / chunk.path,
-                parity=0,
-                medium=medium,
-                small=small,
-                progress=no_progress,
-            )
-            made = layout.plan(request.bundle, request.export, repairs=True)
-            signature = sign(plan.encode_plan(made), plan.PLAN_TYPE, work.station).to_json()
-            write_documents(layout, made, signature, bundle.chunks, bundle.small)
+            made, _size = divide(work, bundle, numbers, hidden=hidden, medium=medium, repairs=True)
             note = {"site": request.site, "bundle": request.bundle, "chunks": len(numbers), "bytes": size}
             with work.store.change(actor=work.actor, now=work.now) as change:
                 change.record(EventKind.REPAIR_MADE, request.export, note=note)

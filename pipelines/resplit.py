@@ -5,7 +5,7 @@ volumes that there are, each hashed before it is copied; what parity can bring b
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pipelines.bundle.lanes import Unreadable
 from pipelines.bundle.media import Medium
 from pipelines.bundle.office import kept, kept_files, office
 from pipelines.bundle.opening import Opened
+from pipelines.bundle.plan import Plan
 from pipelines.bundle.reader import MAX_SMALL, OWN_FILES, Bundle
 from pipelines.bundle.shelf import Shelf, digest_of, read_at, shelf_of
 from pipelines.bundle.tables import Chunk
@@ -91,28 +92,53 @@ def _resplit(
         with space_watched(out, sum(chunk.size for chunk in bundle.table.chunks)):
             expect(sum(chunk.size for chunk in bundle.table.chunks) * (2 if parity else 1))
             copy_chunks(shelf, bundle.table.chunks, hidden / "pack", progress)
-            small = sum(map(len, bundle.small.values())) + len(bundle.table.chunks) * _PER_CHUNK + (64 << 10)
-            small = small if medium is None else medium.documents(small, bundle.small)
-            layout = lay_out(
-                plan.split(items_of(bundle), bundle.table.chunks, medium=medium, small=small),
-                bundle.table.chunks,
-                folder=lambda index: hidden / f"volume-{index:02d}" / bundle.export.bundle,
-                place=lambda chunk: hidden / "pack" / chunk.path,
-                parity=parity,
-                medium=medium,
-                small=small,
-                progress=progress,
+            numbers = range(len(bundle.table.chunks))
+            made, size = divide(
+                work, bundle, numbers, hidden=hidden, medium=medium, parity=parity, progress=progress
             )
-            made = layout.plan(bundle.export.bundle, bundle.digest)
-            signature = sign(plan.encode_plan(made), plan.PLAN_TYPE, work.station).to_json()
-            written = write_documents(layout, made, signature, bundle.chunks, bundle.small)
             folders = reveal(hidden, out, made)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     apart = tuple(volume.index for volume in made.volumes if volume.parity and not volume.chunks)
-    return Resplit(
-        bundle.export.bundle, folders, apart, written + sum(volume.bytes for volume in made.volumes)
+    return Resplit(bundle.export.bundle, folders, apart, size)
+
+
+def divide(
+    work: Workplace,
+    bundle: Bundle,
+    numbers: Collection[int],
+    *,
+    hidden: Path,
+    medium: Medium | None,
+    parity: int = 0,
+    repairs: bool = False,
+    progress: Progress = no_progress,
+) -> tuple[Plan, int]:
+    """Divide chunks that lie in `hidden/pack` among media, under the documents that were signed before.
+
+    Args:
+        numbers: of the chunks; a repair holds only some.
+
+    Returns: the plan of what now lies in `hidden`, ready to be revealed, and the bytes of all volumes.
+    """
+    chunks, chosen = bundle.table.chunks, frozenset(numbers)
+    small = sum(map(len, bundle.small.values())) + len(chosen) * _PER_CHUNK + (64 << 10)
+    small = small if medium is None else medium.documents(small, bundle.small)
+    items = [[number for number in item if number in chosen] for item in items_of(bundle)]
+    layout = lay_out(
+        plan.split(items, chunks, medium=medium, small=small),
+        chunks,
+        folder=lambda index: hidden / f"volume-{index:02d}" / bundle.export.bundle,
+        place=lambda chunk: hidden / "pack" / chunk.path,
+        parity=parity,
+        medium=medium,
+        small=small,
+        progress=progress,
     )
+    made = layout.plan(bundle.export.bundle, bundle.digest, repairs=repairs)
+    signature = sign(plan.encode_plan(made), plan.PLAN_TYPE, work.station).to_json()
+    written = write_documents(layout, made, signature, bundle.chunks, bundle.small)
+    return made, written + sum(volume.bytes for volume in made.volumes)
 
 
 def demand_packer(work: Workplace, bundle: Bundle) -> None:
