@@ -32,6 +32,12 @@ class EventKind(StrEnum):
     ROUTER_SET = "router set"
     SUITE_ADDED = "suite added"
     SUITE_RUN = "suite run"
+    EVIDENCE_TAKEN = "evidence taken in"
+    ADVISORIES_ADDED = "advisories added"
+    COMPANIONS_ADDED = "companions added"
+    COMPANIONS_SET = "companions set"
+    POLICY_ADDED = "policy file added"
+    DECIDED = "decided"
     BUNDLE_MADE = "bundle made"
     BUNDLE_IMPORTED = "bundle imported"
     RECEIPT_TAKEN = "receipt taken"
@@ -45,6 +51,8 @@ class EventKind(StrEnum):
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled back"
     WITHDRAWN = "withdrawn"
+    ROLLED_OUT = "rolled out"
+    OBSERVED = "observed"
 
 
 @dataclass(frozen=True)

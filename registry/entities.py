@@ -30,12 +30,17 @@ class Row(SQLModel):
     """A recorded row. `id` is the database's own and no part of what was recorded."""
 
     label: ClassVar[str]  # what the log calls this table
+    added_later: ClassVar[frozenset[str]] = frozenset()  # columns that older logs do not know
 
     def content(self) -> dict[str, Any]:
-        """What the log carries of this row: long texts by their SHA-256, the id not at all."""
+        """What the log carries of this row: long texts by their SHA-256, the id not at all.
+
+        A column that came with a later release is left out while it holds nothing, so that old logs still replay.
+        """
         # A value of another type than its column's is for `audit verify` to name, not for pydantic to warn of.
         values = self.model_dump(warnings=False)
-        return {name: _brief(value) for name, value in values.items() if name != "id"}
+        hidden = {"id", *(name for name in self.added_later if values[name] is None)}
+        return {name: _brief(value) for name, value in values.items() if name not in hidden}
 
 
 def _brief(value: Any) -> Any:
@@ -71,7 +76,7 @@ class Version(Row, table=True):
 
 
 class Document(Row, table=True):
-    """A content-addressed document: tool contract, engine profile, router contract, suite, policy."""
+    """A content-addressed document: contract, engine profile, suite, companions, advisories, policy file."""
 
     label: ClassVar[str] = "document"
     __table_args__ = (digest_check("digest"),)
@@ -98,15 +103,16 @@ class Binding(Row, table=True):
 
 
 class Report(Row, table=True):
-    """What a scan or a suite found here. Only these satisfy a gate of this home."""
+    """What a scan or a suite found here; only these satisfy a gate of this home. Kind `evidence` never does:
+    that is what another tool's output said, kept to be looked at."""
 
     label: ClassVar[str] = "report"
     __table_args__ = (digest_check("digest"), digest_check("version"))
     id: int | None = Field(default=None, primary_key=True)
     digest: str = Field(unique=True)  # of the body
-    kind: str  # scan, validation
+    kind: str  # scan, validation, evidence
     version: str = Field(index=True)
-    outcome: str  # PASSED, WARNED, FAILED, INCONCLUSIVE
+    outcome: str  # PASSED, WARNED, FAILED, INCONCLUSIVE; NOTED for evidence from outside
     suite: str | None  # digests of what it was measured with; None for a scan
     contract: str | None
     profile: str | None
@@ -203,6 +209,7 @@ class Pin(Row, table=True):
     """One line of a tier's history: the set that it served of a model from `since` on."""
 
     label: ClassVar[str] = "pin"
+    added_later: ClassVar[frozenset[str]] = frozenset({"companions"})
     __table_args__ = (
         UniqueConstraint("tier", "model", "position", name="uq_pin_tier_model_position"),
         CheckConstraint("position >= 1", name="position_from_one"),
@@ -219,6 +226,7 @@ class Pin(Row, table=True):
     contract: str | None
     profile: str | None
     router: str | None
+    companions: str | None = None
     evidence: str = Field(sa_type=Text)  # canonical JSON list of digests
     reason: str
     since: str
@@ -384,6 +392,68 @@ class Upstream(Row, table=True):
     actor: str
 
 
+class CompanionBinding(Row, table=True):
+    """From `since` on, these companions go with a version (its digest) or with every version of a model (its name)."""
+
+    label: ClassVar[str] = "companion binding"
+    __table_args__ = (UniqueConstraint("subject", "position", name="uq_companionbinding_subject_position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    subject: str
+    position: int
+    companions: str | None  # digest of the document; None: none from now on
+    since: str
+    actor: str
+
+
+class Decision(Row, table=True):
+    """One person's signed decision other than an approval: a waiver, a licence accepted, a case set aside."""
+
+    label: ClassVar[str] = "decision"
+    __table_args__ = (digest_check("digest"),)
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)  # of the payload
+    kind: str = Field(index=True)
+    subject: str
+    person: str
+    payload: str = Field(sa_type=Text)
+    signature: str = Field(sa_type=Text)  # armored SSHSIG
+    made_at: str
+
+
+class Rollout(Row, table=True):
+    """One walk of a pinned set to the engines, finished or turned back."""
+
+    label: ClassVar[str] = "rollout"
+    __table_args__ = (digest_check("version"),)
+    id: int | None = Field(default=None, primary_key=True)
+    rollout: str = Field(unique=True)
+    tier: str = Field(index=True)
+    model: str
+    strategy: str
+    version: str  # that was to be served
+    left: str | None  # that was served before
+    outcome: str  # SERVED, TURNED-BACK
+    milliseconds: int
+    body: str = Field(sa_type=Text)  # canonical JSON: every step with its time
+    since: str
+    actor: str
+
+
+class Observation(Row, table=True):
+    """What an engine of a tier was seen to serve, its files hashed."""
+
+    label: ClassVar[str] = "observation"
+    id: int | None = Field(default=None, primary_key=True)
+    tier: str = Field(index=True)
+    node: str
+    model: str
+    state: str  # SERVES, OTHER, SILENT, UNPROVEN
+    version: str | None  # digest, where the files proved it
+    body: str = Field(sa_type=Text)  # canonical JSON
+    since: str
+    actor: str
+
+
 class Event(SQLModel, table=True):
     """One line of the audit log: a leaf of the RFC 6962 tree."""
 
@@ -407,4 +477,5 @@ class Checkpoint(SQLModel, table=True):
 RECORDED: tuple[type[Row], ...] = (
     Version, Document, Binding, Report, Claim, Statement, RouterSetting, TierPolicy, Person, Approval, Pin,
     Withdrawal, Site, Export, Receipt, Enrolment, Import, Assumption, SpokenReceipt, Custody, Removal, Upstream,
+    CompanionBinding, Decision, Rollout, Observation,
 )  # fmt: skip

@@ -14,17 +14,21 @@ from registry.entities import (
     Binding,
     Checkpoint,
     Claim,
+    CompanionBinding,
     Custody,
+    Decision,
     Document,
     Enrolment,
     Event,
     Export,
     Import,
+    Observation,
     Person,
     Pin,
     Receipt,
     Removal,
     Report,
+    Rollout,
     RouterSetting,
     Site,
     SpokenReceipt,
@@ -167,6 +171,16 @@ class View:
         )
         return self.session.exec(query.limit(1)).first()
 
+    def router_history(self, tier: str) -> list[RouterSetting]:
+        """Every setting of the tier's router, oldest first."""
+        query = select(RouterSetting).where(RouterSetting.tier == tier)
+        return list(self.session.exec(query.order_by(col(RouterSetting.position))))
+
+    def tier_history(self, name: str) -> list[TierPolicy]:
+        """Every policy that the tier had, oldest first."""
+        query = select(TierPolicy).where(TierPolicy.tier == name).order_by(col(TierPolicy.position))
+        return list(self.session.exec(query))
+
     def pin(self, tier: str, model: str, *, at: str | None = None) -> Pin | None:
         """What the tier serves of a model, now or at a moment (RFC 3339 text)."""
         query = select(Pin).where(Pin.tier == tier, Pin.model == model)
@@ -195,6 +209,35 @@ class View:
             query = query.where(Pin.version == version)
         return list(self.session.exec(query))
 
+    # -- what goes with a model, and where it is served ---------------------------------------------------
+
+    def companions_bound(self, subject: str) -> CompanionBinding | None:
+        """What is said of the companions of a version (digest) or a model (name) now."""
+        query = select(CompanionBinding).where(CompanionBinding.subject == subject)
+        return self.session.exec(query.order_by(col(CompanionBinding.position).desc()).limit(1)).first()
+
+    def companions_for(self, version: Version) -> str | None:
+        """The digest of the companions that go with a version: its own, else its model's."""
+        own = self.companions_bound(version.digest) or self.companions_bound(version.model)
+        return own.companions if own else None
+
+    def rollouts(self, tier: str | None = None, model: str | None = None) -> list[Rollout]:
+        """Every rollout, oldest first, narrowed as asked."""
+        query = select(Rollout).order_by(col(Rollout.id))
+        if tier:
+            query = query.where(Rollout.tier == tier)
+        if model:
+            query = query.where(Rollout.model == model)
+        return list(self.session.exec(query))
+
+    def observations(self, tier: str | None = None) -> list[Observation]:
+        """The newest observation of each model at each node."""
+        query = select(Observation).order_by(col(Observation.id))
+        newest: dict[tuple[str, str, str], Observation] = {}
+        for row in self.session.exec(query.where(Observation.tier == tier) if tier else query):
+            newest[row.tier, row.node, row.model] = row
+        return [newest[key] for key in sorted(newest)]
+
     # -- evidence ---------------------------------------------------------------------------------------
 
     def reports(self, version: str, kind: str | None = None) -> list[Report]:
@@ -222,6 +265,15 @@ class View:
         """Approvals of a version, oldest first."""
         query = select(Approval).where(Approval.version == version).order_by(col(Approval.id))
         return list(self.session.exec(query.where(Approval.tier == tier) if tier else query))
+
+    def decisions(self, kind: str | None = None, subject: str | None = None) -> list[Decision]:
+        """Signed decisions, oldest first, narrowed as asked. Whether one stands is `registry.decisions`."""
+        query = select(Decision).order_by(col(Decision.id))
+        if kind:
+            query = query.where(Decision.kind == kind)
+        if subject:
+            query = query.where(Decision.subject == subject)
+        return list(self.session.exec(query))
 
     def people(self) -> list[Person]:
         """Each person as they stand now, by name."""
