@@ -103,8 +103,10 @@ class Binding(Row, table=True):
 
 
 class Report(Row, table=True):
-    """What a scan or a suite found here; only these satisfy a gate of this home. Kind `evidence` never does:
-    that is what another tool's output said, kept to be looked at."""
+    """What a scan or a suite found here. Only these satisfy a gate of this home.
+
+    Kind `evidence` never does: that is what another tool said, kept to be looked at.
+    """
 
     label: ClassVar[str] = "report"
     __table_args__ = (digest_check("digest"), digest_check("version"))

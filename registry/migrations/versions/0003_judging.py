@@ -18,7 +18,7 @@ def _table(name: str, *columns: sa.Column, unique: tuple[str, ...] = (), digests
             sa.CheckConstraint(f"length({column}) = 64", name=op.f(f"ck_{name}_{column}_is_sha256"))
             for column in digests
         ),
-        *([sa.UniqueConstraint(*unique, name=f"uq_{name}_{'_'.join(unique)}")] if unique else ()),
+        *([sa.UniqueConstraint(*unique, name=op.f(f"uq_{name}_{'_'.join(unique)}"))] if unique else ()),
         sa.PrimaryKeyConstraint("id", name=op.f(f"pk_{name}")),
     )
 
@@ -47,6 +47,7 @@ def upgrade() -> None:
         _text("payload", long=True),
         _text("signature", long=True),
         _text("made_at"),
+        unique=("digest",),
         digests=("digest",),
     )
     _table(
@@ -57,6 +58,7 @@ def upgrade() -> None:
         sa.Column("milliseconds", sa.Integer(), nullable=False),
         _text("body", long=True),
         *_who(),
+        unique=("rollout",),
         digests=("version",),
     )
     _table(
@@ -66,14 +68,8 @@ def upgrade() -> None:
         _text("body", long=True),
         *_who(),
     )
-    for table, column, unique in (
-        ("decision", "digest", True),
-        ("decision", "kind", False),
-        ("rollout", "rollout", True),
-        ("rollout", "tier", False),
-        ("observation", "tier", False),
-    ):
-        op.create_index(op.f(f"ix_{table}_{column}"), table, [column], unique=unique)
+    for table, column in (("decision", "kind"), ("rollout", "tier"), ("observation", "tier")):
+        op.create_index(op.f(f"ix_{table}_{column}"), table, [column])
 
 
 def downgrade() -> None:

@@ -1,0 +1,271 @@
+"""One person's signed decisions other than approvals: waivers, licences accepted, cases set aside, policies put in force.
+
+Pure. What a person signs is the exact canonical payload, in the SSH namespace `decision@tidegate`, so that
+`ssh-keygen -Y sign` makes it and `ssh-keygen -Y verify` reads it. A decision stands while all of this holds:
+
+1. the person is known, active, and holds the role that this kind needs,  2. their key signed these bytes,
+3. the payload reads, and names the same person, kind and home,           4. made while they held that role,
+5. neither expired nor made in the future,                                6. nobody with the same right revoked it.
+
+Signature before content: nothing unauthenticated is parsed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from registry.approvals import CLOCK_SKEW, STEWARD, Person
+from signing import sshsig
+from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
+from signing.digests import is_sha256, sha256_hex
+from signing.errors import OperatorError
+from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
+from signing.times import TimeUnreadable, from_rfc3339, rfc3339, whole_second
+
+FORMAT = "tidegate-decision/1"
+NAMESPACE = "decision@tidegate"
+MAX_PAYLOAD = 64 << 10  # bytes
+REVIEWER, AUTHOR = "reviewer", "author"
+ROLES = (STEWARD, REVIEWER, AUTHOR)
+
+
+class Kind(StrEnum):
+    """Everything that can be decided so."""
+
+    WAIVE_FINDING = "waive-finding"
+    ACCEPT_LICENCE = "accept-licence"
+    QUARANTINE_CASE = "quarantine-case"
+    ALLOW_PYTHON = "allow-python"
+    APPLY_POLICY = "apply-policy"
+    REVOKE = "revoke"
+
+
+# Who may decide what. A revocation needs the role of the decision that it ends.
+NEEDS: dict[Kind, str] = {
+    Kind.WAIVE_FINDING: REVIEWER,
+    Kind.ACCEPT_LICENCE: REVIEWER,
+    Kind.QUARANTINE_CASE: STEWARD,
+    Kind.ALLOW_PYTHON: AUTHOR,
+    Kind.APPLY_POLICY: STEWARD,
+}
+
+
+class DecisionUnreadable(OperatorError):
+    """Bytes that are no decision, or one about something else."""
+
+    exit_code: ClassVar[int] = 240
+    next_step: ClassVar[str] = (
+        "Make the decision again with `tidegate decisions`; do not edit the payload by hand."
+    )
+
+    def __init__(self, problem: str, *, at: str) -> None:
+        super().__init__(f"{at}: {problem}")
+        self.problem, self.at = problem, at
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is decided. `subject` is what the kind says: a file's digest, a licence id, `suite/case`, a digest."""
+
+    kind: Kind
+    subject: str
+    home: str
+    person: str
+    reason: str
+    issued_at: datetime
+    nonce: str  # fresh for each decision
+    expires_at: datetime | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SignedDecision:
+    """A decision as it is stored: exact bytes, armored signature, and who is said to have made it."""
+
+    payload: bytes
+    signature: str
+    person: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the payload."""
+        return sha256_hex(self.payload)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A decision that counts now."""
+
+    digest: str
+    request: Request
+    fingerprint: str
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.request.subject
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What else its kind needs to know."""
+        return self.request.details
+
+    @property
+    def person(self) -> str:
+        """Who made it."""
+        return self.request.person
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return self.request.reason
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends by itself."""
+        return self.request.expires_at
+
+
+def payload(request: Request) -> bytes:
+    """Return the exact bytes that the person signs, in the namespace `NAMESPACE`."""
+    return canonical_bytes(
+        {
+            "format": FORMAT,
+            "kind": str(request.kind),
+            "subject": request.subject,
+            "details": dict(request.details),
+            "home": request.home,
+            "person": request.person,
+            "reason": request.reason,
+            "issued_at": rfc3339(request.issued_at),
+            "expires_at": rfc3339(request.expires_at) if request.expires_at else None,
+            "nonce": request.nonce,
+        }
+    )
+
+
+def decode(data: bytes) -> Request:
+    """Read a payload. Raises `DecisionUnreadable`, naming the field, for bytes that `payload` would not have written."""
+    try:
+        raw = parse_canonical(data, max_bytes=MAX_PAYLOAD, at="decision")
+    except NotCanonical as exc:
+        raise DecisionUnreadable(exc.problem, at=exc.at) from exc
+    if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
+        raise DecisionUnreadable(f"the format is not {FORMAT}", at="decision.format")
+    names = {entry.name for entry in fields(Request)}
+    if set(raw) != names:
+        raise DecisionUnreadable(
+            f"missing or unknown: {', '.join(sorted(set(raw) ^ names))}"[:200], at="decision"
+        )
+    for name in ("kind", "subject", "home", "person", "reason", "nonce"):
+        if not isinstance(raw[name], str) or not raw[name].strip():
+            raise DecisionUnreadable("not a text", at=f"decision.{name}")
+    if raw["kind"] not in list(Kind):
+        raise DecisionUnreadable(f"{raw['kind'][:40]!r} is not a kind of decision", at="decision.kind")
+    if not isinstance(raw["details"], dict):
+        raise DecisionUnreadable("not an object", at="decision.details")
+    moments = {
+        "issued_at": _moment(raw["issued_at"], at="decision.issued_at"),
+        "expires_at": None
+        if raw["expires_at"] is None
+        else _moment(raw["expires_at"], at="decision.expires_at"),
+    }
+    request = Request(**raw | {"kind": Kind(raw["kind"])} | moments)
+    _demand_subject(request)
+    return request
+
+
+def standing(
+    rows: Sequence[SignedDecision], people: Sequence[Person], *, kind: Kind, home: str, now: datetime
+) -> list[Standing]:
+    """Return the decisions of one kind that count now, oldest first.
+
+    Args:
+        rows: every stored decision, revocations too.
+        people: who is active now, with their key and roles.
+    """
+    read = [found for row in rows if (found := _read(row, people, home=home, now=now)) is not None]
+    ended = {
+        found.subject
+        for found in read
+        if found.request.kind is Kind.REVOKE and NEEDS[kind] in _roles(people, found.person)
+    }
+    return [found for found in read if found.request.kind is kind and found.digest not in ended]
+
+
+def authenticate(
+    row: SignedDecision, people: Sequence[Person], *, home: str, now: datetime
+) -> tuple[Request, str]:
+    """Return what was decided and the key's fingerprint, if the decision may be made by who made it.
+
+    Raises:
+        SshSignatureWrong, SshSignatureUncheckable: the person's registered key did not sign this.
+        DecisionUnreadable: it is no decision, of another home or person, or not theirs to make.
+    """
+    person = next((one for one in people if one.name == row.person), None)
+    if person is None:
+        raise DecisionUnreadable(f"nobody is registered as {row.person!r}", at="decision.person")
+    signed = sshsig.verify(
+        row.signature, row.payload, namespace=NAMESPACE, public_key_line=person.public_key_line
+    )
+    request = decode(row.payload)
+    if request.person != person.name:
+        raise DecisionUnreadable(f"signed by {person.name}", at="decision.person")
+    if request.home != home:
+        raise DecisionUnreadable(f"made for {request.home[:40]!r}, and this is {home!r}", at="decision.home")
+    needed = NEEDS.get(request.kind)
+    if needed is not None and needed not in person.roles:
+        raise DecisionUnreadable(
+            f"{person.name} is no {needed}, and only one may decide this", at="decision.person"
+        )
+    if request.issued_at < whole_second(person.since):
+        raise DecisionUnreadable(
+            f"made before {person.name} signed with this key here", at="decision.issued_at"
+        )
+    if request.issued_at > now + CLOCK_SKEW:
+        raise DecisionUnreadable("lies in the future", at="decision.issued_at")
+    if request.expires_at is not None and now >= request.expires_at:
+        raise DecisionUnreadable("is over", at="decision.expires_at")
+    return request, signed.fingerprint
+
+
+def _read(row: SignedDecision, people: Sequence[Person], *, home: str, now: datetime) -> Standing | None:
+    try:
+        request, fingerprint = authenticate(row, people, home=home, now=now)
+    except (DecisionUnreadable, SshSignatureWrong, SshSignatureUncheckable):
+        return None
+    return Standing(row.digest, request, fingerprint)
+
+
+def _roles(people: Sequence[Person], name: str) -> set[str]:
+    return {role for person in people if person.name == name for role in person.roles}
+
+
+def _demand_subject(request: Request) -> None:
+    """Hold the subject and the details against the kind."""
+    kind, details = request.kind, request.details
+    about_digest = (Kind.WAIVE_FINDING, Kind.ALLOW_PYTHON, Kind.APPLY_POLICY, Kind.REVOKE)
+    if kind in about_digest and not is_sha256(request.subject):
+        raise DecisionUnreadable("not 64 lower-case hex digits", at="decision.subject")
+    if kind is Kind.QUARANTINE_CASE and request.subject.count("/") != 1:
+        raise DecisionUnreadable("not SUITE/CASE", at="decision.subject")
+    known = {Kind.WAIVE_FINDING: {"rule", "path"}, Kind.ACCEPT_LICENCE: {"text_sha256"}}.get(kind, set())
+    if set(details) != known:
+        raise DecisionUnreadable(
+            f"has not exactly {', '.join(sorted(known)) or 'no fields'}", at="decision.details"
+        )
+    for name, value in details.items():
+        if not isinstance(value, str) and not (name == "text_sha256" and value is None):
+            raise DecisionUnreadable("not a text", at=f"decision.details.{name}")
+
+
+def _moment(text: Any, *, at: str) -> datetime:
+    try:
+        moment = from_rfc3339(text)
+    except TimeUnreadable as exc:
+        raise DecisionUnreadable(str(exc), at=at) from exc
+    if rfc3339(moment) != text:
+        raise DecisionUnreadable(f"{text!r} is not written as a moment is here", at=at)
+    return moment
