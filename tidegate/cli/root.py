@@ -13,6 +13,7 @@ COMMANDS = {
     "suites": ("suites", "suites", "Signed cases that a served model must pass."),
     "tiers": ("people", "tiers", "What each tier demands before it serves a version."),
     "people": ("people", "people", "Who may approve, and the keys they sign with."),
+    "decisions": ("decisions", "decisions", "Waivers, licences accepted, cases set aside: signed by people."),
     "trust": ("trust", "trust", "The root that a site trusts; an origin's keys."),
     "sites": ("trust", "sites", "The sites that this origin ships to."),
     "bundles": ("bundles", "bundles", "Signed bundles: packed, inspected, imported, acknowledged."),

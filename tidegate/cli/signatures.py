@@ -1,0 +1,111 @@
+"""The three ways in which a person signs: a key file now, or the bytes written out for a token and brought back."""
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from tidegate.cli.doors import Reason, passphrase_option
+from tidegate.output import show
+from tidegate.wiring import App, read_file
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_PAYLOAD_BYTES = 64 << 10
+_SIGNATURE_BYTES = 16 << 10
+_file = click.Path(path_type=Path, dir_okay=False)
+_OPTIONS = (
+    click.option("--person", required=True, help="Your name as `tidegate people list` shows it."),
+    click.option("--reason", type=Reason(), help="Why; it is signed with the decision and kept."),
+    click.option("--key", type=_file, help="Sign now, with this OpenSSH private key file."),
+    click.option(
+        "--write-payload",
+        type=_file,
+        help="Hardware token: write what you have to sign to this file, and stop.",
+    ),
+    click.option("--payload", type=_file, help="Hardware token: the file that --write-payload wrote."),
+    click.option("--signature", type=_file, help="Hardware token: the .sig file that ssh-keygen made of it."),
+    passphrase_option,
+)
+
+
+@dataclass(frozen=True)
+class Hand:
+    """How a person signs this time; built from the options of `signing_options`."""
+
+    person: str
+    reason: str | None
+    key: Path | None
+    write_payload: Path | None
+    payload: Path | None
+    signature: Path | None
+
+    def demand_one_way(self) -> None:
+        """Refuse a command line that says none of the three ways, or two."""
+        if (self.payload is None) != (self.signature is None):
+            raise click.UsageError("--payload and --signature belong together")
+        if sum(way is not None for way in (self.key, self.write_payload, self.payload)) != 1:
+            raise click.UsageError(
+                "say how you sign: --key FILE, or --write-payload FILE, or --payload FILE --signature FILE.sig"
+            )
+        if self.payload is None and self.reason is None:
+            raise click.UsageError("say why with --reason; it is signed with the decision")
+        if self.payload is not None and self.reason is not None:
+            raise click.UsageError("the reason is in the payload already; leave --reason out")
+
+    def signed(
+        self, app: App, make: Callable[[str], bytes], *, namespace: str, said: Callable[[Any], str]
+    ) -> tuple[bytes, str] | None:
+        """Return the signed bytes and the signature, or None when they were only written out.
+
+        Args:
+            make: gives the bytes to sign, from the reason.
+            said: describes the written payload (decoded) in a sentence.
+        """
+        if self.payload is not None and self.signature is not None:
+            armored = read_file(self.signature, max_bytes=_SIGNATURE_BYTES).decode(errors="replace")
+            return read_file(self.payload, max_bytes=_PAYLOAD_BYTES), armored
+        message = make(str(self.reason))
+        if self.write_payload is not None:
+            self._write(app, message, namespace, said)
+            return None
+        from signing.sshsig import load_private, sign
+
+        assert self.key is not None, "one of the three ways"
+        private = load_private(self.key, passphrase=app.passphrase)
+        return message, sign(message, namespace=namespace, private_key=private)
+
+    def _write(self, app: App, message: bytes, namespace: str, said: Callable[[Any], str]) -> None:
+        from signing.durable import write_durably
+
+        assert self.write_payload is not None, "asked for"
+        write_durably(self.write_payload, message)
+        content, name = json.loads(message), shlex.quote(str(self.write_payload))
+        command = f"ssh-keygen -Y sign -n {namespace} -f KEY {name}"
+        text = (
+            f"Wrote what {content['person']} is asked to sign: {said(content)}. Nothing is decided yet.\n"
+            f"Next:    {command}\n"
+            f"then:    the same command with --payload {name} --signature {name}.sig"
+        )
+        document = {"payload": str(self.write_payload), "sign_with": command, "asks": content}
+        show(document, text, as_json=app.settings.as_json)
+
+
+def signing_options(function: Function) -> Function:
+    """Add the options of a signature; the command gets them as one `hand`."""
+
+    def with_hand(*args: Any, **kwargs: Any) -> Any:
+        names = ("person", "reason", "key", "write_payload", "payload", "signature")
+        hand = Hand(**{name: kwargs.pop(name) for name in names})
+        hand.demand_one_way()
+        return function(*args, hand=hand, **kwargs)
+
+    with_hand.__doc__, with_hand.__name__ = function.__doc__, function.__name__
+    with_hand.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    wrapped: Any = with_hand
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return cast("Function", wrapped)
