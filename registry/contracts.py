@@ -3,76 +3,79 @@
 A tool contract says what a model version emits, an engine profile what the serving engine parses, a router
 contract what a tier's tool router accepts and answers. Each is canonical JSON; its SHA-256 is its identity.
 Decoding is strict: an unknown field is refused, because a misspelt one would be a promise that nobody
-keeps. Fields that start with `x-` are carried along and mean nothing here.
+keeps. Fields that start with `x-` are carried along and mean nothing here. An optional field that says nothing
+is left out of the bytes, so that a document without it keeps its digest.
 
 Whether the three fit together is `registry.compatibility`.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from registry.schemas import misshapen, without_fractions
-from signing.canonical import MAX_INTEGER, NotCanonical, canonical_bytes, parse, parse_canonical
-from signing.digests import is_sha256, sha256_hex
-from signing.errors import OperatorError
+from registry.contract_fields import (
+    FAMILY,
+    MAX_BYTES,
+    NAME,
+    PARSER,
+    SURFACES,
+    TOOL_CHOICES,
+    TOOL_NAME,
+    Fields,
+    MalformedContract,
+    SurfaceFacts,
+    Tool,
+    tool_json,
+)
+from registry.schemas import without_fractions
+from registry.tool_lists import UnreadableToolList, tools_from
+from signing.canonical import NotCanonical, canonical_bytes, parse, parse_canonical
+from signing.digests import sha256_hex
 
-MAX_BYTES = 1 << 20  # of one document; real ones stay under 100 KiB
-SURFACES = ("chat", "responses")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}")
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_.\-/]{1,128}")  # MCP allows `.` and `/` besides OpenAI's set
-_FAMILY = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,63}")
-
-
-class MalformedContract(OperatorError):
-    """A document that is no tool contract, engine profile or router contract."""
-
-    exit_code: ClassVar[int] = 42
-    next_step: ClassVar[str] = "Correct the document at the place named, then add it again."
-
-    def __init__(self, problem: str, *, at: str) -> None:
-        super().__init__(f"{at}: {problem}")
-        self.problem, self.at = problem, at
-
-
-class UnreadableToolList(OperatorError):
-    """A list of tools in none of the shapes that tools are known to come in."""
-
-    exit_code: ClassVar[int] = 43
-    next_step: ClassVar[str] = (
-        "Give the `tools` of a Chat Completions or Responses request, or the result of an MCP `tools/list`, "
-        "with the place named corrected."
-    )
-
-    def __init__(self, problem: str, *, at: str) -> None:
-        super().__init__(f"{at}: {problem}")
-        self.problem, self.at = problem, at
-
-
-@dataclass(frozen=True)
-class Tool:
-    """One tool that a model knows. `input` and `output` are JSON Schemas; output None: nothing is promised."""
-
-    name: str
-    input: Mapping[str, Any]
-    output: Mapping[str, Any] | None = None
-    description: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+__all__ = [
+    "MAX_BYTES",
+    "SURFACES",
+    "TOOL_CHOICES",
+    "Document",
+    "Emission",
+    "EngineProfile",
+    "MalformedContract",
+    "RouterContract",
+    "SurfaceFacts",
+    "Tool",
+    "ToolContract",
+    "UnreadableToolList",
+    "decode_document",
+    "encode",
+    "from_json",
+    "from_json_text",
+    "to_json",
+    "tool_json",
+    "tools_from",
+]
 
 
 @dataclass(frozen=True)
 class Emission:
-    """How calls are written: a family of wire formats, and the chat template's SHA-256 where it is known."""
+    """How calls are written: a family of wire formats, and what was found by rendering the chat template.
+
+    `template_sha256` is of the template's text. `wire_sha256` is of the text that it renders for one fixed dialogue,
+    `call_sha256` of the part of it that is the call (`pipelines.wire`). `roles`: those that it takes; None where
+    nobody looked. `parsers`: by engine, the name of the parser that reads these calls there.
+    """
 
     family: str
     template_sha256: str | None = None
+    wire_sha256: str | None = None
+    call_sha256: str | None = None
+    roles: tuple[str, ...] | None = None
+    parsers: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ToolContract:
-    """What a model version emits when it calls tools. `context` is in tokens."""
+    """What a model version emits when it calls tools. `context` is in tokens; `surface`: what it is known to do."""
 
     format: ClassVar[str] = "tidegate-tool-contract/1"
 
@@ -81,6 +84,7 @@ class ToolContract:
     surfaces: tuple[str, ...]
     tools: tuple[Tool, ...]
     context: int
+    surface: Mapping[str, SurfaceFacts] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,7 +95,7 @@ class ToolContract:
 
 @dataclass(frozen=True)
 class EngineProfile:
-    """A serving engine, its version and flags, and the families of calls that it parses so."""
+    """A serving engine, its version and flags, the families of calls that it parses so, and what it can besides."""
 
     format: ClassVar[str] = "tidegate-engine-profile/1"
 
@@ -101,6 +105,7 @@ class EngineProfile:
     parses: tuple[str, ...]
     flags: tuple[str, ...]
     surfaces: tuple[str, ...]
+    surface: Mapping[str, SurfaceFacts] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -111,7 +116,11 @@ class EngineProfile:
 
 @dataclass(frozen=True)
 class RouterContract:
-    """What a tier's router accepts and answers. `required`: tools a model must know; `min_context` in tokens."""
+    """What a tier's router accepts and answers. `required`: tools a model must know; `min_context` in tokens.
+
+    `aliases`: the name that a model calls, and the tool of this contract that answers it. `roles`: those that the
+    router's clients write messages in. `surface`: what they use of each surface. `clients`: who they are.
+    """
 
     format: ClassVar[str] = "tidegate-router-contract/1"
 
@@ -121,12 +130,20 @@ class RouterContract:
     tools: tuple[Tool, ...]
     required: tuple[str, ...]
     min_context: int
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    roles: tuple[str, ...] | None = None
+    clients: tuple[str, ...] | None = None
+    surface: Mapping[str, SurfaceFacts] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical bytes, 64 hex digits."""
         return sha256_hex(encode(self))
+
+    def answering(self, called: str) -> str:
+        """The tool of this contract that answers a call by this name, whether it is there or not."""
+        return self.aliases.get(called, called)
 
 
 Document = ToolContract | EngineProfile | RouterContract
@@ -135,7 +152,7 @@ Document = ToolContract | EngineProfile | RouterContract
 def decode_document(data: bytes) -> Document:
     """Read untrusted canonical bytes. Raises `MalformedContract`, naming the place, and nothing else."""
     try:
-        return _document(parse_canonical(data, max_bytes=MAX_BYTES))
+        return from_json(parse_canonical(data, max_bytes=MAX_BYTES))
     except NotCanonical as exc:
         raise MalformedContract(exc.problem, at=exc.at) from exc
 
@@ -151,11 +168,26 @@ def from_json_text(data: bytes) -> Document:
         value = parse(data, max_bytes=MAX_BYTES)
         if isinstance(value, dict):
             value = {name: _plain_tools(item) if name == "tools" else item for name, item in value.items()}
-        document = _document(value)
+        document = from_json(value)
         encode(document)
     except NotCanonical as exc:
         raise MalformedContract(exc.problem, at=exc.at.removeprefix("$.")) from exc
     return document
+
+
+def from_json(value: Any) -> Document:
+    """Read decoded JSON. Raises `MalformedContract`."""
+    if not isinstance(value, dict):
+        raise MalformedContract("not an object", at="document")
+    readers: dict[str, Callable[[Fields], Document]] = {
+        ToolContract.format: _tool_contract,
+        EngineProfile.format: _engine_profile,
+        RouterContract.format: _router_contract,
+    }
+    wanted = value.get("format")
+    if not isinstance(wanted, str) or wanted not in readers:
+        raise MalformedContract(f"not one of {', '.join(readers)}", at="format")
+    return readers[wanted](Fields({k: v for k, v in value.items() if k != "format"}, at=""))
 
 
 def encode(document: Document) -> bytes:
@@ -171,10 +203,10 @@ def to_json(document: Document) -> dict[str, Any]:
         "surfaces": list(document.surfaces),
         **document.extra,
     }
+    if document.surface:
+        out["surface"] = {name: facts.to_json() for name, facts in document.surface.items()}
     if isinstance(document, ToolContract):
-        emission = document.emission
-        wire = {"family": emission.family, "template_sha256": emission.template_sha256, **emission.extra}
-        out |= {"emission": wire, "context": document.context}
+        out |= {"emission": _emission_json(document.emission), "context": document.context}
         out["tools"] = [tool_json(tool, described=True) for tool in document.tools]
     elif isinstance(document, EngineProfile):
         out |= {"engine": document.engine, "version": document.version}
@@ -183,209 +215,90 @@ def to_json(document: Document) -> dict[str, Any]:
         out |= {"accepts": list(document.accepts), "required": list(document.required)}
         out["min_context"] = document.min_context
         out["tools"] = [tool_json(tool, described=False) for tool in document.tools]
+        out |= {"aliases": dict(document.aliases)} if document.aliases else {}
+        out |= {"roles": list(document.roles)} if document.roles is not None else {}
+        out |= {"clients": list(document.clients)} if document.clients is not None else {}
     return out
 
 
-def tools_from(data: bytes) -> tuple[Tool, ...]:
-    """Read tools as people have them: Chat `tools`, Responses `tools`, or the result of MCP `tools/list`.
-
-    Accepts the list itself, or an object that holds it under `tools` or `result.tools`.
-
-    Raises:
-        UnreadableToolList: naming the place; also for built-in tools (web search and such), which have no schema.
-    """
-    try:
-        value = parse(data, max_bytes=MAX_BYTES)
-        at = ""
-        for step in ("result", "tools"):
-            if isinstance(value, dict) and step in value:
-                value, at = value[step], f"{at}.{step}".lstrip(".")
-        if not isinstance(value, list):
-            raise UnreadableToolList("not a list of tools", at=at or "document")
-        tools = [
-            _tool(
-                _foreign_tool(item, f"{at or 'tools'}[{place}]"), f"{at or 'tools'}[{place}]", described=True
-            )
-            for place, item in enumerate(value)
-        ]
-        _different([tool.name for tool in tools], at or "tools")
-        canonical_bytes([tool_json(tool, described=True) for tool in tools])
-    except (NotCanonical, MalformedContract) as exc:
-        raise UnreadableToolList(exc.problem, at=exc.at) from exc
-    return tuple(tools)
+def _emission_json(emission: Emission) -> dict[str, Any]:
+    known = {"wire_sha256": emission.wire_sha256, "call_sha256": emission.call_sha256}
+    return {
+        "family": emission.family,
+        "template_sha256": emission.template_sha256,
+        **{name: value for name, value in known.items() if value is not None},
+        **({"roles": list(emission.roles)} if emission.roles is not None else {}),
+        **({"parsers": dict(emission.parsers)} if emission.parsers else {}),
+        **emission.extra,
+    }
 
 
 # ------------------------------------------------------------------------------------------------- decoding
 
 
-def _document(value: Any) -> Document:
-    if not isinstance(value, dict):
-        raise MalformedContract("not an object", at="document")
-    readers: dict[str, Callable[[_Fields], Document]] = {
-        ToolContract.format: _tool_contract,
-        EngineProfile.format: _engine_profile,
-        RouterContract.format: _router_contract,
-    }
-    wanted = value.get("format")
-    if not isinstance(wanted, str) or wanted not in readers:
-        raise MalformedContract(f"not one of {', '.join(readers)}", at="format")
-    return readers[wanted](_Fields({k: v for k, v in value.items() if k != "format"}, at=""))
-
-
-def _tool_contract(fields: "_Fields") -> ToolContract:
-    emission = _Fields(fields.take("emission"), at="emission")
-    template = emission.take("template_sha256")
-    if template is not None and not is_sha256(template):
-        raise MalformedContract("not null and not 64 lower-case hex digits", at="emission.template_sha256")
+def _tool_contract(fields: Fields) -> ToolContract:
     return ToolContract(
-        name=fields.text("name", _NAME),
-        emission=Emission(emission.text("family", _FAMILY), template, emission.rest()),
-        surfaces=fields.surfaces(),
+        name=fields.text("name", NAME),
+        emission=_emission(Fields(fields.take("emission"), at="emission")),
+        surfaces=fields.some_of("surfaces", SURFACES),
         tools=fields.tools(described=True),
         context=fields.count("context"),
+        surface=fields.optional_surface(),
         extra=fields.rest(),
     )
 
 
-def _engine_profile(fields: "_Fields") -> EngineProfile:
+def _emission(fields: Fields) -> Emission:
+    return Emission(
+        template_sha256=fields.digest("template_sha256"),
+        family=fields.text("family", FAMILY),
+        wire_sha256=fields.optional_digest("wire_sha256"),
+        call_sha256=fields.optional_digest("call_sha256"),
+        roles=fields.optional_texts("roles", FAMILY),
+        parsers=fields.optional_map("parsers", FAMILY, PARSER),
+        extra=fields.rest(),
+    )
+
+
+def _engine_profile(fields: Fields) -> EngineProfile:
     return EngineProfile(
-        name=fields.text("name", _NAME),
-        engine=fields.text("engine", _FAMILY),
+        name=fields.text("name", NAME),
+        engine=fields.text("engine", FAMILY),
         version=fields.text("version"),
-        parses=fields.texts("parses", _FAMILY),
+        parses=fields.texts("parses", FAMILY),
         flags=fields.texts("flags", different=False),
-        surfaces=fields.surfaces(),
+        surfaces=fields.some_of("surfaces", SURFACES),
+        surface=fields.optional_surface(),
         extra=fields.rest(),
     )
 
 
-def _router_contract(fields: "_Fields") -> RouterContract:
+def _router_contract(fields: Fields) -> RouterContract:
     tools = fields.tools(described=False)
-    required = fields.texts("required", _TOOL_NAME)
     known = {tool.name for tool in tools}
+    required = fields.texts("required", TOOL_NAME)
     for place, name in enumerate(required):
         if name not in known:
             raise MalformedContract(f"no tool of this contract is called {name!r}", at=f"required[{place}]")
+    aliases = fields.optional_map("aliases", TOOL_NAME, TOOL_NAME)
+    for other, name in aliases.items():
+        if name not in known:
+            raise MalformedContract(f"no tool of this contract is called {name!r}", at=f"aliases.{other}")
+        if other in known:
+            raise MalformedContract("a tool of this contract has this name itself", at=f"aliases.{other}")
     return RouterContract(
-        name=fields.text("name", _NAME),
-        accepts=fields.texts("accepts", _FAMILY),
-        surfaces=fields.surfaces(),
+        name=fields.text("name", NAME),
+        accepts=fields.texts("accepts", FAMILY),
+        surfaces=fields.some_of("surfaces", SURFACES),
         tools=tools,
         required=required,
         min_context=fields.count("min_context"),
+        aliases=aliases,
+        roles=fields.optional_texts("roles", FAMILY),
+        clients=fields.optional_texts("clients", NAME),
+        surface=fields.optional_surface(),
         extra=fields.rest(),
     )
-
-
-class _Fields:
-    """The fields of one object that have not been read yet; what is left in the end is refused."""
-
-    def __init__(self, value: Any, *, at: str) -> None:
-        if not isinstance(value, dict):
-            raise MalformedContract("not an object", at=at or "document")
-        self.left, self.at = dict(value), at
-
-    def place(self, name: str) -> str:
-        return f"{self.at}.{name}" if self.at else name
-
-    def take(self, name: str) -> Any:
-        if name not in self.left:
-            raise MalformedContract("this field is missing", at=self.place(name))
-        return self.left.pop(name)
-
-    def text(self, name: str, shape: re.Pattern[str] | None = None) -> str:
-        return _text(self.take(name), self.place(name), shape)
-
-    def count(self, name: str) -> int:
-        value = self.take(name)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_INTEGER:
-            raise MalformedContract("not a whole number above 0", at=self.place(name))
-        return value
-
-    def texts(
-        self, name: str, shape: re.Pattern[str] | None = None, *, different: bool = True
-    ) -> tuple[str, ...]:
-        value, at = self.take(name), self.place(name)
-        if not isinstance(value, list):
-            raise MalformedContract("not a list", at=at)
-        found = [_text(item, f"{at}[{place}]", shape) for place, item in enumerate(value)]
-        if different:
-            _different(found, at)
-        return tuple(found)
-
-    def surfaces(self) -> tuple[str, ...]:
-        found = self.texts("surfaces")
-        for place, surface in enumerate(found):
-            if surface not in SURFACES:
-                raise MalformedContract(f"not one of {', '.join(SURFACES)}", at=f"surfaces[{place}]")
-        return found
-
-    def tools(self, *, described: bool) -> tuple[Tool, ...]:
-        value, at = self.take("tools"), self.place("tools")
-        if not isinstance(value, list):
-            raise MalformedContract("not a list", at=at)
-        found = [_tool(item, f"{at}[{place}]", described=described) for place, item in enumerate(value)]
-        _different([tool.name for tool in found], at)
-        return tuple(found)
-
-    def rest(self) -> dict[str, Any]:
-        for name in self.left:
-            if not name.startswith("x-"):
-                raise MalformedContract("no field of this format is called so", at=self.place(name))
-        return self.left
-
-
-def _tool(value: Any, at: str, *, described: bool) -> Tool:
-    fields = _Fields(value, at=at)
-    description = fields.left.pop("description", None) if described else None
-    if description is not None and not isinstance(description, str):
-        raise MalformedContract("not text", at=f"{at}.description")
-    output = fields.take("output")
-    return Tool(
-        name=fields.text("name", _TOOL_NAME),
-        input=_schema(fields.take("input"), f"{at}.input", of_object=True),
-        output=None if output is None else _schema(output, f"{at}.output", of_object=False),
-        description=description,
-        extra=fields.rest(),
-    )
-
-
-def _schema(value: Any, at: str, *, of_object: bool) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise MalformedContract("not an object holding a JSON Schema", at=at)
-    problem = misshapen(value)
-    if problem:
-        raise MalformedContract(problem.problem, at=f"{at}{problem.at}")
-    if of_object and value.get("type", "object") != "object":
-        raise MalformedContract("arguments are always an object, so the type is `object`", at=f"{at}.type")
-    return value
-
-
-def _text(value: Any, at: str, shape: re.Pattern[str] | None) -> str:
-    if not isinstance(value, str) or not value:
-        raise MalformedContract("not text", at=at)
-    if shape is not None and not shape.fullmatch(value):
-        raise MalformedContract(f"{value[:80]!r} holds characters not allowed here, or too many", at=at)
-    return value
-
-
-def _different(names: Iterable[str], at: str) -> None:
-    seen: set[str] = set()
-    for place, name in enumerate(names):
-        if name in seen:
-            raise MalformedContract(f"{name!r} stands twice", at=f"{at}[{place}]")
-        seen.add(name)
-
-
-# ------------------------------------------------------------------------------------------- tools elsewhere
-
-
-def tool_json(tool: Tool, *, described: bool = True) -> dict[str, Any]:
-    """Return a tool as it stands in a contract's `tools`."""
-    out = {"name": tool.name, "input": tool.input, "output": tool.output, **tool.extra}
-    if described and tool.description is not None:
-        out["description"] = tool.description
-    return out
 
 
 def _plain_tools(tools: Any) -> Any:
@@ -400,22 +313,3 @@ def _plain_tools(tools: Any) -> Any:
         else tool
         for tool in tools
     ]
-
-
-def _foreign_tool(item: Any, at: str) -> dict[str, Any]:
-    """Return a tool of ours from one of theirs; what the three formats add besides is left behind."""
-    if not isinstance(item, dict):
-        raise UnreadableToolList("not an object", at=at)
-    inside: Any = item
-    if "function" in item:  # Chat Completions nests it
-        inside, at = item["function"], f"{at}.function"
-    elif item.get("type", "function") != "function":
-        raise UnreadableToolList(
-            f"{item['type']!r} is a tool of the service's own, without a schema", at=f"{at}.type"
-        )
-    if not isinstance(inside, dict) or "name" not in inside:
-        raise UnreadableToolList("not an object with a name", at=at)
-    found = inside.get("inputSchema", inside.get("parameters", {"type": "object", "properties": {}}))
-    answers = inside.get("outputSchema", inside.get("output_schema"))
-    tool = {"name": inside["name"], "input": without_fractions(found), "output": without_fractions(answers)}
-    return tool | ({"description": inside["description"]} if inside.get("description") else {})
