@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.suites.cases import (
+from pipelines.suites.cases import Case
+from pipelines.suites.format import Tool, argument_problem
+from pipelines.suites.talk import Reply
+from pipelines.suites.vocabulary import (
     Answers,
     ArgsEqual,
     ArgsValid,
-    Case,
     Check,
     ContentRegex,
     FinishReason,
@@ -21,8 +23,6 @@ from pipelines.suites.cases import (
     NoTool,
     ToolCalled,
 )
-from pipelines.suites.format import Tool, argument_problem
-from pipelines.suites.talk import Reply
 from signing.canonical import NotCanonical, parse
 
 MAX_ARGUMENTS = 1 << 20  # bytes of one call's arguments

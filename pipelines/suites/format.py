@@ -3,50 +3,32 @@
     suite.toml       name, description, number of cases, limits, gates
     cases/*.jsonl    one case per line (`pipelines.suites.cases`)
     tools/*.json     the tools that are offered, unless the suite takes the contract's
+    checks/*.py      Python checks, where suite.toml says python = true: run only by a person's permission
     README.md        optional
 
 Nothing else may lie in the folder: a suite is data, and code in it would be code that crossed the gap.
 The packed document holds every file's text, so that what was reviewed is byte for byte what is run.
 """
 
-import os
-import re
-import stat
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator, SchemaError
-
-from pipelines.suites.cases import ArgsEqual, Case, exactly, read_case, text, whole
+from pipelines.suites.cases import CHAT, Case, Mode, exactly, read_case, read_files_case
+from pipelines.suites.folder import ALLOWED, FILES, MAX_BYTES, MAX_FILES, texts
+from pipelines.suites.gates import ARGS_VALID, CALLS_PARSED, CASES_PASSED, CLUSTER, PERF, SURFACE, Gate
+from pipelines.suites.python_source import check_functions
 from pipelines.suites.refusals import SuiteMalformed, SuiteUnfit
+from pipelines.suites.schema import ill_formed
+from pipelines.suites.settings import ENDPOINT, FORMAT, Settings, read_settings
+from pipelines.suites.vocabulary import ArgsEqual, ArgsMatch, JsonSchema
 from registry.contracts import ToolContract
-from registry.schemas import misshapen
 from signing.canonical import NotCanonical, canonical_bytes, parse, parse_canonical
 from signing.digests import sha256_hex
 
-FORMAT = "tidegate-suite/1"
 KIND = "suite"  # of `Document`
-MAX_BYTES = 8 << 20  # of all files together; a case is some hundred bytes
-MAX_FILES = 256
-MAX_CASES = 10_000
 MAX_LINE = 64 << 10  # bytes
-MAX_REPEATS = 32
-
-CASES_PASSED = "cases.pass_rate"
-CALLS_PARSED = "contract.parse_rate"
-ARGS_VALID = "contract.args_valid_rate"
-METRICS = (CASES_PASSED, CALLS_PARSED, ARGS_VALID)
-_CLUSTER = "cluster."
-
-_FILES = re.compile(
-    r"suite\.toml|README\.md|cases/[a-z0-9][a-z0-9._-]{0,79}\.jsonl|tools/[A-Za-z0-9_-]{1,64}\.json"
-)
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
-_SHARE = re.compile(r"1(\.0{1,4})?|0\.\d{1,4}")
 
 
 @dataclass(frozen=True)
@@ -65,17 +47,11 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """The share of what `metric` counts that has to be right, at least."""
-
-    metric: str
-    least: Fraction
-    written: str  # as the author wrote the share
-
-
-@dataclass(frozen=True)
 class Suite:
-    """What is asked of a version. `tools` is None when they are the bound contract's."""
+    """What is asked of a version. `tools` is None when they are the bound contract's.
+
+    The last fields have the values of a suite that says nothing about them: one chat request at a time.
+    """
 
     name: str
     description: str
@@ -88,24 +64,43 @@ class Suite:
     cases: tuple[Case, ...]
     tools: Mapping[str, Tool] | None
     files: Mapping[str, str]  # path to text: exactly what was read
+    kind: str = ENDPOINT
+    surfaces: tuple[str, ...] = (CHAT,)
+    streaming: tuple[bool, ...] = (False,)
+    concurrency: int = 1  # requests in flight at once
+    python: bool = False  # it brings Python checks; run only by permission
+    warmup: int = 0  # requests to each side before anything counts
 
     @property
     def digest(self) -> str:
         """SHA-256 of the packed document: the suite's identity."""
         return sha256_hex(pack(self))
 
+    def modes(self, case: Case) -> tuple[Mode, ...]:
+        """How a case is asked: on each surface, streamed or not, unless the case fixes them; files are not asked."""
+        if self.kind != ENDPOINT:
+            return (Mode(CHAT, False),)
+        surfaces = (case.surface,) if case.surface else self.surfaces
+        streams = self.streaming if case.streams is None else (case.streams,)
+        return tuple(Mode(surface, stream) for surface in surfaces for stream in streams)
+
     def counted(self, metric: str) -> list[Case]:
         """The cases that a metric is about."""
-        if metric.startswith(_CLUSTER):
-            return [case for case in self.cases if case.cluster == metric.removeprefix(_CLUSTER)]
-        if metric == CASES_PASSED:
-            return list(self.cases)
-        return [case for case in self.cases if case.expects_call]
+        if metric.startswith(CLUSTER):
+            return [case for case in self.cases if case.cluster == metric.removeprefix(CLUSTER)]
+        if metric.startswith(SURFACE):
+            name = metric.removeprefix(SURFACE)
+            return [case for case in self.cases if any(mode.surface == name for mode in self.modes(case))]
+        if metric.startswith(f"{PERF}ttft"):
+            return [case for case in self.cases if any(mode.stream for mode in self.modes(case))]
+        if metric in (CALLS_PARSED, ARGS_VALID):
+            return [case for case in self.cases if case.expects_call]
+        return list(self.cases)
 
 
 def load(folder: Path) -> Suite:
     """Read a suite's folder. Raises `SuiteMalformed`, naming file, line and field."""
-    return read(_texts(folder))
+    return read(texts(folder))
 
 
 def pack(suite: Suite) -> bytes:
@@ -132,36 +127,45 @@ def read(files: Mapping[str, str]) -> Suite:
     if len(files) > MAX_FILES or sum(len(item) for item in files.values()) > MAX_BYTES:
         raise SuiteMalformed(f"more than {MAX_FILES} files or {MAX_BYTES} characters", at="suite")
     for path in files:
-        if not _FILES.fullmatch(path):
-            raise SuiteMalformed(
-                "a suite is suite.toml, README.md, cases/*.jsonl and tools/*.json, and nothing else",
-                at=path[:200],
-            )
+        if not FILES.fullmatch(path):
+            raise SuiteMalformed(ALLOWED, at=path[:200])
     if "suite.toml" not in files:
         raise SuiteMalformed("is missing", at="suite.toml")
-    settings = _settings(files["suite.toml"])
-    own = {
-        tool.name: tool
-        for path in sorted(files)
-        if path.startswith("tools/")
-        for tool in [_tool(path, files)]
-    }
-    if (settings["tools"] == "own") != bool(own):
-        raise SuiteMalformed("'own' with files in tools/, or 'contract' with none", at="suite.toml: tools")
+    settings = read_settings(files["suite.toml"])
     suite = Suite(
-        **{key: settings[key] for key in ("name", "description", "repeats", "seed")},
-        **{key: settings[key] for key in ("timeout_seconds", "limit_seconds", "gates")},
-        declared=settings["cases"],
-        cases=tuple(_cases(files)),
-        tools=own or None,
+        name=settings.name,
+        description=settings.description,
+        declared=settings.cases,
+        repeats=settings.repeats,
+        timeout_seconds=settings.timeout_seconds,
+        limit_seconds=settings.limit_seconds,
+        seed=settings.seed,
+        gates=settings.gates,
+        cases=tuple(_cases(files, settings.kind)),
+        tools=_own_tools(files, settings),
         files=dict(files),
+        kind=settings.kind,
+        surfaces=settings.surfaces,
+        streaming=settings.streaming,
+        concurrency=settings.concurrency,
+        python=settings.python,
+        warmup=settings.warmup,
     )
     _whole(suite)
     return suite
 
 
+def _own_tools(files: Mapping[str, str], settings: Settings) -> Mapping[str, Tool] | None:
+    paths = sorted(path for path in files if path.startswith("tools/"))
+    if settings.own_tools != bool(paths):
+        raise SuiteMalformed("'own' with files in tools/, or 'contract' with none", at="suite.toml: tools")
+    if settings.kind != ENDPOINT:
+        return {}
+    return {tool.name: tool for tool in (_tool(path, files) for path in paths)} or None
+
+
 def _whole(suite: Suite) -> None:
-    """Hold the parts against each other: number of cases, tools, what each gate counts."""
+    """Hold the parts against each other: number of cases, tools, Python checks, what each gate counts."""
     if len(suite.cases) != suite.declared:
         raise SuiteMalformed(f"says {suite.declared}, there are {len(suite.cases)}", at="suite.toml: cases")
     seen: set[str] = set()
@@ -171,15 +175,33 @@ def _whole(suite: Suite) -> None:
         seen.add(case.id)
     if suite.tools is not None:
         check_tools(suite, suite.tools)
+    _whole_python(suite)
     guarded: set[str] = set()
     for gate in suite.gates:
         counted = suite.counted(gate.metric)
         if not counted:
             raise SuiteMalformed("counts no case of this suite", at=f"suite.toml: gates.{gate.metric}")
-        if gate.metric not in (CALLS_PARSED, ARGS_VALID):
+        if gate.judges_cases:
             guarded.update(case.id for case in counted)
     if loose := sorted(seen - guarded):
         raise SuiteMalformed(f"no gate counts it; add {CASES_PASSED} or its cluster", at=f"case {loose[0]}")
+
+
+def _whole_python(suite: Suite) -> None:
+    """Code crosses the gap only in a suite that says so, and only code that a case uses."""
+    brought = sorted(path for path in suite.files if path.startswith("checks/"))
+    if brought and not suite.python:
+        raise SuiteMalformed(f"{ALLOWED}, unless suite.toml says python = true", at=brought[0])
+    if suite.python and not brought:
+        raise SuiteMalformed("true, and there is no file in checks/", at="suite.toml: python")
+    defined = check_functions(suite.files)
+    used = {name: case for case in suite.cases for name in case.functions}
+    if missing := sorted(set(used) - set(defined)):
+        raise SuiteMalformed(
+            f"no file in checks/ defines {missing[0]}", at=f"case {used[missing[0]].id}: checks"
+        )
+    if idle := sorted(set(defined) - set(used)):
+        raise SuiteMalformed(f"no case uses {idle[0]}", at=defined[idle[0]])
 
 
 def check_tools(suite: Suite, tools: Mapping[str, Tool]) -> None:
@@ -196,6 +218,17 @@ def check_tools(suite: Suite, tools: Mapping[str, Tool]) -> None:
                         f"the tool's own schema refuses them: {problem}",
                         at=f"case {case.id}: checks[{number}].arguments",
                     )
+            if isinstance(check, ArgsMatch) and case.expects_call:
+                _known_arguments(tools[case.expects_call], check, at=f"case {case.id}: checks[{number}]")
+
+
+def _known_arguments(tool: Tool, check: ArgsMatch, *, at: str) -> None:
+    """A closed schema says which arguments there are; looking for another one could never succeed."""
+    known = tool.input.get("properties")
+    if tool.input.get("additionalProperties") is not False or not isinstance(known, Mapping):
+        return
+    if strange := sorted(set(check.arguments) - set(known)):
+        raise SuiteMalformed(f"the tool has no argument {strange[0][:64]!r}", at=f"{at}.arguments")
 
 
 def tools_for(suite: Suite, contract: ToolContract | None) -> Mapping[str, Tool]:
@@ -223,66 +256,7 @@ def argument_problem(tool: Tool, arguments: Any) -> str | None:
     return first_problem(tool.input, arguments)
 
 
-def _settings(source: str) -> dict[str, Any]:
-    at = "suite.toml"
-    try:
-        raw = tomllib.loads(source)
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        raise SuiteMalformed(f"not readable as TOML ({exc})", at=at) from exc
-    needed = {
-        "format",
-        "name",
-        "description",
-        "cases",
-        "repeats",
-        "timeout_seconds",
-        "limit_seconds",
-        "gates",
-    }
-    item = exactly(raw, needed, {"seed", "tools"}, at=at)
-    if item["format"] != FORMAT:
-        raise SuiteMalformed(f"this release reads {FORMAT!r}", at=f"{at}: format")
-    if not isinstance(item["name"], str) or not _NAME.fullmatch(item["name"]):
-        raise SuiteMalformed("a-z, 0-9 and '-', beginning with a letter, at most 63", at=f"{at}: name")
-    if item.get("tools", "own") not in ("own", "contract"):
-        raise SuiteMalformed("'own' or 'contract'", at=f"{at}: tools")
-    return {
-        "name": item["name"],
-        "description": text(item["description"], 2000, at=f"{at}: description"),
-        "cases": whole(item["cases"], 1, MAX_CASES, at=f"{at}: cases"),
-        "repeats": whole(item["repeats"], 1, MAX_REPEATS, at=f"{at}: repeats"),
-        "timeout_seconds": whole(item["timeout_seconds"], 1, 3600, at=f"{at}: timeout_seconds"),
-        "limit_seconds": whole(item["limit_seconds"], 1, 86_400, at=f"{at}: limit_seconds"),
-        "seed": whole(item.get("seed", 7), 0, 2**31 - 1, at=f"{at}: seed"),
-        "tools": item.get("tools", "own"),
-        "gates": tuple(_gates(item["gates"], at=f"{at}: gates")),
-    }
-
-
-def _gates(raw: Any, *, at: str) -> Iterator[Gate]:
-    if not isinstance(raw, dict) or not raw:
-        raise SuiteMalformed("without a gate no run could fail", at=at)
-    for family, metrics in raw.items():
-        if not isinstance(metrics, dict) or not metrics:
-            raise SuiteMalformed('a gate is written family.metric = { min = "1.0" }', at=f"{at}.{family}")
-        for name, rule in metrics.items():
-            metric, place = f"{family}.{name}", f"{at}.{family}.{name}"
-            if metric not in METRICS and family != "cluster":
-                raise SuiteMalformed(f"known are {', '.join(METRICS)} and cluster.NAME", at=place)
-            share = exactly(rule, {"min"}, set(), at=place)["min"]
-            if not isinstance(share, str) or not _SHARE.fullmatch(share):
-                raise SuiteMalformed('a share between quotes, from "0.0001" to "1.0"', at=f"{place}.min")
-            least = Fraction(share)
-            if least == 0:
-                raise SuiteMalformed("demands nothing", at=f"{place}.min")
-            if family == "contract" and least != 1:
-                raise SuiteMalformed(
-                    'a contract is kept or not: only "1.0" may stand here', at=f"{place}.min"
-                )
-            yield Gate(metric, least, share)
-
-
-def _cases(files: Mapping[str, str]) -> Iterator[Case]:
+def _cases(files: Mapping[str, str], kind: str) -> Iterator[Case]:
     for path in sorted(name for name in files if name.startswith("cases/")):
         lines = files[path].removesuffix("\n").split("\n")  # not splitlines: JSON may hold U+2028
         for number, line in enumerate(lines, start=1):
@@ -292,7 +266,20 @@ def _cases(files: Mapping[str, str]) -> Iterator[Case]:
             except (NotCanonical, UnicodeEncodeError) as exc:
                 problem = exc.problem if isinstance(exc, NotCanonical) else str(exc)
                 raise SuiteMalformed(problem, at=at) from exc
-            yield read_case(raw, at=at)
+            case = read_case(raw, at=at) if kind == ENDPOINT else read_files_case(raw, at=at)
+            _well_formed(case, at=at)
+            yield case
+
+
+def _well_formed(case: Case, *, at: str) -> None:
+    """A schema of the case's own is one, and asks for nothing from outside."""
+    asked = [("response_format", case.response_format)] if case.response_format else []
+    for number, check in enumerate(case.checks):
+        if isinstance(check, JsonSchema):
+            asked.append((f"checks[{number}].schema", check.schema))
+    for name, schema in asked:
+        if problem := ill_formed(schema):
+            raise SuiteMalformed(problem.message, at=f"{at}: {name}{problem.at}")
 
 
 def _tool(path: str, files: Mapping[str, str]) -> Tool:
@@ -312,57 +299,6 @@ def make_tool(name: str, description: Any, schema: Any, *, at: str) -> Tool:
         raise SuiteMalformed("a text of at most 4096 characters", at=f"{at}: description")
     if not isinstance(schema, dict):
         raise SuiteMalformed("an object: the JSON Schema of the arguments", at=f"{at}: input")
-    problem = misshapen(schema)
-    if problem:
-        raise SuiteMalformed(problem.problem, at=f"{at}: input{problem.at}")
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as exc:
-        raise SuiteMalformed(exc.message[:200], at=f"{at}: input") from exc
+    if problem := ill_formed(schema):
+        raise SuiteMalformed(problem.message, at=f"{at}: input{problem.at}")
     return Tool(name, description, schema)
-
-
-def _texts(folder: Path) -> dict[str, str]:
-    """Read every file of the folder, two levels deep, following no link and opening nothing but plain files."""
-    found: dict[str, str] = {}
-    room = MAX_BYTES
-    for path in _paths(folder):
-        shown = path.relative_to(folder).as_posix()
-        if len(found) >= MAX_FILES:
-            raise SuiteMalformed(f"more than {MAX_FILES} files", at="suite")
-        data = _plain(path, room, at=shown)
-        room -= len(data)
-        try:
-            found[shown] = data.decode()
-        except UnicodeDecodeError as exc:
-            raise SuiteMalformed(f"not UTF-8 ({exc.reason})", at=shown) from exc
-    return found
-
-
-def _paths(folder: Path) -> Iterator[Path]:
-    try:
-        for entry in sorted(folder.iterdir()):
-            if entry.name in ("cases", "tools") and entry.is_dir() and not entry.is_symlink():
-                yield from sorted(entry.iterdir())
-            else:
-                yield entry
-    except OSError as exc:
-        raise SuiteMalformed(f"cannot be read ({exc.strerror})", at=str(folder)) from exc
-
-
-def _plain(path: Path, room: int, *, at: str) -> bytes:
-    if not _FILES.fullmatch(at):
-        raise SuiteMalformed(
-            "a suite is suite.toml, README.md, cases/*.jsonl and tools/*.json, and nothing else", at=at[:200]
-        )
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a FIFO would wait for ever
-        with os.fdopen(handle, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise SuiteMalformed("not a plain file", at=at)
-            data = stream.read(room + 1)
-    except OSError as exc:
-        raise SuiteMalformed(f"cannot be read ({exc.strerror})", at=at) from exc
-    if len(data) > room:
-        raise SuiteMalformed(f"the suite has more than {MAX_BYTES} bytes", at=at)
-    return data

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.suites.child import CONTRACT, JUNIT, RESULTS, SUITE
 from pipelines.suites.format import Suite, pack
+from pipelines.suites.plan import Side
 from pipelines.suites.refusals import RunnerBroken
 from pipelines.suites.results import Results, read
+
+__all__ = ["Done", "Ended", "Side", "run_child"]
 
 POLL = 0.1  # seconds
 LOG = "pytest.log"
@@ -45,13 +48,22 @@ def run_child(
     scratch: Path,
     suite: Suite,
     *,
-    endpoint: str,
-    model: str,
+    sides: Sequence[Side],
     contract: bytes,
     junit: Path | None,
     progress: Callable[[int, int], None],
+    resume: Path | None = None,
+    python_allowed: bool = False,
+    fingerprint: str = "",
 ) -> Done:
     """Run the suite's cases in a child process, in a folder of its own below `scratch` that is gone afterwards.
+
+    Args:
+        sides: the candidate, and the baseline if there is one; they take turns.
+        progress: told (attempts done, attempts in all), of all sides.
+        resume: the run's journal, a file: begun when it is not there; when it is, what it holds is not asked again.
+        python_allowed: a person permitted this suite's Python checks.
+        fingerprint: what the engines are, as a text; a journal of other engines is not resumed.
 
     Raises:
         RunnerBroken: the child never came as far as asking anything.
@@ -62,7 +74,7 @@ def run_child(
         (folder / CONTRACT).write_bytes(contract)
         (folder / "pytest.ini").write_text("[pytest]\n")
         with (folder / LOG).open("wb") as log:
-            process = _start(folder, suite, endpoint, model, log.fileno())
+            process = _start(folder, suite, sides[0].endpoint, sides[0].model, log.fileno())
             try:
                 problem = _watch(process, folder / RESULTS, suite, progress)
             finally:
@@ -72,7 +84,7 @@ def run_child(
         if problem is None and process.returncode not in _PYTEST_RAN:
             problem = f"the child process ended with status {process.returncode}: {_tail(folder / LOG)}"
         return Done(
-            results=read(folder / RESULTS, suite),
+            results=read(folder / RESULTS, suite, [side.name for side in sides]),
             ended=Ended(process.returncode, problem),
             junit=_keep(folder / JUNIT, junit),
         )

@@ -17,11 +17,13 @@ import pytest
 
 from pipelines.engines.endpoint import AnswerUnusable, Endpoint, EngineTrouble
 from pipelines.engines.probe import ANY_MODEL
-from pipelines.suites.cases import NAMES, Case
+from pipelines.suites.cases import Case
 from pipelines.suites.checks import Exchange, calls_valid, problem
-from pipelines.suites.format import MAX_BYTES, Suite, load, tools_for, unpack
+from pipelines.suites.folder import MAX_BYTES
+from pipelines.suites.format import Suite, load, tools_for, unpack
 from pipelines.suites.results import MAX_REASON, MAX_REASONS, Attempt, Writer, excerpt
 from pipelines.suites.talk import PATH, Reply, read_reply, request, second_turn
+from pipelines.suites.vocabulary import NAMES
 from registry.contracts import MAX_BYTES as MAX_CONTRACT
 from registry.contracts import ToolContract, decode_document
 from signing.digests import sha256_hex

@@ -6,13 +6,15 @@ or a last line that does not fit makes the run count as failed, whatever the lin
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
+from pipelines.suites.cases import CHAT
 from pipelines.suites.format import Suite
+from pipelines.suites.plan import CANDIDATE, Key, keys
 from signing.canonical import NotCanonical, canonical_bytes, parse
 from signing.digests import is_sha256
 
@@ -21,6 +23,7 @@ MAX_LINE = 64 << 10
 MAX_EXCERPT = 400  # characters of the model's words that are kept
 MAX_REASONS = 8  # of one attempt
 MAX_REASON = 200  # characters
+MAX_MESSAGES = 16  # of an attempt's transcript
 
 OUTCOMES = ("passed", "failed", "trouble")
 
@@ -41,6 +44,17 @@ class Attempt:
     finish_reason: str | None
     content: str  # excerpt
     calls: tuple[str, ...]  # excerpts, name and arguments
+    side: str = CANDIDATE
+    surface: str = CHAT
+    stream: bool = False
+    ttft_ms: int | None = None  # milliseconds to the first token; only of a streamed answer
+    output_tokens: int | None = None  # as the engine counts them, else the streamed pieces
+    messages: tuple[str, ...] = ()  # the transcript in short texts, `role: words`
+
+    @property
+    def key(self) -> Key:
+        """What tells this attempt from every other of the run."""
+        return Key(self.side, self.case, self.surface, self.stream, self.repeat)
 
 
 @dataclass(frozen=True)
@@ -82,8 +96,8 @@ def excerpt(text: str) -> str:
     return text[:MAX_EXCERPT].encode("utf-8", "replace").decode()
 
 
-def read(path: Path, suite: Suite) -> Results:
-    """Read a results file that ought to be about `suite`. Never raises for what the file holds."""
+def read(path: Path, suite: Suite, sides: Sequence[str] = (CANDIDATE,)) -> Results:
+    """Read a results file that ought to be about `suite`, asked of `sides`. Never raises for what the file holds."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -108,20 +122,20 @@ def read(path: Path, suite: Suite) -> Results:
         except NotCanonical as exc:
             problems.append(str(exc)[:300])
             break
-    problems.extend(_misfits(attempts, suite))
+    problems.extend(_misfits(attempts, suite, sides))
     return Results(tuple(attempts), tuple(problems), sealed["stopped"] if sealed else None)
 
 
-def _misfits(attempts: list[Attempt], suite: Suite) -> Iterator[str]:
+def _misfits(attempts: list[Attempt], suite: Suite, sides: Sequence[str]) -> Iterator[str]:
     """Yield what is there too much and what is missing."""
-    wanted = {(case.id, repeat) for case in suite.cases for repeat in range(1, suite.repeats + 1)}
-    found = [(attempt.case, attempt.repeat) for attempt in attempts]
+    wanted = set(keys(suite, suite.cases, sides))
+    found = [attempt.key for attempt in attempts]
     if len(set(found)) != len(found):
         yield "a case has more results than it was run"
     if set(found) - wanted:
         yield "there are results of cases that the suite does not have"
     if missing := sorted(wanted - set(found)):
-        yield f"{len(missing)} of {len(wanted)} results are missing, the first of case {missing[0][0]}"
+        yield f"{len(missing)} of {len(wanted)} results are missing, the first of case {missing[0].case}"
 
 
 def _seal(lines: list[bytes]) -> dict[str, Any] | None:
@@ -141,8 +155,10 @@ def _seal(lines: list[bytes]) -> dict[str, Any] | None:
 
 _TYPES: dict[str, Any] = {
     "case": str, "repeat": int, "outcome": str, "trouble": str | None, "parsed": bool, "valid": bool,
-    "request": str, "milliseconds": int, "finish_reason": str | None, "content": str,
+    "request": str, "milliseconds": int, "finish_reason": str | None, "content": str, "side": str,
+    "surface": str, "stream": bool, "ttft_ms": int | None, "output_tokens": int | None,
 }  # fmt: skip
+_LISTS = ("reasons", "calls", "messages")
 
 
 def _attempt(line: bytes, number: int) -> Attempt:
@@ -151,9 +167,9 @@ def _attempt(line: bytes, number: int) -> Attempt:
     if not isinstance(value, dict) or set(value) != {field.name for field in fields(Attempt)}:
         raise NotCanonical("not the fields of a result", at=at)
     for name, kind in _TYPES.items():
-        if not isinstance(value[name], kind) or (kind is int and isinstance(value[name], bool)):
+        if not isinstance(value[name], kind) or (kind not in (bool, str) and isinstance(value[name], bool)):
             raise NotCanonical("not of the right type", at=f"{at}: {name}")
-    for name in ("reasons", "calls"):
+    for name in _LISTS:
         if not isinstance(value[name], list) or not all(isinstance(item, str) for item in value[name]):
             raise NotCanonical("not a list of texts", at=f"{at}: {name}")
     canonical_bytes(value)  # what has no canonical form could not stand in a report either
@@ -161,7 +177,7 @@ def _attempt(line: bytes, number: int) -> Attempt:
         raise NotCanonical("the outcome and its reasons contradict each other", at=f"{at}: outcome")
     if (value["outcome"] == "trouble") != (value["trouble"] is not None):
         raise NotCanonical("the outcome and the trouble contradict each other", at=f"{at}: trouble")
-    return Attempt(**value | {"reasons": tuple(value["reasons"]), "calls": tuple(value["calls"])})
+    return Attempt(**value | {name: tuple(value[name]) for name in _LISTS})
 
 
 def _line(value: dict[str, Any]) -> bytes:

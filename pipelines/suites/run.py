@@ -28,6 +28,7 @@ from pipelines.suites.format import KIND, Suite, load, pack, tools_for, unpack
 from pipelines.suites.identity import Served
 from pipelines.suites.judge import Verdict, judge
 from pipelines.suites.parent import Ended, run_child
+from pipelines.suites.plan import CANDIDATE, Side
 from pipelines.suites.refusals import DocumentAltered, SuiteNotVouched, SuiteUnfit
 from pipelines.suites.results import Results
 from pipelines.workplace import Workplace
@@ -156,8 +157,7 @@ def run_suite(
         done = run_child(  # 5
             work.home.path,
             read,
-            endpoint=str(where),
-            model=before.model,
+            sides=[Side(CANDIDATE, str(where), before.model)],
             contract=contract.body.encode(),
             junit=junit,
             progress=progress,

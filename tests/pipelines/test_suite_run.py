@@ -489,9 +489,9 @@ def test_the_child_dies_with_its_parent(bench: Bench, engine: FaultyEngine, tmp_
     program = f"""
 import pathlib
 from pipelines.suites.format import unpack
-from pipelines.suites.parent import run_child
-run_child(pathlib.Path({str(tmp_path)!r}), unpack({_packed(suite).encode()!r}), endpoint={engine.url!r}, model="m",
-          contract={_contract(bench)!r}, junit=None, progress=lambda *_: None)
+from pipelines.suites.parent import Side, run_child
+run_child(pathlib.Path({str(tmp_path)!r}), unpack({_packed(suite).encode()!r}),
+          sides=[Side("candidate", {engine.url!r}, "m")], contract={_contract(bench)!r}, junit=None, progress=lambda *_: None)
 """
     process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     deadline = time.monotonic() + 30
@@ -516,7 +516,7 @@ def test_results_that_were_tampered_with_make_the_run_fail(
 ) -> None:
     genuine = results.read
 
-    def tampered(path: Path, suite: Any) -> Any:
+    def tampered(path: Path, suite: Any, sides: Any) -> Any:
         lines = path.read_bytes().splitlines(keepends=True)
         changed = {
             "truncated": b"".join(lines)[:-40],
@@ -524,7 +524,7 @@ def test_results_that_were_tampered_with_make_the_run_fail(
             "removed-a-line": b"".join(lines[1:]),
         }[harm]
         path.write_bytes(changed)
-        return genuine(path, suite)
+        return genuine(path, suite, sides)
 
     monkeypatch.setattr(parent, "read", tampered)
     run = bench.run(engine.url)
