@@ -8,8 +8,8 @@ import secrets
 from dataclasses import dataclass, fields
 from datetime import timedelta
 
+from pipelines.case import Case, case
 from pipelines.evidence import approval_statement
-from pipelines.promote import Case, case
 from pipelines.workplace import Workplace
 from registry import approvals
 from registry.approvals import ApprovalRequest, ApprovalUnreadable

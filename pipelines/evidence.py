@@ -41,13 +41,17 @@ def pin_statement(work: Workplace, pin: Pin, *, previous: Pin | None) -> Stateme
         position=pin.position,
         kind="rollback" if pin.kind == "rollback" else "promote",
         previous=previous.version if previous else None,
-        state={"contract": pin.contract, "profile": pin.profile, "router": pin.router},
+        state={"contract": pin.contract, "profile": pin.profile, "router": pin.router} | _companions(pin),
         evidence=parse(pin.evidence.encode(), max_bytes=_BODY, at="pin.evidence"),
         reason=pin.reason,
         actor=pin.actor,
         at=from_rfc3339(pin.since),
     )
     return signed_statement(work, said)
+
+
+def _companions(pin: Pin) -> dict[str, str]:
+    return {"companions": pin.companions} if pin.companions else {}
 
 
 def approval_statement(work: Workplace, row: Approval, *, subject: str, fingerprint: str) -> Statement:

@@ -30,7 +30,7 @@ class RolledBack:
 def roll_back(
     work: Workplace, model: str, tier: str, *, reason: str, progress: Progress = no_progress
 ) -> RolledBack:
-    """Append the pin that restores the earlier set: version, contract, engine profile, router contract.
+    """Append the pin that restores the earlier set: version, contract, engine profile, router contract, companions.
 
     Raises:
         NothingToRollBackTo: no earlier version of the tier may serve.
@@ -56,6 +56,7 @@ def roll_back(
             contract=old.contract,
             profile=old.profile,
             router=old.router,
+            companions=old.companions,
             evidence=old.evidence,
             reason=reason,
             since=not_before(rfc3339(work.now), history),

@@ -5,97 +5,30 @@ A pure rule. The checks, in the order they are shown:
 1. withdrawn     a withdrawn version never serves again
 2. trust         the version came by a verified bundle, or was taken in at this home
 3. freshness     the clock is not behind the log, and the site's newest bundle not older than the tier allows
-4. scan          this home's own scan of the held bytes found no blocker
-5. licence       the files state a licence, where the tier demands it
+4. scan          this home's own scan, by today's rules, found nothing of the weight that the tier blocks
+5. licence       the files state a licence, and a reviewer has accepted it, where the tier demands so
 6. formats       the weights are in formats that the tier's engines may load
-7. memory        the files fit the tier
-8. contract      what the version emits, this tier's engine profile parses and its router accepts
-9. way back      the set pinned now would still work with today's router, so that rollback is safe
-10. suites       each demanded suite PASSED, here, on this very version, contract and engine profile
-11. lower tier   the tier below has served it first, where the policy says so
-12. approvals    enough distinct people with distinct keys, after the last evidence, none with another role in it
+7. memory        weights, and the cache of the context that the tier promises, fit the tier
+8. engine        the tier's engine may serve here, and no advisory names its release
+9. contract      what the version emits, this tier's engine profile parses and its router accepts
+10. way back     the set pinned now would still work with today's router, so that rollback is safe
+11. companions   the files that go with the model are there, where the tier demands them
+12. suites       each demanded suite PASSED, here, in this tier, on this very version, contract and engine profile
+13. lower tier   the tier below has served it first, where the policy says so
+14. approvals    enough distinct people with distinct keys, after the last evidence, none with another role in it
 
-Missing evidence, unknown and inconclusive are never a pass.
+Missing evidence, unknown and inconclusive are never a pass. Each finding says who can do what it asks for.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from registry.errors import RegistryRefusal
-from registry.policy import Policy
+from registry.gate_facts import Facts, Finding, SuiteFact
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One check's answer."""
-
-    check: str
-    ok: bool
-    message: str
-    next_step: str = ""
-    evidence: tuple[str, ...] = ()  # digests of reports, documents, statements
-
-
-@dataclass(frozen=True)
-class ScanFact:
-    """This home's newest scan of the version."""
-
-    digest: str
-    outcome: str  # PASSED, WARNED, FAILED
-    blockers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SuiteFact:
-    """The newest run here of one demanded suite, on any contract and profile."""
-
-    name: str
-    suite: str | None  # digest of the suite as held now; None: not held
-    report: str | None = None  # digest of the newest report on this version with that suite
-    outcome: str = "MISSING"
-    same_contract: bool = False
-    same_profile: bool = False
-    identity_proven: bool = False
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ContractFact:
-    """What comparing the version's contract with the tier's router and engine profile said."""
-
-    verdict: str  # compatible, needs-router-update, incompatible, unknown
-    reasons: tuple[str, ...]
-    next_steps: tuple[str, ...]
-    evidence: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Everything the gate looks at; loaded by `pipelines.promote`."""
-
-    ref: str
-    tier: str
-    policy: Policy
-    withdrawn: str | None  # the reason
-    brought_by: str  # "fetch", "add", or the bundle that brought it
-    verified_bundle: bool
-    taken_in_here: bool
-    age_days: int | None  # of the newest bundle; None at a home that imports none
-    scan: ScanFact | None
-    licence: str
-    formats: tuple[str, ...]
-    size: int
-    contract: ContractFact
-    way_back: ContractFact | None  # None: nothing is pinned yet
-    suites: tuple[SuiteFact, ...]
-    served_in: frozenset[str]
-    approved_by: tuple[str, ...]
-    approvals_refused: tuple[str, ...]
-    approval_evidence: tuple[str, ...]
-    approvals_needed: int
-    single_person: bool
-    recorded_later: str | None = None  # a moment in the log that the clock has not reached
+STEWARD, REVIEWER, IMPORTER, OFFICER = "a steward", "a reviewer", "the importer", "the transfer officer"
+ENGINEER, OWNER = "the serving engineer", "the platform owner"
+SET_ROUTER = "Say what the tier runs: `tidegate contracts set-router TIER ROUTER --engine PROFILE`."
 
 
 class GateClosed(RegistryRefusal):
@@ -126,8 +59,10 @@ def judge(facts: Facts) -> list[Finding]:
         _licence(facts),
         _formats(facts),
         _memory(facts),
+        _engine(facts),
         _contract(facts),
         _way_back(facts),
+        _companions(facts),
         *_suites(facts),
         _lower_tier(facts),
         _approvals(facts),
@@ -138,7 +73,11 @@ def _withdrawn(facts: Facts) -> Finding:
     if facts.withdrawn is None:
         return Finding("withdrawn", ok=True, message="not withdrawn")
     return Finding(
-        "withdrawn", ok=False, message=f"withdrawn: {facts.withdrawn}", next_step="Choose another version."
+        "withdrawn",
+        ok=False,
+        message=f"withdrawn: {facts.withdrawn}",
+        next_step="Choose another version.",
+        who=STEWARD,
     )
 
 
@@ -156,6 +95,7 @@ def _trust(facts: Facts) -> Finding:
         ok=False,
         message="nothing says where it came from",
         next_step="Import it in a signed bundle.",
+        who=IMPORTER,
     )
 
 
@@ -167,6 +107,7 @@ def _freshness(facts: Facts) -> Finding:
             ok=False,
             message=f"the clock stands before {facts.recorded_later}, which is in the log: no age or expiry can be judged",
             next_step="Set this computer's clock (UTC), with a second person looking on, and try again.",
+            who=OWNER,
         )
     if facts.age_days is None or limit is None:
         return Finding("freshness", ok=True, message="no limit applies here")
@@ -179,60 +120,126 @@ def _freshness(facts: Facts) -> Finding:
         ok=False,
         message=f"newest bundle is {facts.age_days} days old, {limit} allowed; withdrawals may be missing. What serves goes on serving",
         next_step="Ask the origin for a fresh bundle (an empty one is enough) and import it.",
+        who=OFFICER,
     )
 
 
 def _scan(facts: Facts) -> Finding:
     again = f"Run `tidegate models scan {facts.ref}`."
     if facts.scan is None:
-        return Finding("scan", ok=False, message="not scanned at this home", next_step=again)
+        return Finding("scan", ok=False, message="not scanned at this home", next_step=again, who=IMPORTER)
     evidence = (facts.scan.digest,)
-    if facts.scan.outcome == "FAILED":
-        message = "the scan found: " + "; ".join(facts.scan.blockers)
+    if facts.scan.outdated:
+        message = "the rules have changed since it was scanned"
+        return Finding("scan", ok=False, message=message, next_step=again, evidence=evidence, who=IMPORTER)
+    if facts.scan.against:
         return Finding(
-            "scan", ok=False, message=message, next_step="Do not serve these files.", evidence=evidence
+            "scan",
+            ok=False,
+            message="the scan found: " + "; ".join(facts.scan.against),
+            next_step="Do not serve these files; or have a reviewer look at them and sign "
+            f"`tidegate decisions waive {facts.ref} RULE PATH`, where the rule may be waived, and scan again.",
+            evidence=evidence,
+            who=REVIEWER,
         )
     return Finding("scan", ok=True, message=f"scanned here: {facts.scan.outcome}", evidence=evidence)
 
 
 def _licence(facts: Facts) -> Finding:
-    if facts.licence == "stated" or facts.policy.licence == "any":
-        return Finding("licence", ok=True, message=facts.licence.replace("-", " "))
+    state, ids = facts.licence.replace("-", " "), ", ".join(facts.licence_ids)
+    said = f"{state}: {ids}" if ids else state
+    if facts.policy.licence == "any":
+        return Finding("licence", ok=True, message=said)
+    if facts.licence != "stated":
+        return Finding(
+            "licence",
+            ok=False,
+            message=f"{said}; {facts.tier} demands that the files state one",
+            next_step="Have the publisher's licence file added to the model at the origin, as a new version.",
+            who=OFFICER,
+        )
+    open_ = [name for name in facts.licence_ids if name not in facts.licences_accepted]
+    if facts.policy.licence == "stated" or (facts.licence_ids and not open_):
+        return Finding("licence", ok=True, message=said)
+    name = open_[0] if open_ else "ID"
     return Finding(
         "licence",
         ok=False,
-        message=f"{facts.licence.replace('-', ' ')}; {facts.tier} demands that the files state one",
-        next_step="Have the publisher's licence file added to the model at the origin, as a new version.",
+        message=f"{said}; nobody has accepted {', '.join(open_) or 'it'} here",
+        next_step=f"A reviewer reads the licence and signs `tidegate decisions accept-licence {name}`.",
+        who=REVIEWER,
     )
 
 
 def _formats(facts: Facts) -> Finding:
     surplus = sorted(set(facts.formats) - set(facts.policy.formats))
-    if not facts.formats:
-        return Finding(
-            "formats",
-            ok=False,
-            message="holds no weights that we can read",
-            next_step="Choose another version.",
-        )
+    if facts.formats and not surplus:
+        return Finding("formats", ok=True, message=", ".join(facts.formats))
     if surplus:
         message = f"holds {', '.join(surplus)}; {facts.tier} serves {', '.join(facts.policy.formats)}"
-        return Finding(
-            "formats", ok=False, message=message, next_step="Ship the model in a format that the tier serves."
-        )
-    return Finding("formats", ok=True, message=", ".join(facts.formats))
+        step = "Ship the model in a format that the tier serves."
+    else:
+        message, step = "holds no weights that we can read", "Choose another version."
+    return Finding("formats", ok=False, message=message, next_step=step, who=OFFICER)
 
 
 def _memory(facts: Facts) -> Finding:
-    limit = facts.policy.max_bytes
-    if limit is None or facts.size <= limit:
+    limit, fact = facts.policy.max_bytes, facts.memory
+    if fact is not None and fact.needed is None:
         return Finding(
-            "memory", ok=True, message=f"{facts.size:,} bytes" + (f" of {limit:,}" if limit else "")
+            "memory",
+            ok=False,
+            message=f"what serving takes cannot be computed: {fact.how}",
+            next_step="Have a version with its config.json shipped, or take `context` out of the tier's policy.",
+            who=STEWARD,
         )
-    message = f"{facts.size:,} bytes of files, {limit:,} fit the tier"
+    size = facts.size if fact is None or fact.needed is None else fact.needed
+    how = "of files" if fact is None else f"({fact.how})"
+    if limit is None or size <= limit:
+        return Finding(
+            "memory", ok=True, message=f"{size:,} bytes {how}" + (f", {limit:,} fit" if limit else "")
+        )
     return Finding(
-        "memory", ok=False, message=message, next_step="Choose a smaller quantisation or a larger tier."
+        "memory",
+        ok=False,
+        message=f"{size:,} bytes {how}, {limit:,} fit the tier",
+        next_step="Choose a smaller quantisation, a shorter context or a larger tier.",
+        who=STEWARD,
     )
+
+
+def _engine(facts: Facts) -> Finding:
+    fact, allowed = facts.engine, facts.policy.engines
+    if fact is None:
+        return Finding(
+            "engine",
+            ok=not allowed,
+            message="nobody has said what the tier runs",
+            next_step=SET_ROUTER,
+            who=ENGINEER,
+        )
+    said = f"{fact.engine} {fact.version}"
+    if allowed and fact.engine not in allowed:
+        return Finding(
+            "engine",
+            ok=False,
+            message=f"the tier runs {said}; its policy allows {', '.join(allowed)}",
+            next_step=f"{SET_ROUTER} Or have the policy changed: `tidegate policy apply`.",
+            evidence=fact.evidence,
+            who=ENGINEER,
+        )
+    listed = [f"{name}: {title}" for name, _, title in fact.advisories]
+    blocking = [name for name, severity, _ in fact.advisories if severity == "block"]
+    if blocking and facts.policy.advisories == "block":
+        return Finding(
+            "engine",
+            ok=False,
+            message=f"{said} is named in an advisory: {'; '.join(listed)}",
+            next_step=f"Install a release that no advisory names, and say so. {SET_ROUTER}",
+            evidence=fact.evidence,
+            who=ENGINEER,
+        )
+    return Finding("engine", ok=True, message="; ".join((said, *listed)), evidence=fact.evidence)
 
 
 def _contract(facts: Facts) -> Finding:
@@ -247,6 +254,7 @@ def _contract(facts: Facts) -> Finding:
         message="; ".join((fact.verdict, *fact.reasons)),
         next_step=" ".join(fact.next_steps) or "See `tidegate contracts compare`.",
         evidence=fact.evidence,
+        who=ENGINEER,
     )
 
 
@@ -258,7 +266,8 @@ def _way_back(facts: Facts) -> Finding:
         return Finding(
             "way back",
             ok=True,
-            message="the version pinned now works with today's router",
+            message="the version pinned now works with today's router"
+            + (f"; {facts.rollback_takes}" if facts.rollback_takes else ""),
             evidence=fact.evidence,
         )
     return Finding(
@@ -269,59 +278,69 @@ def _way_back(facts: Facts) -> Finding:
         ),
         next_step="Set a router contract that accepts both versions, then promote.",
         evidence=fact.evidence,
+        who=ENGINEER,
+    )
+
+
+def _companions(facts: Facts) -> Finding:
+    if facts.companions is not None:
+        return Finding("companions", ok=True, message="pinned with it", evidence=(facts.companions,))
+    if not facts.policy.companions:
+        return Finding("companions", ok=True, message="none")
+    model = facts.ref.partition("@")[0]
+    return Finding(
+        "companions",
+        ok=False,
+        message=f"no companions go with it, and {facts.tier} demands them",
+        next_step=f"Say which: `tidegate companions set {model} NAME`.",
+        who=STEWARD,
     )
 
 
 def _suites(facts: Facts) -> Iterator[Finding]:
     for suite in facts.suites:
-        check = f"suite {suite.name}"
-        run = f"Serve the version and run `tidegate suites run {suite.name} {facts.ref} --tier {facts.tier} --endpoint URL`."
-        evidence = (suite.report,) if suite.report else ()
-        if suite.suite is None:
-            yield Finding(
-                check,
-                ok=False,
-                message="the suite is not held here",
-                next_step="Add it: `tidegate suites add`.",
-            )
-        elif suite.report is None:
-            yield Finding(check, ok=False, message="has not been run here on this version", next_step=run)
-        elif not (suite.same_contract and suite.same_profile):
-            what = "tool contract" if not suite.same_contract else "engine profile"
-            yield Finding(
-                check,
-                ok=False,
-                message=f"was run with another {what}: it says nothing about this set",
-                next_step=run,
-                evidence=evidence,
-            )
-        elif suite.outcome != "PASSED":
-            message = "; ".join((suite.outcome, *suite.reasons))
-            yield Finding(
-                check,
-                ok=False,
-                message=message,
-                next_step=f"Read the report; then choose another version, or mend the cause. {run}",
-                evidence=evidence,
-            )
-        elif not suite.identity_proven:
-            message = "; ".join(
-                ("passed, but the engine did not prove which files it served", *suite.reasons)
-            )
-            yield Finding(
-                check,
-                ok=False,
-                message=message,
-                next_step=f"Serve the materialised files on this machine. {run}",
-                evidence=evidence,
-            )
-        else:
-            yield Finding(
-                check,
-                ok=True,
-                message="PASSED on this version, contract and engine profile",
-                evidence=evidence,
-            )
+        message, step, who = _suite_problem(suite, facts)
+        yield Finding(
+            f"suite {suite.name}",
+            ok=not message,
+            message=message or "PASSED in this tier, on this version, contract and engine profile",
+            next_step=step,
+            evidence=(suite.report,) if suite.report else (),
+            who=who,
+        )
+
+
+def _suite_problem(suite: SuiteFact, facts: Facts) -> tuple[str, str, str]:
+    """What is against a suite's newest report, what to do, and who; empty texts when nothing is."""
+    return next(_suite_problems(suite, facts), ("", "", ""))
+
+
+def _suite_problems(suite: SuiteFact, facts: Facts) -> Iterator[tuple[str, str, str]]:
+    run = (
+        f"Run `tidegate validate {facts.ref} --tier {facts.tier}`, or serve it and run "
+        f"`tidegate suites run {suite.name} {facts.ref} --tier {facts.tier} --endpoint URL`."
+    )
+    same = {
+        "tool contract": suite.same_contract,
+        "engine profile": suite.same_profile,
+        "tier": suite.same_tier,
+    }
+    limit = facts.policy.report_days
+    if suite.suite is None:
+        yield "the suite is not held here", "Add it: `tidegate suites add`.", STEWARD
+    elif suite.report is None:
+        yield "has not been run here on this version", run, ENGINEER
+    for what in (name for name, is_same in same.items() if not is_same):
+        yield f"was run with another {what}: it says nothing about this set", run, ENGINEER
+    if suite.outcome != "PASSED":
+        read = f"Read the report (`tidegate suites report {str(suite.report)[:12]}`)"
+        step = f"{read}; then choose another version, or mend the cause. {run}"
+        yield "; ".join((suite.outcome, *suite.reasons)), step, STEWARD
+    if not suite.identity_proven:
+        said = "; ".join(("passed, but the engine did not prove which files it served", *suite.reasons))
+        yield said, f"Serve the materialised files on this machine. {run}", ENGINEER
+    if limit is not None and suite.age_days > limit:
+        yield f"passed {suite.age_days} days ago, {limit} allowed", run, ENGINEER
 
 
 def _lower_tier(facts: Facts) -> Finding:
@@ -333,11 +352,14 @@ def _lower_tier(facts: Facts) -> Finding:
         ok=False,
         message=f"{first} has not served it yet",
         next_step=f"Promote it to {first} first.",
+        who=STEWARD,
     )
 
 
 def _approvals(facts: Facts) -> Finding:
     have, need = len(facts.approved_by), facts.approvals_needed
+    if need == 0:
+        return Finding("approvals", ok=True, message="none demanded: the tier is automatic")
     refused = tuple(f"not counted: {reason}" for reason in facts.approvals_refused)
     note = " (single-person home)" if facts.single_person else ""
     if have >= need:
@@ -349,4 +371,5 @@ def _approvals(facts: Facts) -> Finding:
         message="; ".join((f"{have} of {need}{note}", *refused)),
         next_step=f"A steward looks at the evidence and runs `tidegate approve {facts.ref} --tier {facts.tier} --person NAME --key PATH`.",
         evidence=facts.approval_evidence,
+        who=STEWARD,
     )

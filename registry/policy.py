@@ -1,6 +1,10 @@
-"""What a tier demands before it serves a version. A policy is a document with a history, like everything else."""
+"""What a tier demands before it serves a version. A policy is a document with a history, like everything else.
 
-from dataclasses import dataclass, replace
+People write all tiers' policies into one file (`registry.tiers_file`); what is kept of each tier is this document.
+A field that holds its default is left out of the bytes, so that a policy of an older release keeps its digest.
+"""
+
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from registry.errors import DocumentRefused
@@ -9,9 +13,11 @@ from signing.canonical import canonical_bytes, parse
 
 FORMAT = "tidegate-policy/1"
 MAX_BYTES = 64 << 10
-_FIELDS = {
-    "format", "tier", "rank", "approvals", "suites", "served_first", "licence", "formats", "max_bytes", "fresh_days", "hardware_keys",
-}  # fmt: skip
+MANUAL, HYBRID, AUTOMATIC = "manual", "hybrid", "automatic"
+MODES = (MANUAL, HYBRID, AUTOMATIC)
+LICENCES = ("any", "stated", "accepted")
+SEVERITIES = ("blocker", "review", "note")  # a finding of this weight or more blocks
+ADVISORIES = ("block", "warn")
 
 
 @dataclass(frozen=True)
@@ -20,14 +26,26 @@ class Policy:
 
     tier: str
     rank: int
-    approvals: int  # distinct people with distinct keys
+    approvals: int  # distinct people with distinct keys; 0 only in an automatic tier
     suites: tuple[str, ...]  # names; each must have PASSED for exactly what is promoted
     served_first: str | None  # a tier that must have served the version before
-    licence: str  # "stated", or "any"
+    licence: str  # "stated" by the files, "accepted" by a reviewer's decision, or "any"
     formats: tuple[str, ...]  # weight formats that may be served
-    max_bytes: int | None  # of all files; the tier's memory
+    max_bytes: int | None  # the tier's memory, in bytes
     fresh_days: int | None  # a site promotes only while its newest bundle is at most this old
     hardware_keys: bool  # approvals by FIDO2 keys with touch and PIN only
+    mode: str = MANUAL  # hybrid: staged and validated by itself; automatic: promoted by itself, too
+    block: str = "blocker"  # scan findings of this weight or more close the gate
+    engines: tuple[str, ...] = ()  # engines that may serve here; empty: any
+    advisories: str = "block"  # whether an engine version named in an advisory closes the gate
+    context: int | None = None  # tokens of context whose cache has to fit into memory beside the weights
+    concurrency: int = 1  # requests at a time that the memory has to hold
+    report_days: int | None = None  # how old a suite's report may be
+    companions: bool = False  # a version without companions may not be promoted
+
+
+_FIRST = ("tier", "rank", "approvals", "suites", "served_first", "licence", "formats", "max_bytes", "fresh_days", "hardware_keys")  # fmt: skip
+_LATER = {entry.name: entry.default for entry in fields(Policy) if entry.name not in _FIRST}
 
 
 DEFAULTS: tuple[Policy, ...] = tuple(
@@ -53,74 +71,104 @@ DEFAULTS: tuple[Policy, ...] = tuple(
 
 def encode(policy: Policy) -> bytes:
     """Return the canonical bytes."""
-    return canonical_bytes(
-        {
-            "format": FORMAT,
-            "tier": policy.tier,
-            "rank": policy.rank,
-            "approvals": policy.approvals,
-            "suites": list(policy.suites),
-            "served_first": policy.served_first,
-            "licence": policy.licence,
-            "formats": list(policy.formats),
-            "max_bytes": policy.max_bytes,
-            "fresh_days": policy.fresh_days,
-            "hardware_keys": policy.hardware_keys,
-        }
-    )
+    values = {name: getattr(policy, name) for name in (*_FIRST, *_LATER)}
+    kept = {name: value for name, value in values.items() if name in _FIRST or value != _LATER[name]}
+    lists = {name: list(value) for name, value in kept.items() if isinstance(value, tuple)}
+    return canonical_bytes({"format": FORMAT, **kept, **lists})
 
 
 def decode(data: bytes) -> Policy:
-    """Read a policy that a person wrote. Raises `DocumentRefused` and `NotCanonical`, naming the field."""
+    """Read a policy's document. Raises `DocumentRefused` and `NotCanonical`, naming the field."""
     raw = parse(data, max_bytes=MAX_BYTES, at="policy")
-    if not isinstance(raw, dict) or set(raw) != _FIELDS or raw["format"] != FORMAT:
-        raise DocumentRefused(
-            f"needs exactly the fields {', '.join(sorted(_FIELDS))}, format {FORMAT!r}", at="policy"
-        )
-    return Policy(
-        tier=word("tier", _text(raw, "tier")),
-        rank=_number(raw, "rank", least=1),
-        approvals=_number(raw, "approvals", least=1),
-        suites=_texts(raw, "suites"),
-        served_first=None if raw["served_first"] is None else word("tier", _text(raw, "served_first")),
-        licence=_choice(raw, "licence", ("stated", "any")),
-        formats=_texts(raw, "formats"),
-        max_bytes=None if raw["max_bytes"] is None else _number(raw, "max_bytes", least=1),
-        fresh_days=None if raw["fresh_days"] is None else _number(raw, "fresh_days", least=1),
-        hardware_keys=_flag(raw, "hardware_keys"),
+    needed = {"format", *_FIRST}
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT or not needed <= set(raw):
+        raise DocumentRefused(f"needs the fields {', '.join(sorted(needed))}, format {FORMAT!r}", at="policy")
+    return from_fields({name: value for name, value in raw.items() if name != "format"}, at="policy")
+
+
+def from_fields(raw: dict[str, Any], *, at: str) -> Policy:
+    """Read a policy from its fields. Raises `DocumentRefused`, naming the field, also for one that is unknown."""
+    given = _Fields({**_LATER, **raw}, at)
+    given.demand_known()
+    policy = Policy(
+        tier=word("tier", given.text("tier")),
+        rank=given.number("rank", least=1),
+        approvals=given.number("approvals", least=0),
+        suites=given.texts("suites"),
+        served_first=None if given["served_first"] is None else word("tier", given.text("served_first")),
+        licence=given.choice("licence", LICENCES),
+        formats=given.texts("formats"),
+        max_bytes=given.optional_number("max_bytes"),
+        fresh_days=given.optional_number("fresh_days"),
+        hardware_keys=given.flag("hardware_keys"),
+        mode=given.choice("mode", MODES),
+        block=given.choice("block", SEVERITIES),
+        engines=given.texts("engines"),
+        advisories=given.choice("advisories", ADVISORIES),
+        context=given.optional_number("context"),
+        concurrency=given.number("concurrency", least=1),
+        report_days=given.optional_number("report_days"),
+        companions=given.flag("companions"),
     )
+    if policy.approvals == 0 and policy.mode != AUTOMATIC:
+        raise DocumentRefused(
+            f"nobody approves, and the mode is {policy.mode}: at least 1, unless the mode is {AUTOMATIC}",
+            at=f"{at}.approvals",
+        )
+    if policy.mode == AUTOMATIC and not policy.suites:
+        raise DocumentRefused("promoted by itself, and nothing is measured: name a suite", at=f"{at}.suites")
+    return policy
 
 
 def for_one_person(policy: Policy) -> Policy:
-    """Return the policy as a single-person home keeps it: one approval, and every report says so."""
-    return replace(policy, approvals=1)
+    """Return the policy as a single-person home keeps it: one approval at most, and every report says so."""
+    return replace(policy, approvals=min(1, policy.approvals))
 
 
-def _text(raw: dict[str, Any], field: str) -> str:
-    if not isinstance(raw[field], str):
-        raise DocumentRefused("must be a text", at=f"policy.{field}")
-    return str(raw[field])
+class _Fields:
+    """The fields of a policy as they were written, each checked as it is taken."""
 
+    def __init__(self, raw: dict[str, Any], at: str) -> None:
+        self.raw, self.at = raw, at
 
-def _number(raw: dict[str, Any], field: str, *, least: int) -> int:
-    if type(raw[field]) is not int or raw[field] < least:
-        raise DocumentRefused(f"must be a whole number from {least}", at=f"policy.{field}")
-    return int(raw[field])
+    def __getitem__(self, name: str) -> Any:
+        return self.raw[name]
 
+    def demand_known(self) -> None:
+        known = {*_FIRST, *_LATER}
+        for name in sorted(known ^ set(self.raw)):
+            problem = "is missing" if name in known else "is no field of a policy"
+            raise DocumentRefused(problem, at=f"{self.at}.{name}")
 
-def _texts(raw: dict[str, Any], field: str) -> tuple[str, ...]:
-    if not isinstance(raw[field], list) or any(not isinstance(item, str) for item in raw[field]):
-        raise DocumentRefused("must be a list of texts", at=f"policy.{field}")
-    return tuple(raw[field])
+    def text(self, name: str) -> str:
+        if not isinstance(self.raw[name], str):
+            raise DocumentRefused("must be a text", at=f"{self.at}.{name}")
+        return str(self.raw[name])
 
+    def number(self, name: str, *, least: int) -> int:
+        if type(self.raw[name]) is not int or not least <= self.raw[name] < 2**53:
+            raise DocumentRefused(f"must be a whole number from {least}", at=f"{self.at}.{name}")
+        return int(self.raw[name])
 
-def _choice(raw: dict[str, Any], field: str, choices: tuple[str, ...]) -> str:
-    if raw[field] not in choices:
-        raise DocumentRefused(f"must be one of {', '.join(choices)}", at=f"policy.{field}")
-    return str(raw[field])
+    def optional_number(self, name: str) -> int | None:
+        return None if self.raw[name] is None else self.number(name, least=1)
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self.raw[name]
+        if not isinstance(value, list | tuple) or any(
+            not isinstance(item, str) or not item for item in value
+        ):
+            raise DocumentRefused("must be a list of texts", at=f"{self.at}.{name}")
+        if len(set(value)) != len(value):
+            raise DocumentRefused("names one twice", at=f"{self.at}.{name}")
+        return tuple(value)
 
-def _flag(raw: dict[str, Any], field: str) -> bool:
-    if not isinstance(raw[field], bool):
-        raise DocumentRefused("must be true or false", at=f"policy.{field}")
-    return bool(raw[field])
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        if self.raw[name] not in choices:
+            raise DocumentRefused(f"must be one of {', '.join(choices)}", at=f"{self.at}.{name}")
+        return str(self.raw[name])
+
+    def flag(self, name: str) -> bool:
+        if not isinstance(self.raw[name], bool):
+            raise DocumentRefused("must be true or false", at=f"{self.at}.{name}")
+        return bool(self.raw[name])

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.case import case
 from pipelines.gc import Plan, collect, plan
 from pipelines.intake.folder import add_folder
 from pipelines.intake.record import rescan
 from pipelines.materialise import Layout, hand_over
-from pipelines.promote import case, promote, withdraw
+from pipelines.promote import promote, withdraw
 from pipelines.rollback import roll_back
 from pipelines.workplace import Workplace
 from registry import reserve

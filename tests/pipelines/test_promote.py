@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pipelines import promote as promoting
 from pipelines.agreements import add_document
 from pipelines.approve import record_approval, request_approval
+from pipelines.case import case
 from pipelines.intake.folder import add_folder
 from pipelines.people import set_person, set_policy
-from pipelines.promote import case, promote, set_router, withdraw
+from pipelines.promote import promote, set_router, withdraw
 from pipelines.workplace import Workplace
 from registry import approvals
 from registry.entities import Approval

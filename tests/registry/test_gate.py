@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
-from registry.gate import ContractFact, Facts, GateClosed, ScanFact, SuiteFact, judge
+from registry.gate import GateClosed, judge
+from registry.gate_facts import ContractFact, EngineFact, Facts, MemoryFact, ScanFact, SuiteFact
 from registry.policy import DEFAULTS, Policy
 
 ORG = DEFAULTS[2]
+LLAMA = EngineFact("llama-server", "b8000")
+ADVISED = EngineFact("llama-server", "b8000", (("CVE-2026-27940", "block", "overflow in the reader"),))
 COMPATIBLE = ContractFact("compatible", (), (), ("c" * 64,))
 PASSED = SuiteFact(
     "tool-basics", "5" * 64, "e" * 64, "PASSED", same_contract=True, same_profile=True, identity_proven=True
@@ -37,8 +40,8 @@ GREEN = Facts(
     single_person=False,
 )
 CHECKS = [
-    "withdrawn", "trust", "freshness", "scan", "licence", "formats", "memory", "contract", "way back",
-    "suite tool-basics", "lower tier", "approvals",
+    "withdrawn", "trust", "freshness", "scan", "licence", "formats", "memory", "engine", "contract", "way back",
+    "companions", "suite tool-basics", "lower tier", "approvals",
 ]  # fmt: skip
 
 
@@ -81,6 +84,21 @@ def test_when_everything_holds_the_gate_is_open_and_says_why() -> None:
         ("contract", facts(contract=broken("incompatible")), "`limit` is required now"),
         ("contract", facts(contract=broken("needs-router-update")), "needs-router-update"),
         ("contract", facts(contract=broken("unknown")), "unknown"),
+        ("scan", facts(scan=ScanFact("5" * 64, "PASSED", (), outdated=True)), "rules have changed"),
+        ("licence", facts(policy=rules(licence="accepted"), licence_ids=("mit",)), "nobody has accepted mit"),
+        ("licence", facts(policy=rules(licence="accepted")), "nobody has accepted it"),
+        (
+            "memory",
+            facts(policy=rules(max_bytes=10**10), memory=MemoryFact(10**10 + 1, "weights + cache")),
+            "weights + cache",
+        ),
+        ("memory", facts(memory=MemoryFact(None, "no config.json")), "no config.json"),
+        ("engine", facts(policy=rules(engines=("vllm",)), engine=LLAMA), "allows vllm"),
+        ("engine", facts(policy=rules(engines=("vllm",))), "nobody has said"),
+        ("engine", facts(engine=ADVISED), "CVE-2026-27940"),
+        ("companions", facts(policy=rules(companions=True)), "demands them"),
+        ("suite tool-basics", facts(suites=suite(same_tier=False)), "another tier"),
+        ("suite tool-basics", facts(policy=rules(report_days=7), suites=suite(age_days=8)), "8 days ago"),
         ("contract", facts(contract=broken("")), ""),
         ("way back", facts(way_back=broken("incompatible")), "rollback would not be safe"),
         ("way back", facts(way_back=broken("unknown")), "unknown"),
@@ -107,14 +125,14 @@ def test_each_check_alone_closes_the_gate(check: str, closed: Facts, said: str) 
     assert [check] == [finding.check for finding in against]
     assert said in against[0].message
     assert "" != against[0].next_step
-    with pytest.raises(GateClosed, match="1 of 12 checks are against"):
+    with pytest.raises(GateClosed, match="1 of 14 checks are against"):
         raise GateClosed(closed.ref, closed.tier, judge(closed))
 
 
 def test_every_check_is_shown_also_when_the_first_one_is_against() -> None:
     everything_wrong = facts(
         withdrawn="x", verified_bundle=False, age_days=999, scan=None, licence="not-stated", formats=(),
-        policy=rules(max_bytes=1), contract=broken("unknown"), way_back=broken("unknown"), suites=suite(report=None),
+        policy=rules(max_bytes=1, companions=True, engines=("vllm",)), contract=broken("unknown"), way_back=broken("unknown"), suites=suite(report=None),
         served_in=frozenset(), approved_by=(),
     )  # fmt: skip
     findings = judge(everything_wrong)
@@ -133,6 +151,13 @@ def test_every_check_is_shown_also_when_the_first_one_is_against() -> None:
         facts(licence="not-stated", policy=rules(licence="any")),
         facts(size=128, policy=rules(max_bytes=128)),
         facts(way_back=None),
+        facts(engine=LLAMA, policy=rules(engines=("llama-server",))),
+        facts(engine=ADVISED, policy=rules(advisories="warn")),
+        facts(memory=MemoryFact(5, "weights + cache"), policy=rules(max_bytes=5)),
+        facts(policy=rules(licence="accepted"), licence_ids=("mit",), licences_accepted=frozenset({"mit"})),
+        facts(companions="f" * 64, policy=rules(companions=True)),
+        facts(approvals_needed=0, approved_by=(), policy=rules(mode="automatic", approvals=0)),
+        facts(suites=suite(age_days=7), policy=rules(report_days=7)),
         facts(policy=rules(served_first=None), served_in=frozenset()),
         facts(suites=()),
     ],

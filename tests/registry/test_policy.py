@@ -41,7 +41,7 @@ def test_a_person_may_write_it_with_spaces() -> None:
     ("changes", "place"),
     [
         ({"format": "tidegate-policy/2"}, "policy"),
-        ({"mood": "good"}, "policy"),
+        ({"mood": "good"}, "policy.mood"),
         ({"tier": 7}, "policy.tier"),
         ({"rank": 0}, "policy.rank"),
         ({"rank": True}, "policy.rank"),

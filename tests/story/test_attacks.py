@@ -11,8 +11,9 @@ from sqlalchemy import text
 import pipelines.suites
 from pipelines import ship
 from pipelines.bundle.errors import MalformedBundle, MediumUnreadable
+from pipelines.case import case
 from pipelines.materialise import FolderTaken
-from pipelines.promote import case, withdraw
+from pipelines.promote import withdraw
 from pipelines.rollback import roll_back
 from pipelines.suites.run import add_suite, adopt_suite
 from registry.audit import EventKind

@@ -13,9 +13,9 @@ from tidegate.output import SHORT, progress, show, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
-    from pipelines.promote import Case
+    from pipelines.case import Case
     from registry.entities import Approval, Pin
-    from registry.gate import Finding
+    from registry.gate_facts import Finding
 
 
 @click.command(cls=Door)
@@ -67,7 +67,7 @@ def _request(app: App, ref: Ref, tier: str, person: str, reason: str) -> bytes:
 
 def _show_approval(app: App, ref: Ref, row: "Approval") -> None:
     """What was kept, and whether it counts as things stand."""
-    from pipelines.promote import case as look
+    from pipelines.case import case as look
 
     with app.store.view() as view:
         judged = look(app.work, view, ref, row.tier).approvals
@@ -96,7 +96,7 @@ def _show_approval(app: App, ref: Ref, row: "Approval") -> None:
 @pass_app
 def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool) -> None:
     """Let TIER serve REF, if every check of the gate holds. Shows all of them, with evidence and next steps."""
-    from pipelines.promote import case as look
+    from pipelines.case import case as look
     from pipelines.promote import promote as pin
     from registry.gate import GateClosed
 

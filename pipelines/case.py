@@ -1,0 +1,370 @@
+"""One version before one tier's gate: loads everything that the gate looks at, and asks it.
+
+`case` is the one loader: the dry run, an approval's list of evidence, a policy's rehearsal and the promotion itself
+all look through it, so that nobody approves other evidence than the gate reads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from pipelines.decide import standing
+from pipelines.intake.record import read_scan_report
+from pipelines.removed import demand_bytes
+from pipelines.workplace import Workplace
+from registry import approvals, contracts, gate, manifests, policy
+from registry.approvals import CLOCK_SKEW, ApprovalJudgement, SignedApproval
+from registry.compatibility import Comparison, Verdict, compare
+from registry.decisions import Kind
+from registry.entities import Approval, Document, Report, RouterSetting, Version
+from registry.errors import NotFound
+from registry.gate_facts import ContractFact, EngineFact, Facts, Finding, MemoryFact, ScanFact, SuiteFact
+from registry.names import Ref
+from registry.views import View
+from signing.canonical import parse
+from signing.digests import sha256_hex
+from signing.times import from_rfc3339
+
+_DOCUMENT_BYTES = 64 << 20
+T = TypeVar("T")
+_UNKNOWN = ContractFact("unknown", (), (), ())
+
+
+@dataclass(frozen=True)
+class Case:
+    """One version before one tier's gate: what was looked at, and what the gate says."""
+
+    version: Version
+    tier: str
+    contract: str | None
+    profile: str | None
+    router: str | None
+    companions: str | None
+    evidence: tuple[str, ...]  # digests that an approval has to cover
+    last_evidence_at: datetime
+    approvals: ApprovalJudgement
+    findings: tuple[Finding, ...]
+
+    @property
+    def open(self) -> bool:
+        """Whether the gate is."""
+        return all(finding.ok for finding in self.findings)
+
+
+def rules_of(work: Workplace, view: View, tier: str) -> policy.Policy:
+    """The policy that a tier keeps to here and now. Raises `NotFound`."""
+    rules = policy.decode(view.tier(tier).body.encode())
+    return policy.for_one_person(rules) if work.home.profile == "solo" else rules
+
+
+def case(work: Workplace, view: View, ref: Ref, tier: str, *, rules: policy.Policy | None = None) -> Case:
+    """Load everything that the gate looks at, and judge.
+
+    Args:
+        rules: a policy to judge by in place of the tier's own, for a rehearsal.
+
+    Raises:
+        NotFound: no such version or tier.
+        BytesRemoved: there is nothing left that could be served.
+    """
+    version = view.version(ref)
+    demand_bytes(work, view, version)
+    rules = rules or rules_of(work, view, tier)
+    binding, setting = view.binding(version.digest), view.router(tier)
+    contract = binding.contract if binding else None
+    scan = _newest(view.reports(version.digest, "scan"))
+    companions = view.companions_for(version)
+    runs = [
+        _newest_run(work, view, version, tier=tier, name=name, contract=contract, setting=setting)
+        for name in rules.suites
+    ]
+    reports = [report for report in (scan, *(run for _, run in runs)) if report is not None]
+    documents = [
+        digest
+        for digest in (contract, setting and setting.router, setting and setting.profile, companions)
+        if digest
+    ]
+    evidence = (*(report.digest for report in reports), *documents)
+    moments = [version.added_at, *(report.made_at for report in reports)]
+    moments += [binding.since] if binding else []
+    moments += [setting.since] if setting else []
+    moments += _companions_since(view, version)
+    last = from_rfc3339(max(moments))
+    judged = _approvals(work, view, version=version, rules=rules, evidence=evidence, last=last)
+    facts = _facts(
+        work,
+        view,
+        version=version,
+        rules=rules,
+        scan=scan,
+        suites=[fact for fact, _ in runs],
+        judged=judged,
+        contract=contract,
+        setting=setting,
+        companions=companions,
+    )
+    return Case(
+        version=version,
+        tier=tier,
+        contract=contract,
+        profile=setting.profile if setting else None,
+        router=setting.router if setting else None,
+        companions=companions,
+        evidence=evidence,
+        last_evidence_at=last,
+        approvals=judged,
+        findings=tuple(gate.judge(facts)),
+    )
+
+
+def _facts(
+    work: Workplace,
+    view: View,
+    *,
+    version: Version,
+    rules: policy.Policy,
+    scan: Report | None,
+    suites: Sequence[SuiteFact],
+    judged: ApprovalJudgement,
+    contract: str | None,
+    setting: RouterSetting | None,
+    companions: str | None,
+) -> Facts:
+    withdrawal = view.withdrawal(version.digest)
+    manifest = manifests.decode(version.manifest.encode())
+    imports = view.imports()
+    bundles = {row.bundle for row in imports}
+    return Facts(
+        ref=f"{version.model}@{version.ordinal}",
+        tier=rules.tier,
+        policy=rules,
+        withdrawn=withdrawal.reason if withdrawal else None,
+        brought_by=version.brought_by,
+        verified_bundle=version.brought_by in bundles,
+        taken_in_here=version.brought_by in ("fetch", "add"),
+        age_days=(work.now - from_rfc3339(imports[-1].signed_time)).days if imports else None,
+        scan=_scan_fact(scan, rules),
+        licence=manifest.licence.state,
+        licence_ids=tuple(manifest.licence.ids),
+        licences_accepted=_licences_accepted(work, view) if rules.licence == "accepted" else frozenset(),
+        formats=_formats(manifest),
+        size=version.size,
+        memory=_memory_fact(work, manifest, rules),
+        engine=_engine_fact(view, setting),
+        companions=companions,
+        rollback_takes=_rollback_takes(view, rules.tier, version.model),
+        contract=_contract_fact(view, contract, setting),
+        way_back=_way_back(view, version, rules.tier, setting),
+        suites=tuple(suites),
+        served_in=frozenset(pin.tier for pin in view.pin_history(version=version.digest)),
+        approved_by=tuple(approval.person for approval in judged.counted),
+        approvals_refused=tuple(f"{item.approval.person}: {item.detail}" for item in judged.refused),
+        approval_evidence=approval_digests(judged),
+        approvals_needed=rules.approvals,
+        single_person=work.home.profile == "solo",
+        recorded_later=_recorded_later(work, view),
+    )
+
+
+def _recorded_later(work: Workplace, view: View) -> str | None:
+    """A moment in the log that this clock has not reached: set back, it would revive what has expired."""
+    newest = view.newest_moment()
+    if newest is None or from_rfc3339(newest) <= work.now + CLOCK_SKEW:
+        return None
+    return newest
+
+
+def _approvals(
+    work: Workplace,
+    view: View,
+    *,
+    version: Version,
+    rules: policy.Policy,
+    evidence: Sequence[str],
+    last: datetime,
+) -> ApprovalJudgement:
+    people = [
+        approvals.Person(
+            name=row.name,
+            public_key_line=row.public_key,
+            roles=tuple(row.roles.split(",")),
+            since=from_rfc3339(row.since),
+        )
+        for row in view.people()
+        if row.active
+    ]
+    rows = view.approvals(version.digest, rules.tier)
+    signed = [
+        SignedApproval(payload=row.payload.encode(), signature=row.signature, person=row.person)
+        for row in rows
+    ]
+    others = {version.added_by, *(report.made_by for report in view.reports(version.digest))}
+    return approvals.judge(
+        signed,
+        people,
+        digest=version.digest,
+        tier=rules.tier,
+        site=work.home.name,
+        evidence=set(evidence),
+        last_evidence_at=last,
+        needed=rules.approvals,
+        now=work.now,
+        excluded=set() if work.home.profile == "solo" else others,
+        require_hardware=rules.hardware_keys,
+        require_pin=rules.hardware_keys,
+        spent=_spent(view, version, rules.tier, rows),
+    )
+
+
+def _spent(view: View, version: Version, tier: str, rows: Sequence[Approval]) -> set[str]:
+    """Nonces of approvals that a promotion used up: after a rollback, the way forward needs new ones."""
+    used = {
+        digest
+        for pin in view.pin_history(tier, version.model, version.digest)
+        for digest in parse(pin.evidence.encode(), max_bytes=_DOCUMENT_BYTES, at="pin.evidence")
+    }
+    return {approvals.decode(row.payload.encode())[0].nonce for row in rows if row.digest in used}
+
+
+def _newest(reports: Sequence[Report]) -> Report | None:
+    return reports[-1] if reports else None
+
+
+def _companions_since(view: View, version: Version) -> list[str]:
+    rows = [view.companions_bound(subject) for subject in (version.digest, version.model)]
+    return [row.since for row in rows if row is not None]
+
+
+def _scan_fact(report: Report | None, rules: policy.Policy) -> ScanFact | None:
+    from pipelines.scan.rules import RULESET  # noqa: PLC0415 - a table that only a gate needs
+
+    if report is None:
+        return None
+    result = read_scan_report(report)
+    blocking = policy.SEVERITIES[: policy.SEVERITIES.index(rules.block) + 1]
+    against = [f"{item.path}: {item.message}" for item in result.findings if item.severity in blocking]
+    return ScanFact(report.digest, report.outcome, tuple(against), outdated=result.ruleset != RULESET)
+
+
+def _licences_accepted(work: Workplace, view: View) -> frozenset[str]:
+    return frozenset(found.subject for found in standing(work, view, Kind.ACCEPT_LICENCE))
+
+
+def _memory_fact(work: Workplace, manifest: manifests.Manifest, rules: policy.Policy) -> MemoryFact | None:
+    """What weights and cache take, where the tier promises a context."""
+    if rules.context is None or rules.max_bytes is None:
+        return None
+    return MemoryFact(None, "not built yet")
+
+
+def _engine_fact(view: View, setting: RouterSetting | None) -> EngineFact | None:
+    if setting is None:
+        return None
+    profile = _read(view, setting.profile, contracts.EngineProfile)
+    return EngineFact(profile.engine, profile.version, (), (setting.profile,))
+
+
+def _rollback_takes(view: View, tier: str, model: str) -> str | None:
+    """What the newest rollouts in this tier took: so long would the way back take, too."""
+    times = [row.milliseconds for row in view.rollouts(tier, model)[-3:] if row.outcome == "SERVED"]
+    if not times:
+        return None
+    return f"a rollback takes about {max(times) / 1000:.0f} s (the slowest of the last {len(times)} rollouts)"
+
+
+def _newest_run(
+    work: Workplace,
+    view: View,
+    version: Version,
+    *,
+    tier: str,
+    name: str,
+    contract: str | None,
+    setting: RouterSetting | None,
+) -> tuple[SuiteFact, Report | None]:
+    """The newest run of the suite as held now; one on another contract or engine says nothing about this set."""
+    try:
+        suite = view.document("suite", name)
+    except NotFound:
+        return SuiteFact(name, None), None
+    rows = [row for row in view.reports(version.digest, "validation") if row.suite == suite.digest]
+    bodies = [parse(row.body.encode(), max_bytes=_DOCUMENT_BYTES, at="validation report") for row in rows]
+    found = [
+        (row, body) for row, body in zip(rows, bodies, strict=True) if body.get("tier") in (None, tier)
+    ] or list(zip(rows, bodies, strict=True))
+    if not found:
+        return SuiteFact(name, suite.digest), None
+    report, body = found[-1]
+    fact = SuiteFact(
+        name,
+        suite.digest,
+        report=report.digest,
+        outcome=report.outcome,
+        same_contract=contract is not None and report.contract == contract,
+        same_profile=setting is not None and report.profile == setting.profile,
+        same_tier=body.get("tier") in (None, tier),
+        age_days=(work.now - from_rfc3339(report.made_at)).days,
+        identity_proven=body["identity"]["state"] == "proven",
+        reasons=tuple(body["reasons"]),
+    )
+    return fact, report
+
+
+def _formats(manifest: manifests.Manifest) -> tuple[str, ...]:
+    endings = {".safetensors": "safetensors", ".gguf": "gguf"}
+    return tuple(
+        sorted(
+            {kind for entry in manifest.files for end, kind in endings.items() if entry.path.endswith(end)}
+        )
+    )
+
+
+def _contract_fact(view: View, contract: str | None, setting: RouterSetting | None) -> ContractFact:
+    if contract is None:
+        step = "Bind one at the origin or here: `tidegate contracts add FILE --for REF`."
+        return ContractFact("unknown", ("the version has no tool contract",), (step,), ())
+    if setting is None:
+        step = "Say what the tier runs: `tidegate contracts set-router TIER ROUTER --engine PROFILE`."
+        return ContractFact("unknown", ("the tier has no router contract",), (step,), (contract,))
+    return contract_fact(view, contract, router=setting.router, profile=setting.profile)
+
+
+def contract_fact(view: View, contract: str, *, router: str, profile: str) -> ContractFact:
+    """Compare three held documents, named by digest."""
+    found: Comparison = compare(
+        _read(view, contract, contracts.ToolContract),
+        _read(view, router, contracts.RouterContract),
+        _read(view, profile, contracts.EngineProfile),
+    )
+    against = [item for item in found.findings if item.verdict is not Verdict.COMPATIBLE]
+    return ContractFact(
+        str(found.verdict),
+        tuple(item.message for item in against),
+        tuple(dict.fromkeys(item.next_step for item in against if item.next_step)),
+        (contract, router, profile),
+    )
+
+
+def _way_back(view: View, version: Version, tier: str, setting: RouterSetting | None) -> ContractFact | None:
+    pinned = view.pin(tier, version.model)
+    if pinned is None or pinned.version == version.digest:
+        return None
+    if setting is None or pinned.contract is None:
+        return _UNKNOWN
+    return contract_fact(view, pinned.contract, router=setting.router, profile=setting.profile)
+
+
+def _read(view: View, digest: str, kind: type[T]) -> T:
+    row: Document | None = view.document_by_digest(digest)
+    if row is None:
+        raise NotFound("document", digest)
+    document = contracts.decode_document(row.body.encode())
+    if not isinstance(document, kind):
+        raise NotFound(kind.__name__, digest)
+    return document
+
+
+def approval_digests(judged: ApprovalJudgement) -> tuple[str, ...]:
+    """The digests of the approvals that count."""
+    return tuple(sha256_hex(counted.approval.payload) for counted in judged.counted)
