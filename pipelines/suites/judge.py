@@ -2,56 +2,31 @@
 
 1. Whatever says that the engine was not there all the time makes the run INCONCLUSIVE: that is no verdict
    about the model, and it blocks like one.
-2. Otherwise a result that is missing, broken or too much makes it FAILED.
-3. Otherwise the gates decide, each on the cases that it counts. A case counts as right when every one of its
-   repeats was right; there is no majority, because a call that works two times in three does not work.
+2. Otherwise a result that is missing, broken or too much makes it FAILED, and so does a gate that failed.
+3. Otherwise a gate that could not be decided makes it INCONCLUSIVE; it says what is missing.
+4. Otherwise every gate held: PASSED.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
-from pipelines.suites.cases import Case
-from pipelines.suites.format import ARGS_VALID, CALLS_PARSED, Suite
+from pipelines.suites.format import Suite
+from pipelines.suites.judged import ALONE, CaseResult, Comparison, by_case
+from pipelines.suites.plan import BASELINE
 from pipelines.suites.results import Attempt, Results
+from pipelines.suites.weigh import GateResult, weigh
 
 PASSED, FAILED, INCONCLUSIVE = "PASSED", "FAILED", "INCONCLUSIVE"
 
-
-@dataclass(frozen=True)
-class CaseResult:
-    """One case with everything that was written down about it."""
-
-    case: Case
-    attempts: tuple[Attempt, ...]
-    complete: bool  # every repeat is there
-
-    @property
-    def passed(self) -> bool:
-        """Right every time."""
-        return self.complete and all(attempt.outcome == "passed" for attempt in self.attempts)
-
-    def counts_for(self, metric: str) -> bool:
-        """Whether it adds to the metric's good ones."""
-        if metric == CALLS_PARSED:
-            return self.complete and all(attempt.parsed for attempt in self.attempts)
-        if metric == ARGS_VALID:
-            return self.complete and all(attempt.valid for attempt in self.attempts)
-        return self.passed
-
-
-@dataclass(frozen=True)
-class GateResult:
-    """What a gate demanded and what it got: `good` of `counted` cases."""
-
-    metric: str
-    least: str
-    good: int
-    counted: int
-    held: bool
-
-    def __str__(self) -> str:
-        return f"gate {self.metric}: {self.good} of {self.counted} cases, at least {self.least} demanded"
+__all__ = [
+    "FAILED",
+    "INCONCLUSIVE",
+    "PASSED",
+    "CaseResult",
+    "GateResult",
+    "Verdict",
+    "judge",
+]
 
 
 @dataclass(frozen=True)
@@ -62,49 +37,60 @@ class Verdict:
     reasons: tuple[str, ...]
     gates: tuple[GateResult, ...]
     cases: tuple[CaseResult, ...]
+    comparison: Comparison = ALONE
 
     @property
     def passed(self) -> int:
         """Cases that were right every time."""
         return sum(case.passed for case in self.cases)
 
+    @property
+    def lost(self) -> tuple[CaseResult, ...]:
+        """Cases that the pinned version gets right and this one does not; those set aside among them."""
+        return tuple(case for case in self.cases if case.lost)
 
-def judge(suite: Suite, results: Results, *, engine: Sequence[str] = (), run: Sequence[str] = ()) -> Verdict:
+    @property
+    def won(self) -> tuple[CaseResult, ...]:
+        """The other way round."""
+        return tuple(case for case in self.cases if case.won)
+
+
+def judge(
+    suite: Suite,
+    results: Results,
+    *,
+    engine: Sequence[str] = (),
+    run: Sequence[str] = (),
+    comparison: Comparison = ALONE,
+    quarantined: Collection[str] = (),
+) -> Verdict:
     """Return the verdict on a run.
 
     Args:
         engine: what was wrong with the engine before, during or after; empty when nothing was.
         run: what was wrong with our own child process (killed, ended badly); empty when nothing was.
+        comparison: whether the pinned version was measured in the same run.
+        quarantined: ids of cases that a standing decision sets aside.
     """
-    by_case: dict[str, list[Attempt]] = {case.id: [] for case in suite.cases}
-    for attempt in results.attempts:
-        by_case.get(attempt.case, []).append(attempt)
-    cases = tuple(
-        CaseResult(case, tuple(by_case[case.id]), complete=len(by_case[case.id]) == suite.repeats)
-        for case in suite.cases
-    )
-    gates = tuple(_gate(suite, gate.metric, gate.least, gate.written, cases) for gate in suite.gates)
-    doubts = [*engine, *_broken_connections(results)]
-    wrong = [*run, *results.problems, *(str(gate) for gate in gates if not gate.held)]
+    cases = by_case(suite, results.attempts, quarantined)
+    gates = tuple(weigh(suite, gate, cases, comparison) for gate in suite.gates)
+    doubts = [*engine, *_broken_connections(results.attempts)]
+    wrong = [*run, *results.problems, *(why for gate in gates for why in gate.reasons("FAILED"))]
     if results.stopped:
         wrong.insert(0, f"the run ended early: {results.stopped}")
-    outcome = INCONCLUSIVE if doubts else FAILED if wrong else PASSED
+    if missing := sum(not case.complete for case in cases):
+        wrong.append(f"{missing} of {len(cases)} cases are without a whole result")
+    open_ = [why for gate in gates for why in gate.reasons("INCONCLUSIVE")]
+    outcome = INCONCLUSIVE if doubts else FAILED if wrong else INCONCLUSIVE if open_ else PASSED
     asked_nothing = bool(doubts) and not results.attempts  # then every gate fails, which says nothing more
-    return Verdict(outcome, tuple(doubts if asked_nothing else doubts + wrong), gates, cases)
+    return Verdict(
+        outcome, tuple(doubts if asked_nothing else [*doubts, *wrong, *open_]), gates, cases, comparison
+    )
 
 
-def _gate(
-    suite: Suite, metric: str, least: Fraction, written: str, cases: Sequence[CaseResult]
-) -> GateResult:
-    wanted = {case.id for case in suite.counted(metric)}
-    counted = [result for result in cases if result.case.id in wanted]
-    good = sum(result.counts_for(metric) for result in counted)
-    held = bool(counted) and Fraction(good, len(counted)) >= least
-    return GateResult(metric, written, good, len(counted), held)
-
-
-def _broken_connections(results: Results) -> list[str]:
-    broken = [attempt for attempt in results.attempts if attempt.trouble == "unreachable"]
+def _broken_connections(attempts: Sequence[Attempt]) -> list[str]:
+    broken = [attempt for attempt in attempts if attempt.trouble == "unreachable"]
     if not broken:
         return []
-    return [f"the engine broke off {len(broken)} requests, first {broken[0].case}: {broken[0].reasons[0]}"]
+    whose = "pinned version's engine" if broken[0].side == BASELINE else "engine"
+    return [f"the {whose} broke off {len(broken)} requests, first {broken[0].case}: {broken[0].reasons[0]}"]
