@@ -18,11 +18,11 @@ _PROC = Path("/proc")
 def holds_an_earlier_file(port: int, path: Path) -> bool:
     """Whether a process that listens on this TCP port has mapped a file of this path that is there no more."""
     gone = f"{path.resolve()}{_GONE}"
-    return any(gone in _mapped(process) for process in _listeners(port))
+    return any(gone in _mapped(_PROC / str(process)) for process in listeners(port))
 
 
-def _listeners(port: int) -> Iterator[Path]:
-    """Yield the `/proc` folder of each process that listens on the port and may be looked at."""
+def listeners(port: int) -> Iterator[int]:
+    """Yield the number of each process that listens on the port and may be looked at."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     if not sockets:
         return
@@ -31,7 +31,7 @@ def _listeners(port: int) -> Iterator[Path]:
             continue
         with contextlib.suppress(OSError):  # it ended, or belongs to somebody else
             if any(_target(entry) in sockets for entry in (process / "fd").iterdir()):
-                yield process
+                yield int(process.name)
 
 
 def _target(entry: Path) -> str:

@@ -42,6 +42,7 @@ class Readiness:
     ready: bool
     milliseconds: int | None
     why: str
+    parses_calls: bool | None = None  # None: no tool was offered, or nothing was answered
 
 
 def identify(endpoint: Endpoint, *, model: str | None = None, seconds: float = SECONDS) -> EngineIdentity:

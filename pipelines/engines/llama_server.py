@@ -1,0 +1,101 @@
+"""llama-server of llama.cpp: loads one GGUF file, derives the parser of tool calls from the chat template.
+
+Its `--ctx-size` is shared by all slots, so it is the context of one request times how many may run at once.
+Source: llama.cpp `tools/server/README.md`; flags and pages seen on builds 0.5.0 and b11434.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from pipelines.engines import counting, flags
+from pipelines.engines.fingerprint import Fingerprint
+from pipelines.engines.flags import CODE, FETCHES, OPENS, OWNED, SECRET, WEIGHTS
+from pipelines.engines.launch import Launch, Slot
+from pipelines.engines.process import log_head
+from pipelines.engines.serving import NothingServable, ProcessDriver
+from registry.contracts import EngineProfile
+
+DEFAULT_PARALLEL = 4  # requests at once; what llama-server itself chooses
+_PART = re.compile(r".*-(\d{5})-of-\d{5}\.gguf")
+_DEVICE = re.compile(r"(?:using device|load_backend: loaded) (\S+)")
+_TYPE = re.compile(r"file type\s*=\s*(\S+)")
+
+
+def parallel(profile: EngineProfile) -> int:
+    """Return how many requests the profile lets run at once."""
+    told = flags.value_of(profile.flags, "--parallel", "-np")
+    return int(told) if told is not None and told.isdigit() and int(told) > 0 else DEFAULT_PARALLEL
+
+
+@dataclass(frozen=True)
+class LlamaServer(ProcessDriver):
+    """One llama-server process per slot; router mode is not used."""
+
+    engine: ClassVar[str] = "llama-server"
+    usual: ClassVar[tuple[str, ...]] = ("llama-server",)
+    abbreviated: ClassVar[bool] = False
+    refused: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("--model", "-m", "--host", "--port", "--alias", "-a", "--ctx-size", "-c"), OWNED),
+        **dict.fromkeys(("--chat-template-file", "--chat-template", "--no-slots", "--api-prefix"), OWNED),
+        **dict.fromkeys(("--log-disable", "--log-file"), OWNED),
+        **dict.fromkeys(
+            ("--model-url", "-mu", "--docker-repo", "-dr", "--rpc", "--mmproj-url", "-mmu"), FETCHES
+        ),
+        **dict.fromkeys(("--hf-repo", "-hf", "-hfr", "--hf-file", "-hff"), FETCHES),
+        **dict.fromkeys(("--hf-repo-draft", "-hfd", "-hfrd", "--hf-repo-v", "-hfv", "-hffv"), FETCHES),
+        **dict.fromkeys(("--hf-token", "-hft", "--api-key", "--api-key-file"), SECRET),
+        **dict.fromkeys(("--tools", "--mcp-servers-config", "--mcp-servers-json", "--agent", "-ag"), CODE),
+        **dict.fromkeys(("--lora", "--lora-scaled", "--control-vector", "--control-vector-scaled"), WEIGHTS),
+        **dict.fromkeys(("--model-draft", "-md", "--mmproj", "-mm", "--override-kv"), WEIGHTS),
+        **dict.fromkeys(("--models-dir", "--models-preset", "--models-autoload"), WEIGHTS),
+        **dict.fromkeys(("--path", "--media-path", "--slot-save-path", "--props"), OPENS),
+    }
+
+    def path(self, launch: Launch) -> Path:
+        """Return the version's GGUF file: the only one, the first of its parts, or the one that is named."""
+        return gguf_file(launch, self.engine)
+
+    def arguments(self, launch: Launch, slot: Slot, path: Path) -> list[str]:
+        """Return the command line: nothing is fetched, no page for people, and both pages that count requests."""
+        at_once = parallel(launch.profile)
+        own = ["--model", str(path), "--host", slot.host, "--port", str(slot.port)]
+        own += ["--alias", launch.served_name, "--ctx-size", str(launch.context * at_once)]
+        own += ["--offline", "--no-webui", "--metrics", "--slots"]
+        if not flags.has(launch.profile.flags, "--parallel", "-np"):
+            own += ["--parallel", str(at_once)]
+        return own + (["--chat-template-file", str(launch.template)] if launch.template else [])
+
+    def parser(self, launch: Launch) -> str | None:
+        """Return `template`: the engine reads the format of calls out of the chat template."""
+        return None if flags.has(launch.profile.flags, "--no-jinja") else "template"
+
+    def in_flight(self, slot: Slot) -> int | None:
+        """Return requests in slots and requests that wait for one."""
+        return counting.llama_server(slot.endpoint)
+
+    def told(self, slot: Slot, known: Fingerprint) -> Fingerprint:
+        """Return the fingerprint with the type of the weights and the device, which only the log says."""
+        head = log_head(slot)
+        type_, device = _TYPE.search(head), _DEVICE.search(head)
+        return replace(
+            known, dtype=type_[1] if type_ else known.dtype, device=device[1] if device else known.device
+        )
+
+
+def gguf_file(launch: Launch, engine: str) -> Path:
+    """Return the GGUF file that is to be loaded. Raises `NothingServable` if there is none, or more than one."""
+    names = [entry.path for entry in launch.manifest.files if entry.path.endswith(".gguf")]
+    named = launch.profile.extra.get("x-file")
+    if named is not None:
+        if named not in names:
+            raise NothingServable(launch.ref, engine, f"it has no file {named!r}")
+        return launch.files / str(named)
+    first = [name for name in names if not (match := _PART.fullmatch(name)) or int(match[1]) == 1]
+    if not first:
+        raise NothingServable(launch.ref, engine, "it has no GGUF file")
+    if len(first) > 1:
+        raise NothingServable(launch.ref, engine, f"it has {len(first)} GGUF files: {', '.join(first[:4])}")
+    return launch.files / first[0]
