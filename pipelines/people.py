@@ -1,11 +1,10 @@
-"""Who may approve, and what tiers demand: rows appended, never changed."""
+"""Who may sign, and with which key: rows appended, never changed."""
 
 from collections.abc import Sequence
 
 from pipelines.workplace import Workplace
-from registry import policy
 from registry.audit import EventKind
-from registry.entities import Person, TierPolicy
+from registry.entities import Person
 from registry.errors import DocumentRefused, NotFound
 from registry.names import word
 from signing import sshsig
@@ -46,24 +45,6 @@ def retire_person(work: Workplace, name: str) -> Person:
     if not history:
         raise NotFound("person", name)
     return _append(work, name, public_key=history[-1].public_key, roles=history[-1].roles, active=False)
-
-
-def set_policy(work: Workplace, rules: policy.Policy) -> TierPolicy:
-    """From now on the tier keeps to this policy."""
-    with work.store.change(actor=work.actor, now=work.now) as change:
-        known = {row.tier: row for row in change.tiers()}
-        if rules.served_first is not None and rules.served_first not in known:
-            raise NotFound("tier", rules.served_first)
-        row = TierPolicy(
-            tier=rules.tier,
-            position=known[rules.tier].position + 1 if rules.tier in known else 1,
-            rank=rules.rank,
-            body=policy.encode(rules).decode(),
-            since=rfc3339(work.now),
-            actor=work.actor,
-        )
-        change.record(EventKind.TIER_SET, rules.tier, row)
-    return row
 
 
 def _append(work: Workplace, name: str, *, public_key: str, roles: str, active: bool) -> Person:

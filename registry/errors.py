@@ -1,5 +1,6 @@
-"""What the registry refuses: exit codes 40-49 and 80-89."""
+"""What the registry refuses: exit codes 40-49, 80-89 and 240-249."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from signing.errors import OperatorError
@@ -130,3 +131,29 @@ class SpaceShort(RegistryRefusal):
     def __init__(self, where: str, *, needed: int, free: int) -> None:
         super().__init__(f"{where}: {needed:,} bytes needed, {free:,} free, {needed - free:,} short")
         self.where, self.needed, self.free = where, needed, free
+
+
+class PolicyUnsigned(RegistryRefusal):
+    """A policy that no steward has signed."""
+
+    exit_code: ClassVar[int] = 241
+    next_step: ClassVar[str] = (
+        "Have a steward sign it: `tidegate policy apply FILE --person NAME --reason WHY --key FILE`."
+    )
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"no steward's decision stands for this policy file ({digest[:12]})")
+        self.digest = digest
+
+
+class PolicyBreaksPins(RegistryRefusal):
+    """Versions that are pinned now would not pass under this policy."""
+
+    exit_code: ClassVar[int] = 242
+    next_step: ClassVar[str] = (
+        "Change the policy, or mend the versions first; or name each one that may stay as it is: --although-it-breaks TIER:MODEL."
+    )
+
+    def __init__(self, broken: Sequence[str]) -> None:
+        super().__init__("pinned versions would break:" + "".join(f"\n  {item}" for item in broken))
+        self.broken = tuple(broken)

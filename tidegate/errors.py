@@ -1,4 +1,4 @@
-"""What the doors refuse themselves: exit codes 100-109."""
+"""What the doors refuse themselves: exit codes 100-109 and 193-199."""
 
 from typing import ClassVar
 
@@ -114,3 +114,16 @@ class FileUnreadable(DoorRefusal):
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
         self.path, self.problem = path, problem
+
+
+class PolicyNotClean(DoorRefusal):
+    """A policy file would break versions that are pinned now; `policy diff` says which."""
+
+    exit_code: ClassVar[int] = 193
+    next_step: ClassVar[str] = (
+        "Change the file, or mend the versions first. `tidegate policy apply` takes it only with --although-it-breaks."
+    )
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} pinned version{'s' if count != 1 else ''} would break")
+        self.count = count

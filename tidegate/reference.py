@@ -48,19 +48,19 @@ FAMILIES = (
     Family(
         "Judging",
         "A source, a scan, a suite, an engine, a hand-over. Nothing was pinned.",
-        (range(30, 40), range(70, 80)),
+        (range(30, 40), range(70, 80), range(200, 240)),
         ("pipelines",),
     ),
     Family(
         "The registry",
         "What is held, how it is named, and what may serve.",
-        (range(40, 50), range(80, 90)),
+        (range(40, 50), range(80, 90), range(240, 250)),
         ("registry", "signing.times"),
     ),
     Family(
         "The doors",
         "What a command found, or lacked, before or after the work.",
-        (range(100, 110),),
+        (range(100, 110), range(193, 200)),
         ("tidegate",),
     ),
 )

@@ -14,10 +14,11 @@ from pipelines.agreements import add_document
 from pipelines.approve import record_approval, request_approval
 from pipelines.case import case
 from pipelines.intake.folder import add_folder
-from pipelines.people import set_person, set_policy
+from pipelines.people import set_person
+from pipelines.policies import apply_policy
 from pipelines.promote import promote, set_router, withdraw
 from pipelines.workplace import Workplace
-from registry import approvals
+from registry import approvals, tiers_file
 from registry.entities import Approval
 from registry.gate import GateClosed
 from registry.names import Ref
@@ -33,8 +34,8 @@ KEYS = {name: Ed25519PrivateKey.generate() for name in ("alice", "bob")}
 @pytest.fixture
 def desk(workplace: Workplace) -> Workplace:
     """A home where team demands one approval and no suite, a minute after everything else stands."""
-    team = next(tier for tier in DEFAULTS if tier.tier == "team")
-    set_policy(workplace, replace(team, suites=()))
+    rules = [replace(tier, suites=()) if tier.tier == "team" else tier for tier in DEFAULTS]
+    apply_policy(workplace, tiers_file.write(rules))
     for name, key in KEYS.items():
         set_person(workplace, name, public_key=public_key_line(key), roles=("steward",))
     add_folder(workplace, ONE.model, DEMO / "models" / "v1")

@@ -96,10 +96,9 @@ def _documents() -> list[Case]:
         for home, line, refusal in lines
         for paper in PAPERS
     ]
-    too_large = {"people", "tiers", "sites", "approve"}  # these take small files only, and say so first
+    too_large = {"people", "policy", "sites", "approve"}  # these take small files only, and say so first
     for paper in PAPERS:
-        policy = DocumentRefused if paper in ("list.json", "null.json", "fraction.json") else NotCanonical
-        cases.append(Case(SITE, f"tiers set {{{paper}}}", policy))
+        cases.append(Case(SITE, f"policy apply {{{paper}}}", DocumentRefused))
         cases.append(Case(ORIGIN, f"sites add lab --identity {{{paper}}}", NotCanonical))
     return [
         Case(case.home, case.line, FileUnreadable, "is larger than")
@@ -113,7 +112,7 @@ def _nothing_there() -> list[Case]:
     lines: list[tuple[str, str, type[OperatorError]]] = [
         (SITE, "contracts add {none}", FileUnreadable),
         (SITE, "contracts tools {none}", FileUnreadable),
-        (SITE, "tiers set {none}", FileUnreadable),
+        (SITE, "policy check {none}", FileUnreadable),
         (SITE, "people add carol --key {none}", FileUnreadable),
         (SITE, "trust enrol {none} --fingerprint 00", FileUnreadable),
         (SITE, "audit verify --kept-head {none}", FileUnreadable),
@@ -212,7 +211,7 @@ def _wrong_home() -> list[Case]:
     at_origin = (
         "trust enrol {root} --fingerprint 00", "bundles import {medium}", "bundles inspect {medium}",
         f"promote {V1} --tier team", f"rollback {MODEL} --tier team --reason x", "people add zed --key {alice.pub}",
-        "people remove alice", "tiers set {root}", "contracts set-router team x --engine y",
+        "people remove alice", "policy apply {root}", "contracts set-router team x --engine y",
         "receipts write", "receipts speak", "receipts secret --enter", "bundles repair-request {medium} --out {out}",
         f"approve {V1} --tier team --person alice --reason x --key {{alice.key}}",
     )  # fmt: skip

@@ -6,13 +6,15 @@ journey on real weights, with a real engine, is `tests/story/test_journey.py`.
 
 import json
 import shutil
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from registry import tiers_file
+from registry.policy import DEFAULTS
 from tests.cli import Prompt
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -70,10 +72,10 @@ def build(folder: Path) -> Town:
     town.site.type("trust", "enrol", root, "--fingerprint", fingerprint)
     town.site.type("trust", "identity", identity)
     town.origin.type("sites", "add", "clinic", "--identity", identity)
+    _agree(town)  # before anybody is registered who would have to sign a policy
     for person in ("alice", "bob"):
         new_ssh_key(town.key(person))
         town.site.type("people", "add", person, "--key", town.key(person).with_suffix(".pub"))
-    _agree(town)
     for ordinal in (1, 2):
         town.origin.type("models", "add", DEMO / "models" / f"v{ordinal}", "--as", MODEL)
         contract = DEMO / "contracts" / "tool-contract-hermes.json"
@@ -88,11 +90,10 @@ def _agree(town: Town) -> None:
     for name in ("engine-profile-hermes", "router-contract-v1"):
         town.site.type("contracts", "add", DEMO / "contracts" / f"{name}.json")
     engine = json.loads((DEMO / "contracts" / "engine-profile-hermes.json").read_text())["name"]
+    file = town.folder / "tiers.toml"
+    file.write_text(tiers_file.write([replace(rules, suites=(), served_first=None) for rules in DEFAULTS]))
+    town.site.type("policy", "apply", file)
     for tier in ("team", "org"):
-        rules: dict[str, Any] = town.site.ask("tiers", "show", tier)
-        file = town.folder / f"{tier}.json"
-        file.write_text(json.dumps(rules | {"suites": [], "served_first": None}))
-        town.site.type("tiers", "set", file)
         town.site.type("contracts", "set-router", tier, "demo-router-v1", "--engine", engine)
 
 

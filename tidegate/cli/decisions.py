@@ -63,7 +63,7 @@ def _short(subject: str) -> str:
 @click.argument("rule")
 @click.argument("path")
 @_days
-@signing_options
+@signing_options()
 @pass_app
 def waive(app: App, ref: str, rule: str, path: str, days: int | None, *, hand: Hand) -> None:
     """Let a scan's finding RULE about the file PATH of REF block no more: for exactly these bytes, wherever they are.
@@ -85,7 +85,7 @@ def waive(app: App, ref: str, rule: str, path: str, days: int | None, *, hand: H
 @decisions.command("accept-licence")
 @click.argument("licence")
 @_days
-@signing_options
+@signing_options()
 @pass_app
 def accept_licence(app: App, licence: str, days: int | None, *, hand: Hand) -> None:
     """Accept LICENCE (its SPDX id, such as apache-2.0) for versions that state it."""
@@ -98,7 +98,7 @@ def accept_licence(app: App, licence: str, days: int | None, *, hand: Hand) -> N
 @click.argument("suite")
 @click.argument("case")
 @_days
-@signing_options
+@signing_options()
 @pass_app
 def quarantine(app: App, suite: str, case: str, days: int | None, *, hand: Hand) -> None:
     """Set CASE of SUITE aside: it is run and reported, and gates nothing."""
@@ -116,7 +116,7 @@ def quarantine(app: App, suite: str, case: str, days: int | None, *, hand: Hand)
 @decisions.command("allow-python")
 @click.argument("suite")
 @_days
-@signing_options
+@signing_options()
 @pass_app
 def allow_python(app: App, suite: str, days: int | None, *, hand: Hand) -> None:
     """Let the Python checks of SUITE run, as it is held now (another digest needs another decision)."""
@@ -129,7 +129,7 @@ def allow_python(app: App, suite: str, days: int | None, *, hand: Hand) -> None:
 
 @decisions.command()
 @click.argument("digest")
-@signing_options
+@signing_options()
 @pass_app
 def revoke(app: App, digest: str, *, hand: Hand) -> None:
     """End a decision (its DIGEST, or the start of it) from now on."""
@@ -159,7 +159,7 @@ def _decide(
     signed = hand.signed(
         app,
         lambda reason: request_decision(
-            app.work, kind, subject, hand.person, reason=reason, details=details, expires_at=expires
+            app.work, kind, subject, hand.name, reason=reason, details=details, expires_at=expires
         ),
         namespace=NAMESPACE,
         said=lambda asked: f"{asked['kind']} {_short(asked['subject'])}",
@@ -167,7 +167,7 @@ def _decide(
     if signed is None:
         return
     payload, armored = signed
-    row = record_decision(app.work, hand.person, payload=payload, signature=armored)
+    row = record_decision(app.work, hand.name, payload=payload, signature=armored)
     request = decode(row.payload.encode())
     text = f"{row.person} decided: {row.kind} {_short(row.subject)} ({row.digest[:SHORT]}). {request.reason}"
     show(row.content(), text, as_json=app.settings.as_json)

@@ -95,6 +95,7 @@ def list_tiers(app: App) -> None:
     lines = [
         (
             r.tier,
+            r.mode,
             r.approvals,
             ", ".join(r.suites) or "-",
             r.served_first or "-",
@@ -103,7 +104,7 @@ def list_tiers(app: App) -> None:
         )
         for r in rules
     ]
-    headings = ("tier", "approvals", "suites", "served first in", "at most", "fresh days")
+    headings = ("tier", "mode", "approvals", "suites", "served first in", "at most", "fresh days")
     text = table(headings, lines, empty="This home is no site: it serves nothing.")
     if app.home.profile == "solo" and rules:
         text += "\nThis is a single-person home: one approval is enough everywhere, and every report says so."
@@ -114,27 +115,9 @@ def list_tiers(app: App) -> None:
 @click.argument("tier")
 @pass_app
 def show_tier(app: App, tier: str) -> None:
-    """A tier's policy as the JSON document that `tiers set` takes."""
+    """A tier's policy as the document that is kept of it; `tidegate policy show` has all of them to edit."""
     import json
 
     with app.store.view() as view:
         document = json.loads(view.tier(tier).body)
     show(document, json.dumps(document, indent=2), as_json=app.settings.as_json)
-
-
-@tiers.command("set")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@pass_app
-def set_tier(app: App, file: Path) -> None:
-    """Give a tier the policy in FILE from now on. What it serves now goes on serving."""
-    from pipelines.people import set_policy
-    from registry.policy import MAX_BYTES, decode
-
-    app.demand("site")
-    rules = decode(read_file(file, max_bytes=MAX_BYTES))
-    row = set_policy(app.work, rules)
-    show(
-        row.content(),
-        f"{rules.tier} keeps to this policy from {row.since} on (its number {row.position}).",
-        as_json=app.settings.as_json,
-    )

@@ -1,13 +1,13 @@
 """`approve`, `promote`, `pins`, `rollback`: what a tier serves, who said so, and the way back."""
 
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from registry.names import Ref
 from tidegate.cli.doors import Door, Reason, pass_app
+from tidegate.cli.gate import case_document, gate_page
 from tidegate.cli.signatures import Hand, signing_options
 from tidegate.output import SHORT, progress, show, table
 from tidegate.wiring import App
@@ -15,13 +15,12 @@ from tidegate.wiring import App
 if TYPE_CHECKING:
     from pipelines.case import Case
     from registry.entities import Approval, Pin
-    from registry.gate_facts import Finding
 
 
 @click.command(cls=Door)
 @click.argument("ref")
 @click.option("--tier", required=True, help="The tier that it may be promoted to.")
-@signing_options
+@signing_options()
 @pass_app
 def approve(app: App, ref: str, tier: str, *, hand: Hand) -> None:
     """Sign that REF may be promoted to TIER, on exactly the evidence that stands now.
@@ -42,7 +41,7 @@ def approve(app: App, ref: str, tier: str, *, hand: Hand) -> None:
     parsed = Ref.parse(ref)
     signed = hand.signed(
         app,
-        lambda reason: _request(app, parsed, tier, hand.person, reason),
+        lambda reason: _request(app, parsed, tier, hand.name, reason),
         namespace=NAMESPACE,
         said=lambda asked: (
             f"{asked['model']}@{asked['ordinal']} for {asked['tier']}, on {len(asked['evidence'])} pieces of "
@@ -51,7 +50,7 @@ def approve(app: App, ref: str, tier: str, *, hand: Hand) -> None:
     )
     if signed is not None:
         message, armored = signed
-        row = record_approval(app.work, parsed, tier, hand.person, payload=message, signature=armored)
+        row = record_approval(app.work, parsed, tier, hand.name, payload=message, signature=armored)
         _show_approval(app, parsed, row)
 
 
@@ -106,7 +105,7 @@ def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool)
         case = look(app.work, view, parsed, tier)
         served = view.pin(tier, case.version.model)
     if not app.settings.as_json:
-        click.echo(gate_text(case.findings))
+        click.echo(gate_page(case))
     if not case.open:
         if app.settings.as_json:
             show(case_document(case, promoted=False), "", as_json=True)
@@ -127,41 +126,6 @@ def _same_set(pin: "Pin", case: "Case") -> bool:
     """Whether what is pinned is what would be pinned."""
     wanted = (case.version.digest, case.contract, case.profile, case.router)
     return wanted == (pin.version, pin.contract, pin.profile, pin.router)
-
-
-def gate_text(findings: Sequence["Finding"]) -> str:
-    """Every finding on a line, its next step below it."""
-    lines = []
-    for finding in findings:
-        evidence = (
-            f"  [{', '.join(digest[:SHORT] for digest in finding.evidence)}]" if finding.evidence else ""
-        )
-        lines.append(f"  {'ok ' if finding.ok else 'NO '}  {finding.check}: {finding.message}{evidence}")
-        if not finding.ok:
-            lines.append(f"       Next: {finding.next_step}")
-    return "\n".join(lines)
-
-
-def case_document(case: "Case", *, promoted: bool) -> dict[str, Any]:
-    """The gate's answer for programs."""
-    return {
-        "version": case.version.digest,
-        "model": case.version.model,
-        "ordinal": case.version.ordinal,
-        "tier": case.tier,
-        "open": case.open,
-        "promoted": promoted,
-        "findings": [
-            {
-                "check": f.check,
-                "ok": f.ok,
-                "message": f.message,
-                "next_step": f.next_step,
-                "evidence": list(f.evidence),
-            }
-            for f in case.findings
-        ],
-    }
 
 
 @click.command(cls=Door)

@@ -1,5 +1,6 @@
 """The three ways in which a person signs: a key file now, or the bytes written out for a token and brought back."""
 
+import functools
 import json
 import shlex
 from collections.abc import Callable
@@ -17,8 +18,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _PAYLOAD_BYTES = 64 << 10
 _SIGNATURE_BYTES = 16 << 10
 _file = click.Path(path_type=Path, dir_okay=False)
+_NAMES = ("person", "reason", "key", "write_payload", "payload", "signature")
 _OPTIONS = (
-    click.option("--person", required=True, help="Your name as `tidegate people list` shows it."),
     click.option("--reason", type=Reason(), help="Why; it is signed with the decision and kept."),
     click.option("--key", type=_file, help="Sign now, with this OpenSSH private key file."),
     click.option(
@@ -36,12 +37,24 @@ _OPTIONS = (
 class Hand:
     """How a person signs this time; built from the options of `signing_options`."""
 
-    person: str
+    person: str | None
     reason: str | None
     key: Path | None
     write_payload: Path | None
     payload: Path | None
     signature: Path | None
+
+    @property
+    def given(self) -> bool:
+        """Whether the command line says anything of a signature."""
+        return any(getattr(self, name) is not None for name in _NAMES)
+
+    @property
+    def name(self) -> str:
+        """Who signs."""
+        if self.person is None:
+            raise click.UsageError("say who signs with --person")
+        return self.person
 
     def demand_one_way(self) -> None:
         """Refuse a command line that says none of the three ways, or two."""
@@ -94,18 +107,27 @@ class Hand:
         show(document, text, as_json=app.settings.as_json)
 
 
-def signing_options(function: Function) -> Function:
-    """Add the options of a signature; the command gets them as one `hand`."""
+def signing_options(*, optional: bool = False) -> Callable[[Function], Function]:
+    """Add the options of a signature; the command gets them as one `hand`.
 
-    def with_hand(*args: Any, **kwargs: Any) -> Any:
-        names = ("person", "reason", "key", "write_payload", "payload", "signature")
-        hand = Hand(**{name: kwargs.pop(name) for name in names})
-        hand.demand_one_way()
-        return function(*args, hand=hand, **kwargs)
+    Args:
+        optional: the command line may do without a signature; `hand.given` tells.
+    """
 
-    with_hand.__doc__, with_hand.__name__ = function.__doc__, function.__name__
-    with_hand.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-    wrapped: Any = with_hand
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return cast("Function", wrapped)
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def with_hand(*args: Any, **kwargs: Any) -> Any:
+            hand = Hand(**{name: kwargs.pop(name) for name in _NAMES})
+            if hand.given or not optional:
+                hand.demand_one_way()
+            return function(*args, hand=hand, **kwargs)
+
+        wrapped: Any = with_hand
+        person = click.option(
+            "--person", required=not optional, help="Your name as `tidegate people list` shows it."
+        )
+        for option in reversed((person, *_OPTIONS)):
+            wrapped = option(wrapped)
+        return cast("Function", wrapped)
+
+    return decorate

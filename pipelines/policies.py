@@ -1,0 +1,173 @@
+"""Putting a policy file in force: what would change, which pinned versions it would break, and who said so.
+
+1. Read the file strictly; it names every tier of the home.
+2. Rehearse: judge each pinned version by the old policy and by the new one; what only the new one closes would break.
+3. Where somebody may sign (a steward is registered), a steward's signed decision about exactly this text has to stand.
+4. Record the text and the changed tiers in one transaction. What serves goes on serving.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pipelines.case import case, rules_of
+from pipelines.decide import signers, standing
+from pipelines.workplace import Workplace
+from registry import policy, tiers_file
+from registry.approvals import STEWARD
+from registry.audit import EventKind
+from registry.decisions import Kind
+from registry.entities import Document, Pin, TierPolicy
+from registry.errors import DocumentRefused, NotFound, PolicyBreaksPins, PolicyUnsigned
+from registry.names import Ref
+from registry.policy import Policy
+from registry.store import Change
+from registry.tiers_file import Difference
+from registry.views import View
+from signing.digests import sha256_hex
+from signing.times import rfc3339
+
+KIND, NAME = "policy", "tiers.toml"
+# A policy is about what comes; what was approved and served on the way up is history.
+_PAST = ("approvals", "lower tier")
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A pinned version that the new policy would not let in, with the reasons that the old one did not have."""
+
+    tier: str
+    model: str
+    ordinal: int
+    reasons: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """How it is named on the command line."""
+        return f"{self.tier}:{self.model}"
+
+    def __str__(self) -> str:
+        return f"{self.tier} serves {self.model}@{self.ordinal}: {'; '.join(self.reasons)}"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a policy file would do here. `unknown`: names in it that mean nothing here yet, such as a suite."""
+
+    digest: str
+    policies: tuple[Policy, ...]
+    differences: tuple[Difference, ...]
+    broken: tuple[Broken, ...]
+    unknown: tuple[str, ...]
+
+
+def in_force(view: View) -> tuple[Policy, ...]:
+    """Every tier's policy of now, lowest first."""
+    return tuple(policy.decode(row.body.encode()) for row in view.tiers())
+
+
+def rehearse(work: Workplace, view: View, text: str) -> Rehearsal:
+    """Say what a policy file would change and break. Nothing is recorded.
+
+    Raises:
+        DocumentRefused: naming tier and field; also for a file that leaves out a tier of this home.
+    """
+    wanted, now = tiers_file.read(text), in_force(view)
+    for missing in sorted({rules.tier for rules in now} - {rules.tier for rules in wanted}):
+        raise DocumentRefused(
+            "this home has the tier and the file does not name it; a tier's history stays, so it is never taken out",
+            at=f"tiers.toml: tiers.{missing}",
+        )
+    return Rehearsal(
+        digest=sha256_hex(text.encode()),
+        policies=wanted,
+        differences=tuple(tiers_file.compare(now, wanted)),
+        broken=tuple(_broken(work, view, wanted)),
+        unknown=tuple(_unknown(view, wanted)),
+    )
+
+
+def apply_policy(work: Workplace, text: str, *, although: Collection[str] = ()) -> Rehearsal:
+    """Put a policy file in force. The same one again changes nothing.
+
+    Args:
+        although: `TIER:MODEL` of pinned versions that may stay although the new policy would not let them in.
+
+    Raises:
+        DocumentRefused: see `rehearse`. PolicyUnsigned, PolicyBreaksPins: nothing was changed.
+    """
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        found = rehearse(work, change, text)
+        _demand_signed(work, change, found.digest)
+        if left := [item for item in found.broken if item.name not in set(although)]:
+            raise PolicyBreaksPins([str(item) for item in left])
+        rows = _changed(work, change, found.policies)
+        document = Document(
+            digest=found.digest, kind=KIND, name=NAME, body=text, added_at=rfc3339(work.now), added_by=work.actor
+        )  # fmt: skip
+        held = change.document_by_digest(found.digest) is not None
+        if rows or not held:
+            new = [] if held else [document]
+            note = {"tiers": [row.tier for row in rows]}
+            change.record(EventKind.POLICY_ADDED, found.digest, *new, *rows, note=note)
+    return found
+
+
+def _demand_signed(work: Workplace, view: View, digest: str) -> None:
+    """Where a steward could sign, one has to; before anybody is registered there is nobody to ask."""
+    if not any(STEWARD in person.roles for person in signers(work, view)):
+        return
+    if digest not in {found.subject for found in standing(work, view, Kind.APPLY_POLICY)}:
+        raise PolicyUnsigned(digest)
+
+
+def _changed(work: Workplace, change: Change, wanted: Sequence[Policy]) -> list[TierPolicy]:
+    known = {row.tier: row for row in change.tiers()}
+    return [
+        TierPolicy(
+            tier=rules.tier,
+            position=known[rules.tier].position + 1 if rules.tier in known else 1,
+            rank=rules.rank,
+            body=policy.encode(rules).decode(),
+            since=rfc3339(work.now),
+            actor=work.actor,
+        )
+        for rules in wanted
+        if rules.tier not in known or policy.decode(known[rules.tier].body.encode()) != rules
+    ]
+
+
+def _broken(work: Workplace, view: View, wanted: Sequence[Policy]) -> list[Broken]:
+    new = {rules.tier: rules for rules in wanted}
+    judged = [(pin, _only_new(work, view, pin, new[pin.tier])) for pin in view.pins() if pin.tier in new]
+    return [Broken(pin.tier, pin.model, pin.ordinal, reasons) for pin, reasons in judged if reasons]
+
+
+def _only_new(work: Workplace, view: View, pin: Pin, rules: Policy) -> tuple[str, ...]:
+    """What closes the gate for a pinned version under the new policy and did not under the old one."""
+    ref = Ref(pin.model, ordinal=pin.ordinal)
+    now = rules_of(work, view, pin.tier)
+    if work.home.profile == "solo":
+        rules = policy.for_one_person(rules)
+    if rules == now:
+        return ()
+    before = case(work, view, ref, pin.tier, rules=now)
+    known = {(finding.check, finding.message) for finding in before.findings if not finding.ok}
+    after = case(work, view, ref, pin.tier, rules=rules).findings
+    return tuple(
+        f"{finding.check}: {finding.message}"
+        for finding in after
+        if not finding.ok and finding.check not in _PAST and (finding.check, finding.message) not in known
+    )
+
+
+def _unknown(view: View, wanted: Sequence[Policy]) -> list[str]:
+    """Suites that the file demands and nobody here has."""
+    missing = []
+    for name in dict.fromkeys(name for rules in wanted for name in rules.suites):
+        try:
+            view.document("suite", name)
+        except NotFound:
+            missing.append(
+                f"no suite {name!r} is held here; until it is, nothing passes a tier that demands it"
+            )
+    return missing
