@@ -7,7 +7,7 @@ its meaning; a change of any line, or of what trips it, is a new `RULESET`.
 from dataclasses import dataclass
 from typing import Literal
 
-RULESET = "tidegate-scan/1"
+RULESET = "tidegate-scan/2"
 
 Severity = Literal["blocker", "review", "note", "waived"]
 SEVERITIES: tuple[Severity, ...] = ("blocker", "review", "note", "waived")  # the order of a report
@@ -74,9 +74,15 @@ RULES: dict[str, Rule] = {
     "template.url": Rule("blocker", _READ_TEMPLATE, waivable=True),
     "template.encoded-text": Rule("blocker", _READ_TEMPLATE, waivable=True),
     "template.disagreement": Rule("blocker", "Find out which copy the publisher means; engines take different ones.", waivable=True),
-    "template.content-branch": Rule("review", _READ_TEMPLATE),
-    "template.clock-branch": Rule("review", _READ_TEMPLATE),
-    "template.unknown-call": Rule("review", _READ_TEMPLATE),
+    "template.trigger-text": Rule("blocker", _READ_TEMPLATE, waivable=True),
+    "template.invisible-text": Rule("blocker", _READ_TEMPLATE, waivable=True),
+    "template.command": Rule("blocker", _READ_TEMPLATE, waivable=True),
+    "template.content-branch": Rule("review", _READ_TEMPLATE, waivable=True),
+    "template.content-rewrite": Rule("review", _READ_TEMPLATE, waivable=True),
+    "template.clock-branch": Rule("review", _READ_TEMPLATE, waivable=True),
+    "template.chance": Rule("review", _READ_TEMPLATE, waivable=True),
+    "template.added-text": Rule("review", _READ_TEMPLATE, waivable=True),
+    "template.unknown-call": Rule("review", _READ_TEMPLATE, waivable=True),
     "licence.not-stated": Rule("review", _LICENCE),
     "licence.not-readable": Rule("review", _LICENCE),
     "licence.disagreement": Rule("review", _LICENCE),
