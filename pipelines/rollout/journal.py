@@ -47,6 +47,7 @@ class Journal:
     turned: str | None = None  # why it walks back
     end: str | None = None
     crashes: int = 0  # how often it was taken up again
+    worked: int = 0  # milliseconds, as the newest line says
     _began: float = field(default_factory=time.monotonic)
 
     @property
@@ -81,6 +82,11 @@ class Journal:
         self.end = outcome
         self._write({"ms": self.milliseconds, "end": outcome})
 
+    def take_up(self, actor: str) -> None:
+        """Somebody goes on where a crash left off."""
+        self.crashes += 1
+        self._write({"ms": self.milliseconds, "again": actor})
+
     def state(self, step: Step, way: str) -> str | None:
         """The newest that is said of a step: begun, done, failed; None when nothing is."""
         found = [line.state for line in self.lines if (line.way, line.step) == (way, step.name)]
@@ -98,6 +104,7 @@ class Journal:
         self.lines.append(line)
 
     def _write(self, value: dict[str, Any]) -> None:
+        self.worked = value.get("ms", 0)
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
             data = canonical_bytes(value) + b"\n"
@@ -136,32 +143,35 @@ def _number(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
-def reopen(path: Path) -> Journal | None:
+def reopen(path: Path, *, repair: bool = True) -> Journal | None:
     """Read a journal and cut off what a crash left half written. None: it crashed before its first line was whole.
+
+    Args:
+        repair: False leaves the file as it is, for those who only look.
 
     Raises:
         JournalDamaged: a whole line is not one of ours.
     """
-    with path.open("r+b") as stream:
+    with path.open("r+b" if repair else "rb") as stream:
         data = stream.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise JournalDamaged(str(path), f"more than {_MAX_BYTES} bytes")
         whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:
+        if whole != data and repair:
             stream.truncate(len(whole))
             os.fsync(stream.fileno())
     values = [_value(path, number, line) for number, line in enumerate(whole.splitlines(), 1)]
     if not values:
-        path.unlink()
-        sync_directory(path.parent)
+        if repair:
+            path.unlink()
+            sync_directory(path.parent)
         return None
     journal = Journal(path, values[0])
     if journal.header.pop("format", None) != FORMAT:
         raise JournalDamaged(str(path), f"its first line is not of format {FORMAT}")
-    worked = 0
     for number, value in enumerate(values[1:], 2):
-        worked = _take(journal, value, number)
-    journal._began -= worked / 1000  # noqa: SLF001 - its own constructor
+        journal.worked = _take(journal, value, number)
+    journal._began -= journal.worked / 1000  # noqa: SLF001 - its own constructor
     return journal
 
 
@@ -185,6 +195,9 @@ def _take(journal: Journal, value: dict[str, Any], number: int) -> int:
             return ms
         if set(value) == {"ms", "turned"}:
             journal.turned = value["turned"]
+            return ms
+        if set(value) == {"ms", "again"}:
+            journal.crashes += 1
             return ms
         if set(value) == {"ms", "end"}:
             journal.end = value["end"]

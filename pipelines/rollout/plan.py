@@ -25,6 +25,7 @@ class Do(StrEnum):
     """What a step does."""
 
     HAND_OVER = "hand over files for"
+    CLEAR = "clear"
     STAGE = "stage"
     START = "start"
     READY = "see ready"
@@ -100,7 +101,7 @@ def _beside(old: str | None, new: str, *, smoke: bool) -> tuple[Step, ...]:
 
 def _recreate(old: str, new: str, *, smoke: bool) -> tuple[Step, ...]:
     """Shut the gate, let the old one finish, and give its memory to the new one."""
-    hand_over, stage, start, *checks = _candidate(new, smoke=smoke)
+    hand_over, clear, stage, start, *checks = _candidate(new, smoke=smoke)
     close = Step(Do.CLOSE, old, needs=(stage.name,), undo=(Step(Do.SWITCH, old),))
     drain = Step(Do.DRAIN, old, needs=(close.name,))
     again = (Step(Do.START, old), Step(Do.READY, old))
@@ -108,17 +109,18 @@ def _recreate(old: str, new: str, *, smoke: bool) -> tuple[Step, ...]:
     start = Step(start.do, new, needs=(stage.name, stop.name), undo=start.undo)
     switch = Step(Do.SWITCH, new, needs=(checks[-1].name,), undo=(Step(Do.CLOSE, new),))
     front = Step(Do.FRONT, new, needs=(switch.name,))
-    return (hand_over, stage, close, drain, stop, start, *checks, switch, front)
+    return (hand_over, clear, stage, close, drain, stop, start, *checks, switch, front)
 
 
 def _candidate(slot: str, *, smoke: bool) -> list[Step]:
     """Bring an engine to where requests could be sent to it."""
     hand_over = Step(Do.HAND_OVER, slot)
-    stage = Step(Do.STAGE, slot, needs=(hand_over.name,))
+    clear = Step(Do.CLEAR, slot, needs=(hand_over.name,))  # what an earlier rollout could not stop
+    stage = Step(Do.STAGE, slot, needs=(clear.name,))
     start = Step(Do.START, slot, needs=(stage.name,), undo=(Step(Do.STOP, slot),))
     ready = Step(Do.READY, slot, needs=(start.name,))
     identity = Step(Do.IDENTITY, slot, needs=(ready.name,))
-    steps = [hand_over, stage, start, ready, identity]
+    steps = [hand_over, clear, stage, start, ready, identity]
     return [*steps, Step(Do.SMOKE, slot, needs=(identity.name,))] if smoke else steps
 
 

@@ -325,9 +325,7 @@ def _place(model: str, table: _Table, strategy: Strategy) -> Place:
     if not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
         raise table.wrong("listen", "must be HOST:PORT, as 127.0.0.1:8080")
     listen = Address(_host(table, host.removeprefix("[").removesuffix("]"), "listen"), int(port))
-    place = Place(
-        model, listen, table.number("blue", most=65535), table.number("green", most=65535)
-    )
+    place = Place(model, listen, table.number("blue", most=65535), table.number("green", most=65535))
     # A daemon that holds several models has one port for both.
     if (place.blue == place.green) != (strategy is Strategy.ALIAS_SWAP):
         problem = "must be the daemon's port, as blue" if place.blue != place.green else "is blue's port too"

@@ -40,7 +40,7 @@ def walk(plan: Plan, journal: Journal, hands: Hands, *, tier: str, model: str) -
         journal.finish(SERVED)
         return SERVED
     for step in back(plan.steps, journal.begun()):
-        if journal.state(step, BACK) == DONE:
+        if journal.state(step, BACK) == DONE and not (journal.crashes and step.do in _SEEN_AGAIN):
             continue
         journal.begin(step, BACK)
         try:
