@@ -7,18 +7,35 @@ what an engine does not say: `in_flight` is None where it cannot be told, and th
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
+from pipelines.engines.any_endpoint import AnyEndpoint, LmStudio
 from pipelines.engines.fingerprint import Fingerprint
 from pipelines.engines.launch import DOCUMENTATION_ONLY, REAL, Command, Drained, Launch, NotStartedHere, Slot
+from pipelines.engines.llama_cpp_python import LlamaCppPython
 from pipelines.engines.llama_server import LlamaServer
+from pipelines.engines.ollama import Ollama
 from pipelines.engines.probe import Readiness
+from pipelines.engines.transformers_serve import TransformersServe
+from pipelines.engines.vllm import Vllm
 from pipelines.errors import JudgingRefused
 from pipelines.suites.identity import Served
 from registry.contracts import EngineProfile
 from registry.manifests import Manifest
 
 __all__ = [
-    "DOCUMENTATION_ONLY", "REAL", "Command", "Drained", "Driver", "Fingerprint", "Launch", "NoDriver",
-    "NotStartedHere", "Readiness", "Served", "Slot", "driver_for",
+    "DOCUMENTATION_ONLY",
+    "REAL",
+    "AnyEndpoint",
+    "Command",
+    "Drained",
+    "Driver",
+    "Fingerprint",
+    "Launch",
+    "NoDriver",
+    "NotStartedHere",
+    "Readiness",
+    "Served",
+    "Slot",
+    "driver_for",
 ]  # fmt: skip
 
 
@@ -92,6 +109,11 @@ _Make = Callable[[tuple[str, ...], Mapping[str, str]], Driver]
 _DRIVERS: Mapping[str, _Make] = {
     "llama-server": LlamaServer,
     "llama.cpp": LlamaServer,
+    "vllm": Vllm,
+    "transformers": TransformersServe,
+    "llama-cpp-python": LlamaCppPython,
+    "ollama": Ollama,
+    "lm-studio": lambda _program, _environment: LmStudio(),
 }
 
 

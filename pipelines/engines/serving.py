@@ -69,6 +69,10 @@ class ProcessDriver:
         """Return the command line after the program, without the profile's flags."""
         raise NotImplementedError
 
+    def model_name(self, launch: Launch) -> str:
+        """Return the name that requests must use."""
+        return launch.served_name
+
     def silent(self) -> Mapping[str, str]:
         """Return the engine's own variables that keep it from talking to anybody."""
         return {}
@@ -115,7 +119,7 @@ class ProcessDriver:
                 argv=command.argv,
                 env=command.env,
                 flags=launch.profile.flags,
-                model=launch.served_name,
+                model=self.model_name(launch),
                 path=str(self.path(launch)),
                 calls=self.parses_calls and bool(launch.profile.parses),
                 parser=self.parser(launch),
