@@ -35,7 +35,8 @@ _SEE = {
     "suite": "`tidegate suites list` shows what there is",
     "tool contract of": "`tidegate contracts add FILE --for REF` says which one it keeps to",
     "router setting of tier": "`tidegate contracts set-router TIER ROUTER --engine PROFILE` makes one",
-    "suite, contract or profile": "`tidegate suites list` and `tidegate contracts list` show what there is",
+    "companions": "`tidegate companions list` shows what there is",
+    "suite, companions, contract or profile": "`tidegate suites list`, `tidegate companions list` and `tidegate contracts list` show what there is",
     "blob": "`tidegate doctor --deep` shows what else is missing; the bundle that brought it brings it again",
 } | dict.fromkeys(
     ("tool-contract", "router-contract", "engine-profile", "engine profile", "contract or profile"),

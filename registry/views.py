@@ -42,7 +42,15 @@ from registry.errors import NotFound
 from registry.names import Ref
 from signing.digests import is_sha256
 
-_ADDED = (EventKind.SUITE_ADDED.value, EventKind.CONTRACT_ADDED.value)
+_ADDED = tuple(
+    kind.value
+    for kind in (
+        EventKind.SUITE_ADDED,
+        EventKind.CONTRACT_ADDED,
+        EventKind.COMPANIONS_ADDED,
+        EventKind.ADVISORIES_ADDED,
+    )
+)
 
 
 class View:

@@ -127,3 +127,16 @@ class PolicyNotClean(DoorRefusal):
     def __init__(self, count: int) -> None:
         super().__init__(f"{count} pinned version{'s' if count != 1 else ''} would break")
         self.count = count
+
+
+class CompanionsDrifted(DoorRefusal):
+    """A machine's policy file says something else than the one that is pinned."""
+
+    exit_code: ClassVar[int] = 194
+    next_step: ClassVar[str] = (
+        "Put the pinned file in place (`tidegate companions write FOLDER`), or have the change reviewed, added and promoted."
+    )
+
+    def __init__(self, file: str, count: int) -> None:
+        super().__init__(f"{file} differs from the pinned one in {count} place{'s' if count != 1 else ''}")
+        self.file, self.count = file, count

@@ -10,17 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from pipelines.agreements import KINDS
+from pipelines import held_documents
 from pipelines.bundle.documents import VERSION_KINDS, Release, ShippedDocument, ShippedStatement
 from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle, statement_paths
 from pipelines.evidence import signed_statement
 from pipelines.intake.record import scan_report
 from pipelines.scan import ScannedFile, scan
-from pipelines.suites.format import KIND as SUITE
-from pipelines.suites.format import unpack
 from pipelines.workplace import Workplace
-from registry import contracts
 from registry.audit import EventKind
 from registry.entities import Binding, Claim, Document, Import, Report, Row, Statement, Version, Withdrawal
 from registry.errors import VersionConflict
@@ -150,8 +147,9 @@ class Landing:
 
     def _document(self, change: Change, row: Document) -> None:
         if change.document_by_digest(row.digest) is None:
-            kind = EventKind.SUITE_ADDED if row.kind == SUITE else EventKind.CONTRACT_ADDED
-            change.record(kind, row.digest, row, note={"bundle": self.bundle.export.bundle})
+            change.record(
+                held_documents.added(row.kind), row.digest, row, note={"bundle": self.bundle.export.bundle}
+            )
 
     def _is_new(self, change: Change, release: Release) -> bool:
         return change.version_by_digest(release.digest) is None
@@ -257,23 +255,13 @@ def land(
 def _document(work: Workplace, bundle: Bundle, shipped: ShippedDocument) -> Document:
     body = bundle.document(shipped.digest)
     at = f"documents/{shipped.digest[:12]}"
-    if shipped.kind in KINDS.values():
-        try:
-            document = contracts.decode_document(body)
-        except OperatorError as exc:
-            raise MalformedBundle(str(exc), at=at) from exc
-        if KINDS[type(document)] != shipped.kind or document.name != shipped.name:
-            raise MalformedBundle(
-                f"is {KINDS[type(document)]} {document.name}, and was shipped as {shipped.kind} {shipped.name}",
-                at=at,
-            )
-    if shipped.kind == SUITE:
-        try:
-            suite = unpack(body)
-        except OperatorError as exc:
-            raise MalformedBundle(str(exc), at=at) from exc
-        if suite.name != shipped.name:
-            raise MalformedBundle(f"is suite {suite.name}, and was shipped as {shipped.name}", at=at)
+    try:
+        found = held_documents.read(shipped.kind, body)
+    except OperatorError as exc:
+        raise MalformedBundle(str(exc), at=at) from exc
+    if found not in (None, (shipped.kind, shipped.name)):
+        said = "{} {}".format(*found)
+        raise MalformedBundle(f"is {said}, and was shipped as {shipped.kind} {shipped.name}", at=at)
     try:
         text = body.decode()
     except UnicodeDecodeError as exc:

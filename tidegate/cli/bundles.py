@@ -1,5 +1,6 @@
 """`tidegate bundles`: what crosses the gap. Packed and acknowledged at an origin; inspected and imported at a site."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,7 @@ def bundles() -> None:
     "documents",
     multiple=True,
     metavar="NAME",
-    help="Also send this suite, profile or contract (name or digest).",
+    help="Also send this suite, profile, contract, set of companions or list of advisories (name or digest).",
 )
 @click.option(
     "--next-by",
@@ -232,14 +233,13 @@ def _document(view: Any, name: str) -> str:
     from pipelines.agreements import find
     from registry.errors import NotFound
 
+    for kind in ("suite", "companions", "advisories"):
+        with contextlib.suppress(NotFound):
+            return str(view.document(kind, name).digest)
     try:
-        found: str = view.document("suite", name).digest
-    except NotFound:
-        try:
-            found = find(view, name).digest
-        except NotFound as exc:
-            raise NotFound("suite, contract or profile", name) from exc
-    return found
+        return find(view, name).digest
+    except NotFound as exc:
+        raise NotFound("suite, companions, contract or profile", name) from exc
 
 
 @bundles.command()

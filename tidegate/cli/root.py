@@ -19,6 +19,8 @@ COMMANDS = {
     "sites": ("trust", "sites", "The sites that this origin ships to."),
     "bundles": ("bundles", "bundles", "Signed bundles: packed, inspected, imported, acknowledged."),
     "receipts": ("receipts", "receipts", "What sites say back, and what each is known to hold."),
+    "companions": ("companions", "companions", "AGENTS.md, skills, client policies: pinned with the model."),
+    "client-config": ("companions", "client_config", "A client's configuration, written from the pin."),
     "gate": ("gate", "gate", "Whether a version may serve in a tier: one page, every reason."),
     "approve": ("pins", "approve", "Sign that a version may be promoted."),
     "promote": ("pins", "promote", "Let a tier serve a version, if the gate is open."),
