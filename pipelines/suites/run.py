@@ -1,49 +1,96 @@
-"""Taking a suite in, and running it against a served model.
+"""Running a suite against a served model, beside the version that the tier serves now.
 
 The steps of a run, numbered as they happen:
 
-1. the address is one that we speak to
+1. the addresses are ones that we speak to
 2. suite, contract and profile are the bytes that their digests name; the suite was taken in by this home
 3. the suite's tools are there
-4. the engine: what it is (the profile's?), which files it has loaded (the version's?), does it answer in time
+4. the engine: what it is (the profile's?), which files it has loaded (the version's?), does it answer in time;
+   and the same of the pinned version's engine
 5. the cases, in a child process with limits; not started when 4 says that something else would be measured
-6. the engine again: still the same, still answering
+6. the engines again: still the same, still answering
 7. the verdict, the report, its statements: recorded in one transaction, whatever the outcome
+
+A suite of kind `files` asks no engine: its cases look at the version's own files, and 4 and 6 fall away.
 """
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from securesystemslib.signer import Key
 
-from pipelines.engines.endpoint import Endpoint, EngineTrouble
-from pipelines.engines.memory import holds_an_earlier_file
-from pipelines.engines.probe import ANY_MODEL, EngineIdentity, Readiness, identify, ready
-from pipelines.evidence import PAYLOAD_TYPE, signed_statement
+from pipelines import decide
+from pipelines.engines.endpoint import Endpoint
+from pipelines.engines.fingerprint import Fingerprint
+from pipelines.engines.probe import EngineIdentity
+from pipelines.errors import JudgingRefused
+from pipelines.evidence import signed_statement
 from pipelines.suites import identity, report
-from pipelines.suites.format import KIND, Suite, load, pack, tools_for, unpack
+from pipelines.suites.adding import add_suite, adopt_suite, vouched_for
+from pipelines.suites.baseline import Baseline, Pinned, changed_baseline, find_baseline, pinned
+from pipelines.suites.flips import past_bodies
+from pipelines.suites.format import Suite, tools_for, unpack
 from pipelines.suites.identity import Served
+from pipelines.suites.journal import Journal, journal
 from pipelines.suites.judge import Verdict, judge
-from pipelines.suites.parent import Ended, run_child
+from pipelines.suites.judged import ALONE
+from pipelines.suites.look import Looked, changed, look
+from pipelines.suites.parent import Done, Ended, run_child
 from pipelines.suites.plan import CANDIDATE, Side
 from pipelines.suites.refusals import DocumentAltered, SuiteNotVouched, SuiteUnfit
 from pipelines.suites.results import Results
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.contracts import EngineProfile, ToolContract, decode_document
-from registry.entities import Document, Report, Row, Statement, Version
+from registry.decisions import Kind
+from registry.entities import Document, Report, Statement, Version
 from registry.manifests import Manifest, decode
-from signing.canonical import NotCanonical, canonical_bytes
+from signing.canonical import canonical_bytes
 from signing.digests import sha256_hex
-from signing.envelope import Envelope, SignatureUncheckable, SignatureWrong, verify
 from signing.times import rfc3339
+
+__all__ = ["EngineNotNamed", "Settings", "SuiteRun", "add_suite", "adopt_suite", "run_suite"]
 
 REPORT_KIND = "validation"
 MAX_TEMPLATE = 1 << 20  # bytes
 Progress = Callable[[int, int], None]  # (requests done, requests in all)
+
+
+class EngineNotNamed(JudgingRefused):
+    """The suite asks a served model, and nobody said where one is."""
+
+    exit_code: ClassVar[int] = 211
+    next_step: ClassVar[str] = (
+        "Serve the version, and name the engine's address: `tidegate suites run SUITE REF --endpoint URL`."
+    )
+
+    def __init__(self, suite: str) -> None:
+        super().__init__(f"suite {suite}: asks an engine, and no address was given")
+        self.suite = suite
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is made, beyond what it is about.
+
+    `tier`: whose pinned version it is compared with; None for an engine profile alone. `node`: the kind of machine
+    that is measured, in words. `baseline_endpoint`: who serves the pinned version. `resume`: go on with a killed
+    run. The fingerprints are known to whoever started the engines; else the engines are asked.
+    """
+
+    tier: str | None = None
+    node: str = "unknown"
+    model_name: str | None = None
+    baseline_endpoint: str | None = None
+    baseline_model_name: str | None = None
+    resume: bool = False
+    junit: Path | None = None
+    fingerprint: Fingerprint | None = None
+    baseline_fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True)
@@ -67,57 +114,6 @@ def no_progress(_done: int, _total: int) -> None:
     """Say nothing."""
 
 
-def add_suite(work: Workplace, folder: Path) -> Document:
-    """Take a suite in: read it strictly, sign that this home did, record both. Doing it again changes nothing.
-
-    From now on its name means this suite here.
-
-    Raises:
-        SuiteMalformed: naming file, line and field.
-    """
-    suite = load(folder)
-    return _keep(work, suite, pack(suite))
-
-
-def adopt_suite(work: Workplace, name: str) -> Document:
-    """Take in a suite that a bundle brought: from now on its name means this one here.
-
-    Args:
-        name: its digest, or the start of it; or its name, which changes nothing but that this home vouches for it.
-
-    Raises:
-        NotFound: no such suite is held. SuiteMalformed: naming file, line and field.
-    """
-    with work.store.view() as view:
-        body = view.document(KIND, name).body.encode()
-    return _keep(work, unpack(body), body)
-
-
-def _keep(work: Workplace, suite: Suite, body: bytes) -> Document:
-    digest = sha256_hex(body)
-    with work.store.view() as view:
-        held = view.document_by_digest(digest)
-        meant = view.meaning(KIND, suite.name) == digest
-    vouched = held is not None and _vouched(work, held, {})
-    if held is not None and vouched and meant:
-        return held
-    row = held or Document(
-        digest=digest,
-        kind=KIND,
-        name=suite.name,
-        body=body.decode(),
-        added_at=rfc3339(work.now),
-        added_by=work.actor,
-    )
-    rows: list[Row] = [] if held else [row]
-    if not vouched:
-        said = report.suite_statement(suite, digest, home=work.home.name, by=work.actor)
-        rows.append(signed_statement(work, said))
-    with work.store.change(actor=work.actor, now=work.now) as change:
-        change.record(EventKind.SUITE_ADDED, digest, *rows)
-    return row
-
-
 def run_suite(
     work: Workplace,
     suite: Document,
@@ -125,60 +121,185 @@ def run_suite(
     contract: Document,
     profile: Document,
     *,
-    endpoint: str,
-    model_name: str | None = None,
-    junit: Path | None = None,
+    endpoint: str | None = None,
+    settings: Settings | None = None,
     progress: Progress = no_progress,
     vouchers: Mapping[str, Key] | None = None,
 ) -> SuiteRun:
     """Run a suite against the engine at `endpoint` and record what came of it.
 
     Args:
-        endpoint: `http://HOST:PORT[/PREFIX][/v1]`.
-        model_name: what requests ask for; by default the first model that the engine lists.
-        junit: where to write pytest's JUnit file, if anywhere.
+        endpoint: `http://HOST:PORT[/PREFIX][/v1]`; not needed for a suite of files.
         vouchers: further keys, by id, whose statement about a suite counts as well as this home's.
 
     Raises:
-        EndpointUnusable, DocumentAltered, SuiteNotVouched, SuiteMalformed, SuiteUnfit, RunnerBroken:
-            nothing was measured and nothing is recorded.
+        EndpointUnusable, EngineNotNamed, DocumentAltered, SuiteNotVouched, SuiteMalformed, SuiteUnfit, RunnerBroken,
+        RunUnderWay: nothing was measured and nothing is recorded.
     """
-    began = time.monotonic()
-    where = Endpoint.parse(endpoint)  # 1
+    began, settings = time.monotonic(), settings or Settings()
+    where = None if endpoint is None else Endpoint.parse(endpoint)  # 1
+    if settings.baseline_endpoint is not None:
+        Endpoint.parse(settings.baseline_endpoint)
     read, tool_contract, engine_profile = _documents(work, suite, contract, profile, vouchers or {})  # 2
     tools_for(read, tool_contract)  # 3
     manifest = decode(version.manifest.encode())
     if manifest.digest != version.digest:
         raise DocumentAltered("manifest of", version.model, expected=version.digest, actual=manifest.digest)
-    before = _look(where, read, manifest, engine_profile, model_name)  # 4
-    results, ended, wrote = Results((), (), None), Ended(None, None), None
-    doubts = list(before.doubts)
-    if not doubts:
-        done = run_child(  # 5
-            work.home.path,
-            read,
-            sides=[Side(CANDIDATE, str(where), before.model)],
-            contract=contract.body.encode(),
-            junit=junit,
-            progress=progress,
-        )
-        results, ended, wrote = done.results, done.ended, done.junit
-        doubts.extend(_changed(where, read, before, model_name))  # 6
-    verdict = judge(read, results, engine=doubts, run=[ended.problem] if ended.problem else [])  # 7
-    seen = report.Observed(
-        endpoint=where,
-        engine=before.engine,
-        served=before.served,
-        template=identity.template_note(before.engine, _template(work, manifest))
-        if before.engine
-        else "unknown",
-        profile_mismatch=before.mismatch,
-        ready=before.ready,
-        model=before.model,
-        milliseconds=round((time.monotonic() - began) * 1000),
+    bound = report.Bound(version, suite, contract, profile, settings.tier, settings.node)
+    standing = _standing(work, bound, read)
+    if read.kind == "files":
+        measured = _check_files(work, read, version, progress)
+    elif where is None:
+        raise EngineNotNamed(read.name)
+    else:
+        run = _Run(work, bound, read, manifest, settings, progress, standing)
+        measured = run.ask(where, engine_profile)
+    verdict = judge(  # 7
+        read,
+        measured.results,
+        engine=measured.doubts,
+        run=[measured.ended.problem] if measured.ended.problem else [],
+        comparison=measured.baseline.comparison,
+        quarantined={one.case for one in standing.quarantined},
     )
-    row, statement = _record(work, report.Bound(version, suite, contract, profile), read, seen, verdict)
-    return SuiteRun(row, statement, verdict, before.served, before.engine, wrote)
+    looked = measured.looked
+    seen = report.Observed(
+        looked=looked,
+        baseline=measured.baseline,
+        template=identity.template_note(looked.engine, _template(work, manifest))
+        if looked and looked.engine
+        else "unknown",
+        milliseconds=round((time.monotonic() - began) * 1000),
+        quarantined=standing.quarantined,
+        resumed=measured.resumed,
+    )
+    row, statement = _record(work, bound, read, seen, verdict)
+    served = looked.served if looked else Served(proven=True, why="the version's own files were read")
+    return SuiteRun(row, statement, verdict, served, looked.engine if looked else None, measured.junit)
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What the registry says about this suite before the run."""
+
+    quarantined: Sequence[report.Quarantined]
+    python_allowed: bool
+    pinned: Pinned | str
+
+
+def _standing(work: Workplace, bound: report.Bound, suite: Suite) -> _Standing:
+    with work.store.view() as view:
+        aside = decide.standing(work, view, Kind.QUARANTINE_CASE)
+        allowed = decide.standing(work, view, Kind.ALLOW_PYTHON)
+        found = pinned(view, bound.tier, bound.version)
+    cases = {f"{suite.name}/{case.id}": case.id for case in suite.cases}
+    newest = {one.subject: one for one in aside if one.subject in cases}
+    return _Standing(
+        quarantined=[
+            report.Quarantined(cases[subject], one.digest, one.person, one.reason)
+            for subject, one in sorted(newest.items())
+        ],
+        python_allowed=any(one.subject == bound.suite.digest for one in allowed),
+        pinned=found,
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What came of the asking. `doubts`: why it says nothing about the version."""
+
+    results: Results
+    ended: Ended
+    baseline: Baseline
+    looked: Looked | None = None
+    doubts: Sequence[str] = ()
+    junit: Path | None = None
+    resumed: bool = False
+
+
+def _check_files(work: Workplace, suite: Suite, version: Version, progress: Progress) -> _Measured:
+    from pipelines import files_check  # noqa: PLC0415 - reads tensors, and nothing else needs it
+
+    results = files_check.run(work, suite, version, progress)
+    return _Measured(results, Ended(0, None), Baseline(ALONE))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Steps 4 to 6 of one run against an engine."""
+
+    work: Workplace
+    bound: report.Bound
+    suite: Suite
+    manifest: Manifest
+    settings: Settings
+    progress: Progress
+    standing: _Standing
+
+    def ask(self, where: Endpoint, profile: EngineProfile) -> _Measured:
+        """Look at the engines, ask the cases, look again."""
+        settings, seconds = self.settings, self.suite.timeout_seconds
+        before = look(  # 4
+            where,
+            self.manifest,
+            profile,
+            seconds=seconds,
+            model_name=settings.model_name,
+            fingerprint=settings.fingerprint,
+        )
+        if before.doubts:
+            return _Measured(
+                Results((), (), None), Ended(None, None), self._unasked(), before, list(before.doubts)
+            )
+        beside = find_baseline(
+            self.standing.pinned,
+            settings.baseline_endpoint,
+            seconds=seconds,
+            model_name=settings.baseline_model_name,
+            fingerprint=settings.baseline_fingerprint,
+        )
+        with journal(
+            self.work.home.path,
+            self._about(where),
+            resume=settings.resume,
+            said=(self.suite.name, f"{self.bound.version.model}@{self.bound.version.ordinal}"),
+        ) as kept:
+            done = self._child(before, beside, kept)  # 5
+        doubts = [  # 6
+            *changed(before, seconds=seconds, model_name=settings.model_name),
+            *changed_baseline(beside, seconds=seconds, model_name=settings.baseline_model_name),
+        ]
+        return _Measured(done.results, done.ended, beside, before, doubts, done.junit, kept.resumed)
+
+    def _unasked(self) -> Baseline:
+        """The baseline of a run that never began: nobody looks at its engine."""
+        return find_baseline(self.standing.pinned, None, seconds=1, model_name=None)
+
+    def _about(self, where: Endpoint) -> list[str | None]:
+        bound, settings = self.bound, self.settings
+        return [
+            *(bound.version.digest, bound.suite.digest, bound.contract.digest, bound.profile.digest),
+            *(bound.tier, str(where), settings.model_name),
+            *(settings.baseline_endpoint, settings.baseline_model_name),
+        ]
+
+    def _child(self, before: Looked, beside: Baseline, kept: Journal) -> Done:
+        sides = [Side(CANDIDATE, str(before.endpoint), before.model)]
+        prints = [before.fingerprint.digest]
+        if beside.side is not None and beside.looked is not None:
+            sides.append(beside.side)
+            prints.append(beside.looked.fingerprint.digest)
+        return run_child(
+            self.work.home.path,
+            self.suite,
+            sides=sides,
+            contract=self.bound.contract.body.encode(),
+            junit=self.settings.junit,
+            progress=self.progress,
+            resume=kept.path,
+            python_allowed=self.standing.python_allowed,
+            fingerprint=" ".join(prints),
+        )
 
 
 def _documents(
@@ -188,7 +309,7 @@ def _documents(
         actual = sha256_hex(document.body.encode())
         if actual != document.digest:
             raise DocumentAltered(document.kind, document.name, expected=document.digest, actual=actual)
-    if not _vouched(work, suite, vouchers):
+    if not vouched_for(work, suite, vouchers):
         raise SuiteNotVouched(
             suite.name, suite.digest, "no statement with a valid signature vouches for it here"
         )
@@ -198,75 +319,6 @@ def _documents(
     if not isinstance(engine, EngineProfile):
         raise SuiteUnfit(suite.name, profile.name, "that is no engine profile")
     return unpack(suite.body.encode()), tools, engine
-
-
-def _vouched(work: Workplace, suite: Document, vouchers: Mapping[str, Key]) -> bool:
-    """Whether a statement about this suite verifies with the station's key or one of `vouchers`."""
-    own = work.station.public_key
-    keys = {own.keyid: own, **vouchers}
-    with work.store.view() as view:
-        rows = view.statements(suite.digest)
-    for row in rows:
-        if row.predicate != report.SUITE_VOUCHED:
-            continue
-        try:
-            envelope = Envelope.from_json(row.signature.encode())
-            verify(row.payload.encode(), envelope, keys, payload_type=PAYLOAD_TYPE)
-            found = report.vouched_digest(row.payload.encode())
-        except (NotCanonical, SignatureWrong, SignatureUncheckable):
-            continue
-        if found == suite.digest:
-            return True
-    return False
-
-
-@dataclass(frozen=True)
-class _Looked:
-    """What was found out before the run. `doubts`: why the run would say nothing about this version."""
-
-    engine: EngineIdentity | None
-    served: Served
-    mismatch: str | None
-    ready: Readiness
-    model: str
-    doubts: tuple[str, ...]
-
-
-def _look(
-    where: Endpoint, suite: Suite, manifest: Manifest, profile: EngineProfile, model_name: str | None
-) -> _Looked:
-    asked = (model_name or "").encode("utf-8", "replace").decode() or None
-    try:
-        engine = identify(where, model=asked)
-    except EngineTrouble as exc:
-        silent = Readiness(ready=False, milliseconds=None, why=str(exc))
-        nothing = Served(proven=False, why="the engine did not say what it has loaded")
-        return _Looked(None, nothing, None, silent, asked or ANY_MODEL, (str(exc),))
-    model = asked or engine.first_model
-    mismatch = identity.profile_mismatch(engine, profile)
-    served = identity.hold_against(engine, where, manifest)
-    answers = ready(where, seconds=suite.timeout_seconds, model=model)
-    doubts = [f"profile-mismatch: {mismatch}"] if mismatch else []
-    if served.contradicted:
-        doubts.append(f"another model is served: {served.why}")
-    if not answers.ready:
-        doubts.append(f"the engine is not ready: {answers.why}")
-    return _Looked(engine, served, mismatch, answers, model, tuple(doubts))
-
-
-def _changed(where: Endpoint, suite: Suite, before: _Looked, model_name: str | None) -> list[str]:
-    """Look at the engine again: what is not the same any more, or does not answer any more."""
-    try:
-        after = identify(where, model=model_name)
-    except EngineTrouble as exc:
-        return [f"the engine was gone after the run: {exc}"]
-    doubts = (
-        [] if after == before.engine else ["the engine was exchanged or restarted differently during the run"]
-    )
-    if after.model_path and where.is_local and holds_an_earlier_file(where.port, Path(after.model_path)):
-        doubts.append(f"{after.model_path} was replaced during the run")
-    answers = ready(where, seconds=suite.timeout_seconds, model=before.model)
-    return doubts if answers.ready else [*doubts, f"the engine did not answer after the run: {answers.why}"]
 
 
 def _template(work: Workplace, manifest: Manifest) -> bytes | None:
@@ -283,7 +335,18 @@ def _template(work: Workplace, manifest: Manifest) -> bytes | None:
 def _record(
     work: Workplace, bound: report.Bound, suite: Suite, seen: report.Observed, verdict: Verdict
 ) -> tuple[Report, Statement]:
-    made = report.body(bound, suite, seen, verdict, run=secrets.token_hex(8), started=work.now, by=work.actor)
+    with work.store.view() as view:
+        past = past_bodies(view, bound.suite.digest, version=bound.version.digest)
+    made = report.body(
+        bound,
+        suite,
+        seen,
+        verdict,
+        run=secrets.token_hex(8),
+        started=work.now,
+        by=work.actor,
+        past=past,
+    )
     body = canonical_bytes(made)
     digest = sha256_hex(body)
     for_all, for_us = report.result_statements(bound, verdict, digest, body=made, by=work.actor, now=work.now)

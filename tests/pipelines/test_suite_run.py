@@ -28,7 +28,7 @@ from pipelines.suites.refusals import (
     SuiteNotVouched,
     SuiteUnfit,
 )
-from pipelines.suites.run import SuiteRun, add_suite, run_suite
+from pipelines.suites.run import Settings, SuiteRun, add_suite, run_suite
 from pipelines.workplace import Workplace
 from registry import contracts, manifests
 from registry.entities import Document, Version
@@ -101,8 +101,16 @@ class Bench:
     def run(self, url: str, suite: Document | None = None, **settings: Any) -> SuiteRun:
         profile = document(self.work, "engine-profile", PROFILE | settings.pop("profile", {}))
         contract = document(self.work, "tool-contract", CONTRACT | settings.pop("contract", {}))
+        for_all = {name: settings.pop(name) for name in ("progress", "vouchers") if name in settings}
         return run_suite(
-            self.work, suite or self.suite, self.version, contract, profile, endpoint=url, **settings
+            self.work,
+            suite or self.suite,
+            settings.pop("version", self.version),
+            contract,
+            profile,
+            endpoint=url,
+            settings=Settings(**settings),
+            **for_all,
         )
 
 
