@@ -18,7 +18,7 @@ from pipelines.rollout.refusals import StepFailed
 from pipelines.rollout.runners import ProcessRunner, Runner, SystemdRunner
 from pipelines.rollout.settings import Serving, TierServing
 from pipelines.rollout.wanted import Wanted, engine_profile, held
-from pipelines.suites.run import run_suite
+from pipelines.suites.run import Settings, run_suite
 from pipelines.workplace import Workplace
 from registry.blobs import Progress, no_progress
 from signing.durable import write_durably
@@ -163,7 +163,7 @@ class EngineHands:
             contract,
             self.wanted.profile_row,
             endpoint=str(slot.endpoint),
-            model_name=self.wanted.pinned.model,
+            settings=Settings(tier=self.tier.tier, node=self.tier.node, model_name=self.wanted.pinned.model),
             vouchers=vouchers,
         )
         if done.outcome != "PASSED":
