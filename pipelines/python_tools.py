@@ -22,6 +22,7 @@ _SCALARS = {"str": "string", "int": "integer", "float": "number", "bool": "boole
 _LISTS, _DICTS = ("list", "List", "Sequence"), ("dict", "Dict", "Mapping")
 _DECORATORS = ("tool", "function_tool")
 _PARAMETER = re.compile(r"\s*\*{0,2}(\w{1,64})\s*(?:\([^)\n]{0,200}\))?:\s+(\S.*)")
+_LIST_NAME = re.compile(r"(?i)(?:\w*_)?(?:tools|functions)")
 _SECTION = re.compile(r"\s*(Args|Arguments|Parameters):\s*")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -86,20 +87,23 @@ class _Module:
     # -- literals -----------------------------------------------------------------------------------------
 
     def listed(self) -> list[Any]:
-        """Every tool that stands in a literal at the top, each once."""
+        """Every tool that stands in a literal at the top, each once. A dictionary by names is a table, no list."""
         found: list[Any] = []
         for name, node in self.literals.items():
+            called_so = bool(_LIST_NAME.fullmatch(name)) and not isinstance(node, ast.Dict)
             try:
                 value = self.value(node)
             except (_NotLiteral, RecursionError) as exc:
-                if re.fullmatch(r"(?i)(?:\w*_)?(?:tools|functions)", name):
-                    line = exc.line if isinstance(exc, _NotLiteral) else node.lineno
-                    raise self.refusal(
-                        f"{name} is no literal: only running the module would tell", line
-                    ) from exc
-                continue
-            tools = value.get("tools") if isinstance(value, dict) and "tools" in value else value
+                if not called_so:
+                    continue
+                line = exc.line if isinstance(exc, _NotLiteral) else node.lineno
+                raise self.refusal(
+                    f"{name} is no literal here: only running the module would tell", line
+                ) from exc
+            tools = value.get("tools", value) if isinstance(value, dict) else value
             for tool in tools if isinstance(tools, list) else [tools]:
+                if called_so and not _is_tool(tool):
+                    raise self.refusal(f"{name} holds something that is no tool", node.lineno)
                 if _is_tool(tool) and tool not in found:
                     found.append(tool)
         return found
@@ -133,6 +137,8 @@ class _Module:
         return -value
 
     def _elements(self, node: ast.expr) -> list[Any]:
+        if isinstance(node, ast.Name) and node.id in self.functions:
+            return [self.tool(self.functions[node.id])]
         if not isinstance(node, ast.Starred):
             return [self.value(node)]
         inner = self.value(node.value)
@@ -155,8 +161,6 @@ class _Module:
         return out
 
     def _named(self, node: ast.Name) -> Any:
-        if node.id in self.functions:
-            return self.tool(self.functions[node.id])
         inner = self.literals.get(node.id)
         if inner is None or (inner.lineno, inner.col_offset) >= (node.lineno, node.col_offset):
             raise _NotLiteral(node)  # what comes later is not there yet; so no name leads in a circle
