@@ -88,19 +88,19 @@ def _judge(pin: Pin, seen: Observation, now: datetime, limit: timedelta) -> Drif
             "before-the-pin",
             f"last looked at {seen.since}, before {ref} was pinned at {pin.since}",
         )
-        return _drift(pin.tier, seen, now, kind, message, f"{carry} Then: {look}")
+        return _drift(seen, now, kind=kind, message=message, step=f"{carry} Then: {look}")
     if now - at > limit or at > now:
         kind, message = "too-old", f"last looked at {seen.since}; it was {seen.state} then"
-        return _drift(pin.tier, seen, now, kind, message, look)
+        return _drift(seen, now, kind=kind, message=message, step=look)
     if seen.state == "SERVES" and seen.version == pin.version:
-        return _drift(pin.tier, seen, now, "as-pinned", f"serves {ref}", "")
+        return _drift(seen, now, kind="as-pinned", message=f"serves {ref}", step="")
     kind = {"SILENT": "silent", "UNPROVEN": "unproven"}.get(seen.state, "other-files")
-    return _drift(pin.tier, seen, now, kind, why or f"does not serve {ref}", carry)
+    return _drift(seen, now, kind=kind, message=why or f"does not serve {ref}", step=carry)
 
 
-def _drift(tier: str, seen: Observation, now: datetime, kind: str, message: str, step: str) -> Drift:
+def _drift(seen: Observation, now: datetime, *, kind: str, message: str, step: str) -> Drift:
     age = (now - from_rfc3339(seen.since)).total_seconds() / 3600
-    return Drift(tier, seen.node, seen.model, kind, message, step, age)
+    return Drift(seen.tier, seen.node, seen.model, kind, message, step, age)
 
 
 def _never(pin: Pin) -> Drift:
@@ -112,7 +112,7 @@ def _never(pin: Pin) -> Drift:
 def _unpinned(seen: Observation, now: datetime) -> Drift:
     message = f"is served ({seen.state}) and nothing is pinned: {_why(seen)}"
     step = f"Stop that engine on node {seen.node}, or promote what it serves."
-    return _drift(seen.tier, seen, now, "not-pinned", message, step)
+    return _drift(seen, now, kind="not-pinned", message=message, step=step)
 
 
 def _why(seen: Observation) -> str:

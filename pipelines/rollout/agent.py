@@ -5,6 +5,7 @@ engine says of itself is believed only where bytes prove it.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipelines.engines.driver import driver_for
@@ -16,7 +17,7 @@ from pipelines.rollout.front import Live, NginxFront
 from pipelines.rollout.refusals import FrontUnclear
 from pipelines.rollout.settings import Place, Serving, TierServing
 from pipelines.rollout.wanted import engine_profile, held
-from pipelines.suites.identity import Served, hold_against, profile_mismatch
+from pipelines.suites.identity import WEIGHTS, Served, hold_against, profile_mismatch
 from pipelines.workplace import Workplace
 from registry import manifests
 from registry.audit import EventKind
@@ -26,6 +27,7 @@ from registry.errors import NotFound
 from registry.names import word
 from registry.views import View
 from signing.canonical import canonical_bytes
+from signing.digests import file_sha256
 from signing.errors import OperatorError
 from signing.times import rfc3339
 
@@ -104,7 +106,7 @@ def _facts(live: Live) -> dict[str, Any]:
 
 
 def _behind(work: Workplace, tier: TierServing, slot: Slot, live: Live, model: str) -> Seen:
-    """Ask the engine itself, and hold its files against the pin, then against every version of the model."""
+    """Ask the engine itself, and hold its files against the pin's; name the version that they are of instead."""
     with work.store.view() as view:
         pin, versions = view.pin(tier.tier, model), view.versions(model)
         profile = _pinned_profile(view, pin)
@@ -113,18 +115,32 @@ def _behind(work: Workplace, tier: TierServing, slot: Slot, live: Live, model: s
     except EngineTrouble as exc:
         return Seen(model, SILENT, None, str(exc), _facts(live))
     facts = _facts(live) | {"engine": engine.engine, "build": engine.version, "path": engine.model_path}
-    served, version = _whose(tier, slot, engine, live, pin, versions, profile)
+    pinned = next((row for row in versions if pin and row.digest == pin.version), None)
+    served = _held_against(tier, slot, engine, pinned, profile)
     facts["files"] = [{"path": entry.path, "sha256": entry.sha256} for entry in served.files]
-    if version is None:
-        return Seen(model, OTHER if served.contradicted else UNPROVEN, None, served.why, facts)
-    if pin is None or version.digest != pin.version:
+    if not served.proven:
+        other = _whose(engine, versions) if served.contradicted else None
+        if other is None:
+            return Seen(model, OTHER if served.contradicted else UNPROVEN, None, served.why, facts)
         wanted = f"{model}@{pin.ordinal}" if pin else "nothing"
-        why = f"serves {model}@{version.ordinal}; pinned is {wanted}"
-        return Seen(model, OTHER, version.digest, why, facts)
+        return Seen(model, OTHER, other.digest, f"serves {model}@{other.ordinal}; pinned is {wanted}", facts)
+    assert pinned is not None
     mismatch = profile_mismatch(engine, profile) if profile else None
-    if mismatch:
-        return Seen(model, OTHER, version.digest, mismatch, facts)
-    return Seen(model, SERVES, version.digest, served.why, facts)
+    return Seen(model, OTHER if mismatch else SERVES, pinned.digest, mismatch or served.why, facts)
+
+
+def _held_against(
+    tier: TierServing,
+    slot: Slot,
+    engine: EngineIdentity,
+    pinned: Version | None,
+    profile: EngineProfile | None,
+) -> Served:
+    if pinned is None:
+        return Served(proven=False, why="nothing is pinned", contradicted=True)
+    manifest = manifests.decode(pinned.manifest.encode())
+    known = _by_driver(tier, slot, profile, manifest) if profile else None
+    return known or hold_against(engine, slot.endpoint, manifest)
 
 
 def _pinned_profile(view: View, pin: Pin | None) -> EngineProfile | None:
@@ -134,32 +150,22 @@ def _pinned_profile(view: View, pin: Pin | None) -> EngineProfile | None:
         return None
 
 
-def _whose(
-    tier: TierServing,
-    slot: Slot,
-    engine: EngineIdentity,
-    live: Live,
-    pin: Pin | None,
-    versions: list[Version],
-    profile: EngineProfile | None,
-) -> tuple[Served, Version | None]:
-    """Which version's files are loaded: the pinned one's, else any that is held here; with what was found first."""
-    first: Served | None = None
-    rank = {pin.version if pin else "": 0, live.version: 1}
-    for version in sorted(versions, key=lambda row: rank.get(row.digest, 2)):
-        manifest = manifests.decode(version.manifest.encode())
-        if first is None and profile is not None:
-            served = _by_driver(tier, slot, profile, manifest) or hold_against(
-                engine, slot.endpoint, manifest
-            )
-        else:
-            served = hold_against(engine, slot.endpoint, manifest)
-        if served.proven:
-            return served, version
-        first = first or served
-        if not served.contradicted:
-            break  # its files cannot be seen: the next version would not be told apart either
-    return first or Served(proven=False, why="no version of this model is held here"), None
+def _whose(engine: EngineIdentity, versions: list[Version]) -> Version | None:
+    """The held version whose weights lie where the engine says that it loaded from: for naming a stranger."""
+    path = Path(engine.model_path or "")
+    if not path.is_absolute():
+        return None
+    try:
+        files = [path] if path.is_file() else [item for item in path.iterdir() if item.name.endswith(WEIGHTS)]
+        loaded = {file_sha256(item) for item in files}
+    except OSError:
+        return None
+    for version in reversed(versions):
+        entries = manifests.decode(version.manifest.encode()).files
+        weights = {entry.sha256 for entry in entries if entry.path.endswith(WEIGHTS)}
+        if loaded and loaded <= weights:
+            return version
+    return None
 
 
 def _by_driver(

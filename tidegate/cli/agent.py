@@ -1,7 +1,5 @@
 """`agent` and `drift`: what the engines truly serve, and whether that is what was pinned."""
 
-import json
-
 import click
 
 from tidegate.cli.doors import Door, pass_app
@@ -19,10 +17,11 @@ def agent(app: App, tier: str, node: str | None) -> None:
     Run it from a timer; `tidegate drift` judges what it saw. Exits 0 whatever was seen.
     """
     from pipelines.rollout.agent import observe
+    from signing.canonical import parse
 
     app.demand("site")
     rows = observe(app.work, tier, node=node)
-    found = [{**row.content(), "body": json.loads(row.body)} for row in rows]
+    found = [{**row.content(), "body": parse(row.body.encode(), max_bytes=1 << 20)} for row in rows]
     lines = [
         (row.node, row.model, row.state, row.version[:SHORT] if row.version else "-", one["body"]["why"])
         for row, one in zip(rows, found, strict=True)
