@@ -68,7 +68,7 @@ def _parts(shelf: Shelf) -> list[Part]:
         Part(
             number,
             tensor.name,
-            tensor.dtype if path in shelf.weights else tensor.type,
+            tensor.dtype if isinstance(tensor, TensorInfo) else tensor.type,
             header.data_start + tensor.begin,
             header.data_start + tensor.end,
         )

@@ -139,9 +139,10 @@ def odd_layers(stack: Stack, labels: Sequence[tuple[Any, ...]]) -> list[Odd]:
 
 
 def _odd_of(stack: Stack, group: Sequence[int]) -> list[Odd]:
-    votes = Counter(name for number in group for name in stack.layers[number])
-    usual = {name for name, count in votes.items() if count * 2 >= len(group)}
-    shapes: dict[str, tuple[int, ...]] = {}
+    """Hold layers against the commonest set of names among them; of two as common, against the larger."""
+    votes = Counter(frozenset(stack.layers[number]) for number in group)
+    usual = max(votes, key=lambda names: (votes[names], len(names), sorted(names)))
+    shapes = {}
     for name in usual:
         counted = Counter(layer[name].shape for n in group if name in (layer := stack.layers[n]))
         shapes[name] = counted.most_common(1)[0][0]

@@ -78,7 +78,8 @@ def _lack(what: str, sets: Iterable[tuple[str, ...]], mine: set[str]) -> Lack | 
         there = sum(word in mine for word in partners)
         if there == len(partners):
             return None
-        nearest = max(nearest, (there / len(partners), tuple(w for w in partners if w not in mine)))
+        if there:
+            nearest = max(nearest, (there / len(partners), tuple(w for w in partners if w not in mine)))
     return Lack(what, nearest[1], unknown=not nearest[1])
 
 
