@@ -43,7 +43,8 @@ class Constants:
     def learn(self, node: nodes.Node) -> None:
         """Work out one node whose children are learnt."""
         value = self._work_out(node)
-        if not isinstance(value, Unknown) and _short(value):
+        literal = isinstance(node, nodes.Const | nodes.TemplateData)
+        if not isinstance(value, Unknown) and (literal or _short(value)):
             self._values[id(node)] = value
         if isinstance(node, nodes.Assign):
             self._set(node.target, self.of(node.node))
@@ -59,45 +60,81 @@ class Constants:
             self._names[f"{target.name}.{target.attr}"] = value
 
     def _work_out(self, node: nodes.Node) -> Folded:
-        if isinstance(node, nodes.Const):
-            return node.value if node.value is None or isinstance(node.value, str | int | float) else UNKNOWN
-        if isinstance(node, nodes.TemplateData):
-            return node.data
-        if isinstance(node, nodes.Name):
-            return self._names.get(node.name, UNKNOWN) if node.ctx == "load" else UNKNOWN
-        if isinstance(node, nodes.List | nodes.Tuple):
-            values = [self.of(item) for item in node.items]
-            return _known(values)
-        if isinstance(node, nodes.Dict):
-            keys, values = [self.of(p.key) for p in node.items], [self.of(p.value) for p in node.items]
-            known = _known(values)
-            if isinstance(known, list) and all(isinstance(key, str) for key in keys):
-                return {str(key): value for key, value in zip(keys, known, strict=True)}
-            return UNKNOWN
-        if isinstance(node, nodes.Concat):
-            values = [self.of(item) for item in node.nodes]
-            known = _known(values)
-            return _joined(known, "") if isinstance(known, list) else UNKNOWN
+        worker = _WORKERS.get(type(node))
+        if worker is not None:
+            return worker(self, node)
         if isinstance(node, nodes.BinExpr):
             return _operated(node, self.of(node.left), self.of(node.right))
-        return self._taken(node)
-
-    def _taken(self, node: nodes.Node) -> Folded:
-        if isinstance(node, nodes.Getitem):
-            return _item(self.of(node.node), node.arg, self)
-        if isinstance(node, nodes.Getattr):
-            if isinstance(node.node, nodes.Name) and f"{node.node.name}.{node.attr}" in self._names:
-                return self._names[f"{node.node.name}.{node.attr}"]
-            return _item(self.of(node.node), nodes.Const(node.attr), self, key=node.attr)
-        if isinstance(node, nodes.Filter) and node.node is not None:
-            return _changed(node.name, self.of(node.node), [self.of(a) for a in node.args])
-        if isinstance(node, nodes.Call):
-            arguments = [self.of(argument) for argument in node.args]
-            if isinstance(node.node, nodes.Getattr):
-                return _method(node.node.attr, self.of(node.node.node), arguments)
-            if isinstance(node.node, nodes.Name):
-                return self._names.get(f"{node.node.name}()", UNKNOWN)
         return UNKNOWN
+
+    def name(self, name: str) -> Folded:
+        """What a variable `x`, a field `x.y` or a macro `x()` was last set to."""
+        return self._names.get(name, UNKNOWN)
+
+
+def _const(_: Constants, node: nodes.Const) -> Folded:
+    value = node.value
+    return value if value is None or isinstance(value, str | int | float) else UNKNOWN
+
+
+def _name(constants: Constants, node: nodes.Name) -> Folded:
+    return constants.name(node.name) if node.ctx == "load" else UNKNOWN
+
+
+def _entries(constants: Constants, node: nodes.List | nodes.Tuple) -> Folded:
+    return _known([constants.of(item) for item in node.items])
+
+
+def _table(constants: Constants, node: nodes.Dict) -> Folded:
+    keys = [constants.of(pair.key) for pair in node.items]
+    values = _known([constants.of(pair.value) for pair in node.items])
+    if isinstance(values, Unknown) or not all(isinstance(key, str) for key in keys):
+        return UNKNOWN
+    return {str(key): value for key, value in zip(keys, values, strict=True)}
+
+
+def _concat(constants: Constants, node: nodes.Concat) -> Folded:
+    known = _known([constants.of(item) for item in node.nodes])
+    return UNKNOWN if isinstance(known, Unknown) else _joined(known, "")
+
+
+def _subscript(constants: Constants, node: nodes.Getitem) -> Folded:
+    base = constants.of(node.node)
+    if isinstance(node.arg, nodes.Slice):
+        return _sliced(base, node.arg, constants)
+    return _item(base, constants.of(node.arg))
+
+
+def _attribute(constants: Constants, node: nodes.Getattr) -> Folded:
+    named = constants.name(f"{node.node.name}.{node.attr}") if isinstance(node.node, nodes.Name) else UNKNOWN
+    return _item(constants.of(node.node), node.attr) if isinstance(named, Unknown) else named
+
+
+def _filter(constants: Constants, node: nodes.Filter) -> Folded:
+    base = constants.of(node.node) if node.node is not None else UNKNOWN
+    return _changed(node.name, base, [constants.of(argument) for argument in node.args])
+
+
+def _call(constants: Constants, node: nodes.Call) -> Folded:
+    if isinstance(node.node, nodes.Getattr):
+        arguments = [constants.of(argument) for argument in node.args]
+        return _method(node.node.attr, constants.of(node.node.node), arguments)
+    return constants.name(f"{node.node.name}()") if isinstance(node.node, nodes.Name) else UNKNOWN
+
+
+_WORKERS: dict[type[nodes.Node], Callable[[Constants, Any], Folded]] = {
+    nodes.Const: _const,
+    nodes.TemplateData: lambda _, node: node.data,
+    nodes.Name: _name,
+    nodes.List: _entries,
+    nodes.Tuple: _entries,
+    nodes.Dict: _table,
+    nodes.Concat: _concat,
+    nodes.Getitem: _subscript,
+    nodes.Getattr: _attribute,
+    nodes.Filter: _filter,
+    nodes.Call: _call,
+}
 
 
 def _written(body: Iterable[nodes.Node], constants: Constants) -> Folded:
@@ -150,45 +187,49 @@ def _filled(pattern: str, mark: str, values: Sequence[Value]) -> Folded:
     return _joined(mixed, "")
 
 
-def _item(base: Folded, arg: nodes.Expr, constants: Constants, *, key: str | None = None) -> Folded:
-    if isinstance(arg, nodes.Slice) and isinstance(base, str | list):
-        ends = [None if end is None else constants.of(end) for end in (arg.start, arg.stop, arg.step)]
-        numbers = [end for end in ends if end is None or type(end) is int]
-        # A negative number is `Neg`, which has no value: the one slice that matters backwards is `[::-1]`.
-        if isinstance(arg.step, nodes.Neg) and arg.start is None and arg.stop is None:
-            return base[::-1]
-        return base[slice(*numbers)] if len(numbers) == len(ends) and numbers[2] != 0 else UNKNOWN
-    place = key if key is not None else constants.of(arg)
+def _sliced(base: Folded, arg: nodes.Slice, constants: Constants) -> Folded:
+    """A part of a text or list. A negative number is an expression: the one that matters is `[::-1]`."""
+    if not isinstance(base, str | list):
+        return UNKNOWN
+    if isinstance(arg.step, nodes.Neg) and arg.start is None and arg.stop is None:
+        return base[::-1]
+    ends = [None if end is None else constants.of(end) for end in (arg.start, arg.stop)]
+    numbers = [end for end in ends if end is None or type(end) is int]
+    return base[slice(*numbers)] if len(numbers) == len(ends) and arg.step is None else UNKNOWN
+
+
+def _item(base: Folded, place: Folded) -> Folded:
+    found: Folded = UNKNOWN
     if isinstance(base, dict) and isinstance(place, str):
-        return base.get(place, UNKNOWN)
-    if isinstance(base, str | list) and type(place) is int and place < len(base):
-        return base[place]
-    return UNKNOWN
+        found = base.get(place, UNKNOWN)
+    elif isinstance(base, str | list) and type(place) is int and place < len(base):
+        found = base[place]
+    return found
 
 
 def _changed(name: str, base: Folded, arguments: Sequence[Folded]) -> Folded:
     """A filter. Those that change nothing that matters here pass the value on."""
-    if isinstance(base, Unknown):
-        return UNKNOWN
-    if name == "join" and isinstance(base, list | str):
-        between = arguments[0] if arguments else ""
-        return _joined(list(base), between) if isinstance(between, str) else UNKNOWN
-    if name == "format" and isinstance(base, str):
-        known = _known(arguments)
-        return _filled(base, "%s", known) if isinstance(known, list) else UNKNOWN
-    if name == "replace" and isinstance(base, str):
-        return _replaced(base, arguments)
-    if name in ("first", "last") and isinstance(base, str | list) and base:
-        return base[0 if name == "first" else -1]
-    if name == "reverse" and isinstance(base, str | list):
-        return base[::-1]
-    if name == "list" and isinstance(base, str):
-        return list(base)
     if isinstance(base, str) and name in _SIMPLE:
         return _SIMPLE[name](base)
-    return base if name in ("string", "safe", "e", "escape", "default", "d", "list") else UNKNOWN
+    if isinstance(base, str | list) and name in _LISTS:
+        return _LISTS[name](base, arguments) if base else UNKNOWN
+    if isinstance(base, str) and name in ("format", "replace"):
+        return _method("%" if name == "format" else name, base, arguments)
+    return base if name in ("string", "safe", "e", "escape", "default", "d") else UNKNOWN
 
 
+def _join(base: str | list[Any], arguments: Sequence[Folded]) -> Folded:
+    between = arguments[0] if arguments else ""
+    return _joined(list(base), between) if isinstance(between, str) else UNKNOWN
+
+
+_LISTS: dict[str, Callable[[str | list[Any], Sequence[Folded]], Folded]] = {
+    "join": _join,
+    "first": lambda base, _: base[0],
+    "last": lambda base, _: base[-1],
+    "reverse": lambda base, _: base[::-1],
+    "list": lambda base, _: list(base),
+}
 _SIMPLE: dict[str, Callable[[str], str]] = {
     "lower": str.lower,
     "upper": str.upper,
@@ -212,21 +253,21 @@ def _replaced(base: str, arguments: Sequence[Folded]) -> Folded:
 
 
 def _method(name: str, base: Folded, arguments: Sequence[Folded]) -> Folded:
-    if not isinstance(base, str):
-        return base.get(str(arguments[0]), UNKNOWN) if isinstance(base, dict) and arguments else UNKNOWN
-    if name == "join":
-        values = arguments[0] if arguments else UNKNOWN
-        return _joined(list(values), base) if isinstance(values, list | str) else UNKNOWN
-    if name == "format":
+    first = arguments[0] if arguments else UNKNOWN
+    result: Folded = UNKNOWN
+    if isinstance(base, dict):
+        result = _item(base, first) if name == "get" else UNKNOWN
+    elif not isinstance(base, str):
+        return UNKNOWN
+    elif name == "join" and isinstance(first, list | str):
+        result = _joined(list(first), base)
+    elif name in ("format", "%"):
         known = _known(arguments)
-        return _filled(base, "{}", known) if isinstance(known, list) else UNKNOWN
-    if name == "replace":
-        return _replaced(base, arguments)
-    if name == "split":
-        between = arguments[0] if arguments else None
-        return (
-            list(base.split(between))
-            if between is None or (isinstance(between, str) and between)
-            else UNKNOWN
-        )
-    return _SIMPLE[name](base) if name in _SIMPLE and not arguments else UNKNOWN
+        result = known if isinstance(known, Unknown) else _filled(base, "%s" if name == "%" else "{}", known)
+    elif name == "replace":
+        result = _replaced(base, arguments)
+    elif name == "split" and isinstance(first, str) and first:
+        result = list(base.split(first))
+    elif name in _SIMPLE and not arguments:
+        result = _SIMPLE[name](base)
+    return result

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from jinja2 import nodes
 
 from pipelines.scan.reading import quoted
-from pipelines.scan.template_flow import OPTION, TEXT, Conditions, Flow
+from pipelines.scan.template_flow import Conditions
+from pipelines.scan.template_marks import OPTION, TEXT, Flow
+from pipelines.scan.template_questions import inside
 from pipelines.scan.template_text import is_prose
 
 _SYSTEM = ("system", "developer")
@@ -64,7 +66,7 @@ class _Reader:
 
     def __init__(self, order: Sequence[nodes.Node], flow: Flow, around: Conditions) -> None:
         self.order, self.flow, self.around = order, flow, around
-        self.errors = {id(inner) for node in order if _raises(node) for inner in _below(node)}
+        self.errors = {id(inner) for node in order if _raises(node) for inner in inside(node)}
         self.macro_of: dict[int, str] = {}  # by node, the macro whose body it stands in
         self.kept: set[int] = set()  # nodes whose text is put by under a name, not written
         self.speaking: dict[str, str] = {}  # name of a variable or macro: a sentence in it
@@ -74,21 +76,21 @@ class _Reader:
 
     def _learn(self, node: nodes.Node) -> None:
         if isinstance(node, nodes.Macro):
-            self.macro_of |= {id(inner): node.name for inner in _below(node)}
+            self.macro_of |= {id(inner): node.name for inner in inside(node)}
             self._speaks(f"{node.name}()", node)
         elif isinstance(node, nodes.CallBlock):
             self._speaks("caller()", node)
         elif isinstance(node, nodes.Assign):
-            self.kept |= {id(inner) for inner in _below(node.node)}
+            self.kept |= {id(inner) for inner in inside(node.node)}
             self._speaks(_name_of(node.target), node.node)
         elif isinstance(node, nodes.AssignBlock):
-            self.kept |= {id(inner) for inner in _below(node)}
+            self.kept |= {id(inner) for inner in inside(node)}
             self._speaks(_name_of(node.target), node)
         elif isinstance(node, nodes.For):
             self._speaks(_name_of(node.target), node.iter)
 
     def _speaks(self, name: str | None, holder: nodes.Node) -> None:
-        said = next((text for inner in _below(holder) if (text := self._said(inner))), None)
+        said = next((text for inner in inside(holder) if (text := self._said(inner))), None)
         if name and said:
             self.speaking[name] = said
 
@@ -137,7 +139,7 @@ class _Reader:
 
     def _within(self, expression: nodes.Node) -> Iterator[Note]:
         """A sentence picked by an answer without a condition: from a table, by a product, by an index."""
-        inner = list(_below(expression))
+        inner = list(inside(expression))
         asked = any(
             self.flow.decided(part) and isinstance(part, nodes.Compare | nodes.Test | nodes.Getitem | nodes.Call | nodes.Filter)
             for part in inner
@@ -159,7 +161,7 @@ class _Reader:
     def _called_for(self, test: nodes.Node, *, wanted: bool) -> bool:
         if self.flow.of(test) & OPTION:
             return True
-        inner = list(_below(test))
+        inner = list(inside(test))
         negated = not wanted or any(
             isinstance(part, nodes.Not)
             or (isinstance(part, nodes.Operand) and part.op in ("ne", "notin"))
@@ -188,14 +190,6 @@ def _raises(node: nodes.Node) -> bool:
         and isinstance(node.node, nodes.Name)
         and node.node.name == "raise_exception"
     )
-
-
-def _below(node: nodes.Node) -> Iterator[nodes.Node]:
-    todo = [node]
-    while todo:
-        inner = todo.pop()
-        yield inner
-        todo.extend(inner.iter_child_nodes())
 
 
 def _name_of(target: nodes.Node) -> str | None:

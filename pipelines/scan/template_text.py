@@ -25,6 +25,8 @@ _COMMAND = re.compile(
 _MARK = re.compile(
     r"\s*(?:</?[^<>\s]{1,60}(?:\s[^<>]{0,60})?>?|\[/?[A-Z_ ]{2,40}\]?|```\w*|[^\w]+|\\n)(?:\s*(?:</?[^<>\s]{1,60}>?))*\s*"
 )
+_LONGEST_MARK = 200  # characters
+_FRAMED = re.compile(r"\s*<[^<>\s]{1,40}>[^\s<>]{1,20}<[^<>\s]{1,40}>\s*")  # `<|channel|>final<|message|>`
 _TAGS = re.compile(r"<[^<>]{1,80}>|\[/?[A-Z_]{2,40}\]")
 _WORD = re.compile(r"(?<![\w/.=\"'{])[A-Za-z][a-z]+(?:['’][a-z]+)?(?![\w/=\"'}(])")  # noqa: RUF001
 _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -32,7 +34,10 @@ _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 def is_mark(text: str) -> bool:
     """Whether a text is a mark of a wire format, `</think>`, or has no letter: not a word that a person writes."""
-    return not any(letter.isalpha() for letter in text) or _MARK.fullmatch(text) is not None
+    if len(text) > _LONGEST_MARK:
+        return False
+    framed = _FRAMED.fullmatch(text) is not None
+    return framed or not any(letter.isalpha() for letter in text) or _MARK.fullmatch(text) is not None
 
 
 def is_prose(text: str, *, words: int = 3) -> bool:

@@ -21,6 +21,7 @@ from pipelines.scan.reading import quoted
 from pipelines.scan.template_flow import follow
 from pipelines.scan.template_fold import Constants
 from pipelines.scan.template_prose import conditions, hidden_text
+from pipelines.scan.template_questions import inside
 from pipelines.scan.template_text import addresses, look_at
 
 MAX_BYTES = 256 << 10  # the longest published template has about 30 KB
@@ -89,18 +90,14 @@ def audit(text: str) -> TemplateAudit:
         MalformedTemplate: too large, nested too deep, or not a template that jinja2 parses.
     """
     tree = _parse(text)
-    order = list(_walk(tree))[::-1]  # children first, in the order of the text
+    order = list(inside(tree))[::-1]  # children first, in the order of the text
     around = conditions(tree)
     flow = follow(order, around)
     if not flow.settled:
         raise MalformedTemplate(
             "hands words of messages on through more names than are followed", at="template"
         )
-    literals = [
-        node.data if isinstance(node, nodes.TemplateData) else str(node.value)
-        for node in order
-        if _literal(node)
-    ]
+    literals = [flow.constants.text(node) or "" for node in order if _literal(node)]
     notes = {note for node in order for note in _look_at(node, flow.constants)}
     notes |= {TemplateNote(asked.rule, asked.line, asked.message) for asked in flow.asked}
     notes |= {TemplateNote(*found) for found in hidden_text(order, flow, around)}
@@ -168,15 +165,6 @@ def _check_nesting(environment: Environment, text: str) -> None:
         opened = kind == "block_begin"
 
 
-def _walk(tree: nodes.Node) -> Iterator[nodes.Node]:
-    """All nodes, without recursion: a chain of ten thousand `+` is a tree as deep."""
-    todo = [tree]
-    while todo:
-        node = todo.pop()
-        yield node
-        todo.extend(node.iter_child_nodes())
-
-
 def _literal(node: nodes.Node) -> bool:
     return isinstance(node, nodes.TemplateData) or (
         isinstance(node, nodes.Const) and isinstance(node.value, str)
@@ -199,6 +187,7 @@ def _look_at(node: nodes.Node, constants: Constants) -> Iterator[TemplateNote]:
         isinstance(node, nodes.Call)
         and isinstance(node.node, nodes.Getattr)
         and node.node.attr in _FORMATTERS
+        and not _plain_pattern(node.node.node, constants)
     ):
         yield note("unknown-call", f"calls .{node.node.attr}(), which can read attributes")
     elif isinstance(node, nodes.Getitem):
@@ -209,6 +198,12 @@ def _look_at(node: nodes.Node, constants: Constants) -> Iterator[TemplateNote]:
             yield note("computed-attribute", "reads a name put together at run time")
     elif isinstance(node, (nodes.Filter, nodes.Test)):
         yield from _look_at_filter(node, constants)
+
+
+def _plain_pattern(node: nodes.Expr, constants: Constants) -> bool:
+    """Whether a pattern for `str.format` is known and reads no attribute: `{}`, `{0}`, `{name}`."""
+    pattern = constants.text(node)
+    return pattern is not None and not any(mark in field for field in pattern.split("{")[1:] for mark in ".[")
 
 
 def _computed(arg: nodes.Expr) -> bool:
@@ -233,7 +228,7 @@ def _look_at_filter(node: nodes.Filter | nodes.Test, constants: Constants) -> It
 
 def _texts_in(node: nodes.Node) -> Iterator[str]:
     """Literal texts of an expression."""
-    for inner in _walk(node):
+    for inner in inside(node):
         if isinstance(inner, nodes.Const) and isinstance(inner.value, str):
             yield inner.value
 
