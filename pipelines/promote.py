@@ -21,7 +21,7 @@ __all__ = ["contract_fact", "not_before", "promote", "router_row", "set_router",
 
 
 def promote(work: Workplace, ref: Ref, tier: str, *, reason: str) -> Case:
-    """Pin a version to a tier if the gate is open.
+    """Pin a version to a tier if the gate is open. What is pinned so already is not pinned again.
 
     Raises:
         GateClosed: with every finding; nothing was changed.
@@ -33,8 +33,16 @@ def promote(work: Workplace, ref: Ref, tier: str, *, reason: str) -> Case:
         found = case(work, change, ref, tier)
         if not found.open:
             raise GateClosed(str(ref), tier, found.findings)
-        append_pin(work, change, found, kind="promote", reason=reason)
+        pinned = change.pin(tier, found.version.model)
+        if pinned is None or not same_set(pinned, found):
+            append_pin(work, change, found, kind="promote", reason=reason)
     return found
+
+
+def same_set(pin: Pin, found: Case) -> bool:
+    """Whether what is pinned is what would be pinned."""
+    wanted = (found.version.digest, found.contract, found.profile, found.router, found.companions)
+    return wanted == (pin.version, pin.contract, pin.profile, pin.router, pin.companions)
 
 
 def append_pin(work: Workplace, change: Change, found: Case, *, kind: str, reason: str) -> Pin:

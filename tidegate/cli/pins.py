@@ -13,7 +13,6 @@ from tidegate.output import SHORT, progress, show, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
-    from pipelines.case import Case
     from registry.entities import Approval, Pin
 
 
@@ -97,6 +96,7 @@ def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool)
     """Let TIER serve REF, if every check of the gate holds. Shows all of them, with evidence and next steps."""
     from pipelines.case import case as look
     from pipelines.promote import promote as pin
+    from pipelines.promote import same_set
     from registry.gate import GateClosed
 
     app.demand("site")
@@ -109,7 +109,7 @@ def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool)
     if not case.open:
         if app.settings.as_json:
             show(case_document(case, promoted=False), "", as_json=True)
-        elif served is not None and _same_set(served, case):
+        elif served is not None and same_set(served, case):
             click.echo(
                 f"  {tier} serves exactly this already, since {served.since}; there is nothing to promote."
             )
@@ -120,12 +120,6 @@ def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool)
     said = "would be served by" if dry_run else "is now served by"
     text = f"{version.model}@{version.ordinal} ({version.digest[:SHORT]}) {said} {tier}."
     show(case_document(case, promoted=not dry_run), text, as_json=app.settings.as_json)
-
-
-def _same_set(pin: "Pin", case: "Case") -> bool:
-    """Whether what is pinned is what would be pinned."""
-    wanted = (case.version.digest, case.contract, case.profile, case.router)
-    return wanted == (pin.version, pin.contract, pin.profile, pin.router)
 
 
 @click.command(cls=Door)
