@@ -12,15 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.suites.child import CONTRACT, JUNIT, RESULTS, SUITE
+from pipelines.suites.cage import cannot_hold
+from pipelines.suites.child import CONTRACT, JUNIT, RESULTS, RESUMED, SUITE, Order
 from pipelines.suites.format import Suite, pack
+from pipelines.suites.kept import KeptAnswers
 from pipelines.suites.plan import Side
-from pipelines.suites.refusals import RunnerBroken
-from pipelines.suites.results import Results, read
+from pipelines.suites.refusals import PythonNotAllowed, PythonNotContained, RunnerBroken
+from pipelines.suites.results import MAX_BYTES, Results, read
 
 __all__ = ["Done", "Ended", "Side", "run_child"]
 
 POLL = 0.1  # seconds
+PIECE = 1 << 20  # bytes of results that are looked at together
 LOG = "pytest.log"
 TAIL = 400  # bytes of the log that a reason may quote
 MAX_JUNIT = 64 << 20  # bytes
@@ -66,17 +69,27 @@ def run_child(
         fingerprint: what the engines are, as a text; a journal of other engines is not resumed.
 
     Raises:
+        PythonNotAllowed, PythonNotContained: the suite brings Python checks that may not, or cannot safely, be run.
+        RunNotResumable: the journal is about another run, or in use.
         RunnerBroken: the child never came as far as asking anything.
     """
-    with tempfile.TemporaryDirectory(prefix=".suite-", dir=scratch) as name:
+    _allowed(suite, python_allowed)
+    order = Order(os.getpid(), suite.limit_seconds, tuple(sides), suite.python)
+    with (
+        contextlib.ExitStack() as stack,
+        tempfile.TemporaryDirectory(prefix=".suite-", dir=scratch) as name,
+    ):
+        journal = KeptAnswers(resume, suite, sides, contract, fingerprint) if resume else None
+        if journal:
+            stack.callback(journal.close)
         folder = Path(name)
-        (folder / SUITE).write_bytes(pack(suite))
-        (folder / CONTRACT).write_bytes(contract)
-        (folder / "pytest.ini").write_text("[pytest]\n")
+        _furnish(folder, suite, contract, journal)
         with (folder / LOG).open("wb") as log:
-            process = _start(folder, suite, sides[0].endpoint, sides[0].model, log.fileno())
+            process = _start(folder, order, log.fileno())
             try:
-                problem = _watch(process, folder / RESULTS, suite, progress)
+                problem = _watch(
+                    process, _News(folder / RESULTS, suite, len(sides), journal, progress), suite
+                )
             finally:
                 _end(process)
         if not (folder / RESULTS).exists():
@@ -90,14 +103,31 @@ def run_child(
         )
 
 
-def _start(folder: Path, suite: Suite, endpoint: str, model: str, log: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-I", "-B", "-m", "pipelines.suites.child"]
+def _allowed(suite: Suite, python_allowed: bool) -> None:
+    if not suite.python:
+        return
+    if not python_allowed:
+        raise PythonNotAllowed(suite.name, suite.digest)
+    if problem := cannot_hold():
+        raise PythonNotContained(suite.name, problem)
+
+
+def _furnish(folder: Path, suite: Suite, contract: bytes, journal: KeptAnswers | None) -> None:
+    (folder / SUITE).write_bytes(pack(suite))
+    (folder / CONTRACT).write_bytes(contract)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    if journal:
+        (folder / RESUMED).write_bytes(journal.lines)
+
+
+def _start(folder: Path, order: Order, log: int) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            [*command, str(os.getpid()), str(suite.limit_seconds), endpoint, model],
+            [sys.executable, "-I", "-B", "-m", "pipelines.suites.child", order.text()],
             cwd=folder,
             env={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(folder), "TMPDIR": str(folder)}
-            | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            # one heap for all threads: each of its own would take a share of the address space that is allowed
+            | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "MALLOC_ARENA_MAX": "1"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -107,21 +137,50 @@ def _start(folder: Path, suite: Suite, endpoint: str, model: str, log: int) -> s
         raise RunnerBroken(str(exc)) from exc
 
 
-def _watch(
-    process: subprocess.Popen[bytes], results: Path, suite: Suite, progress: Callable[[int, int], None]
-) -> str | None:
+class _News:
+    """What the child writes down, as it comes: counted, told of, and kept in the journal."""
+
+    def __init__(
+        self,
+        results: Path,
+        suite: Suite,
+        sides: int,
+        journal: KeptAnswers | None,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        ways = sum(len(suite.modes(case)) for case in suite.cases)
+        self._results, self._journal, self._progress = results, journal, progress
+        self._total = ways * suite.repeats * sides
+        self._old = journal.count if journal else 0  # lines that the child repeats from the journal
+        self._seen = self._offset = 0
+        self._rest = b""
+
+    def look(self) -> bool:
+        """Take in what is new. Returns whether there may be more already."""
+        try:
+            with self._results.open("rb") as stream:
+                stream.seek(self._offset)
+                news = stream.read(PIECE)
+        except FileNotFoundError:
+            return False
+        self._offset += len(news)
+        *lines, self._rest = (self._rest + news).split(b"\n")
+        before = self._seen
+        self._seen += len(lines)
+        if self._journal:
+            self._journal.add(lines[max(0, self._old - before) :])
+        if min(self._seen, self._total) > min(before, self._total):  # the last line is the seal
+            self._progress(min(self._seen, self._total), self._total)
+        return len(news) == PIECE and self._offset <= MAX_BYTES
+
+
+def _watch(process: subprocess.Popen[bytes], news: _News, suite: Suite) -> str | None:
     """Wait for the end, telling of each result. Returns why the child was ended by us, if it was."""
     deadline = time.monotonic() + suite.limit_seconds
-    total, done, offset = len(suite.cases) * suite.repeats, 0, 0
     while True:
         ended = process.poll() is not None
-        with contextlib.suppress(FileNotFoundError), results.open("rb") as stream:
-            stream.seek(offset)
-            news = stream.read(1 << 20)
-            offset += len(news)
-            if count := min(news.count(b"\n"), total - done):  # the last line is the seal
-                done += count
-                progress(done, total)
+        while news.look():
+            pass
         if ended:
             return None
         if time.monotonic() >= deadline:

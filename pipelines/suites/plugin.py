@@ -1,50 +1,33 @@
 """The pytest plugin: every case of a suite is an item, so that selection, reporting and JUnit are pytest's.
 
-`run.py` loads it in a child process; an author may load it by hand:
+`parent.py` loads it in a child process; an author may load it by hand:
 
     pytest -p pipelines.suites.plugin --tidegate-endpoint http://127.0.0.1:8080 my-suite/suite.toml
+
+A case that is asked in several ways (chat and Responses, streamed or not) is an item for each way. An item passes
+when the candidate is right every time; what the baseline answers beside it is written down and judged elsewhere.
 """
 
-import signal
+import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
-from pipelines.engines.endpoint import AnswerUnusable, Endpoint, EngineTrouble
 from pipelines.engines.probe import ANY_MODEL
-from pipelines.suites.cases import Case
-from pipelines.suites.checks import Exchange, calls_valid, problem
+from pipelines.suites.cases import Case, Mode
 from pipelines.suites.folder import MAX_BYTES
 from pipelines.suites.format import Suite, load, tools_for, unpack
-from pipelines.suites.results import MAX_REASON, MAX_REASONS, Attempt, Writer, excerpt
-from pipelines.suites.talk import PATH, Reply, read_reply, request, second_turn
-from pipelines.suites.vocabulary import NAMES
+from pipelines.suites.plan import BASELINE, CANDIDATE, Key, Side
+from pipelines.suites.python_checks import PythonChecks
+from pipelines.suites.results import Writer
+from pipelines.suites.session import Run
 from registry.contracts import MAX_BYTES as MAX_CONTRACT
 from registry.contracts import ToolContract, decode_document
-from signing.digests import sha256_hex
 from signing.errors import OperatorError
 
 PACKED = ".suite.json"
-CHECK_SECONDS = 2.0  # for one check: a pattern or a schema can be made to take years
-TROUBLE_IN_A_ROW = 3  # after so many the engine is taken for dead and the run ends
-
-
-@dataclass
-class Run:
-    """What the items of one pytest session share."""
-
-    endpoint: Endpoint
-    model: str
-    contract: ToolContract | None
-    writer: Writer | None
-    trouble: int = 0  # in a row
-
-
 RUN = pytest.StashKey[Run]()
 
 
@@ -52,34 +35,57 @@ class CaseFailed(Exception):
     """A case did not pass. Stays inside pytest, which reports it."""
 
 
-class TooLong(Exception):
-    """A check did not come to an end."""
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare our options."""
     group = parser.getgroup("tidegate", "suites of Tidegate")
     group.addoption("--tidegate-endpoint", metavar="URL", help="the engine that serves the model")
     group.addoption("--tidegate-model", metavar="NAME", default=ANY_MODEL, help="the model to ask for")
+    group.addoption("--tidegate-baseline", metavar="URL", help="the engine that serves the pinned version")
+    group.addoption(
+        "--tidegate-baseline-model", metavar="NAME", default=ANY_MODEL, help="and the model there"
+    )
     group.addoption("--tidegate-contract", metavar="FILE", type=Path, help="tool contract, canonical JSON")
     group.addoption("--tidegate-results", metavar="FILE", type=Path, help="write each result here, as a line")
+    group.addoption(
+        "--tidegate-resume", metavar="FILE", type=Path, help="results that need not be asked again"
+    )
+    group.addoption(
+        "--tidegate-python", action="store_true", help="run the suite's own Python checks; read them first"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Open what the session needs; a wrong option ends pytest before anything is asked."""
-    url = config.getoption("--tidegate-endpoint")
-    if url is None:
+    if config.getoption("--tidegate-endpoint") is None:
         raise pytest.UsageError("--tidegate-endpoint says which engine to ask")
-    results = config.getoption("--tidegate-results")
+    results, resumed = config.getoption("--tidegate-results"), config.getoption("--tidegate-resume")
     try:
-        config.stash[RUN] = Run(
-            endpoint=Endpoint.parse(url),
-            model=config.getoption("--tidegate-model"),
+        run = Run(
+            sides=_sides(config.option),
             contract=_contract(config.getoption("--tidegate-contract")),
             writer=Writer(results) if results else None,
+            python=_python(config),
         )
+        if resumed:
+            run.take_over(resumed.read_bytes())
     except (OperatorError, OSError) as exc:  # a results file that is there already is not written over
         raise pytest.UsageError(str(exc)) from exc
+    config.stash[RUN] = run
+
+
+def _sides(option: argparse.Namespace) -> list[Side]:
+    sides = [Side(CANDIDATE, option.tidegate_endpoint, option.tidegate_model)]
+    if option.tidegate_baseline is not None:
+        sides.append(Side(BASELINE, option.tidegate_baseline, option.tidegate_baseline_model))
+    return sides
+
+
+def _python(config: pytest.Config) -> PythonChecks | None:
+    """The host of Python checks: the one that the child process started before it shut itself in, or a new one."""
+    for plugin in config.pluginmanager.get_plugins():
+        if isinstance(plugin, PythonChecks):
+            return plugin
+    return PythonChecks() if config.getoption("--tidegate-python") else None
 
 
 def _contract(path: Path | None) -> ToolContract | None:
@@ -104,50 +110,66 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Seal the results."""
+    """Seal the results, and end what runs beside us."""
     run = session.config.stash.get(RUN, None)
-    if run is not None and run.writer is not None:
-        run.writer.seal(session.shouldstop if isinstance(session.shouldstop, str) else None)
+    if run is not None:
+        run.close(session.shouldstop if isinstance(session.shouldstop, str) else None)
 
 
 class SuiteFile(pytest.File):
     """A suite; its cases are the items."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        """Yield one item per case. Raises `CollectError` for a suite that is not one."""
+        """Yield an item for each case and way of asking it. Raises `CollectError` for a suite that is not one."""
+        run = self.config.stash[RUN]
         try:
             if self.path.name == "suite.toml":
                 suite = load(self.path.parent)
             else:
                 suite = unpack(_bounded(self.path, 2 * MAX_BYTES))
-            tools_for(suite, self.config.stash[RUN].contract)
+            tools_for(suite, run.contract)
         except OperatorError as exc:
             raise self.CollectError(str(exc)) from exc
+        if suite.python and run.python is None:
+            raise self.CollectError("the suite brings Python checks, and nobody allowed them")
         for case in suite.cases:
-            yield CaseItem.from_parent(self, name=case.id, suite=suite, case=case)
+            ways = suite.modes(case)
+            for mode in ways:
+                name = case.id if len(ways) == 1 else f"{case.id}[{mode}]"
+                yield CaseItem.from_parent(self, name=name, suite=suite, case=case, mode=mode)
 
 
 class CaseItem(pytest.Item):
-    """One case, asked as often as the suite says; it passes when every time passes."""
+    """One case asked in one way, as often as the suite says; it passes when every time passes."""
 
-    def __init__(self, *, suite: Suite, case: Case, **kwargs: Any) -> None:
+    def __init__(self, *, suite: Suite, case: Case, mode: Mode, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.suite, self.case = suite, case
+        self.suite, self.case, self.mode = suite, case, mode
+
+    def keys(self, side: str) -> list[Key]:
+        """The attempts that the item is about."""
+        return [Key(side, self.case.id, *self.mode, repeat) for repeat in range(1, self.suite.repeats + 1)]
 
     def runtest(self) -> None:
-        """Ask, check, write down. Raises `CaseFailed`."""
+        """See that every attempt is made, and report the candidate's. Raises `CaseFailed`."""
         run = self.config.stash[RUN]
+        if not run.began:
+            run.begin(
+                [
+                    (item.suite, item.case, item.mode)
+                    for item in self.session.items
+                    if isinstance(item, CaseItem)
+                ]
+            )
         wrong: list[str] = []
-        for repeat in range(1, self.suite.repeats + 1):
-            attempt = attempt_case(self.suite, self.case, run, repeat)
-            if run.writer is not None:
-                run.writer.add(attempt)
-            self.user_properties.append((f"milliseconds-{repeat}", attempt.milliseconds))
-            wrong.extend(f"time {repeat}: {reason}" for reason in attempt.reasons)
-            run.trouble = run.trouble + 1 if attempt.trouble else 0
-            if run.trouble >= TROUBLE_IN_A_ROW:
-                self.session.shouldstop = f"{run.trouble} requests in a row had no answer"
-                break
+        for side in run.names:
+            for key in self.keys(side):
+                outcome = run.wait_for(key)
+                if side == CANDIDATE and outcome is not None:
+                    self.user_properties.append((f"milliseconds-{key.repeat}", outcome.milliseconds))
+                    wrong.extend(f"time {key.repeat}: {reason}" for reason in outcome.reasons)
+        if run.stopped:
+            self.session.shouldstop = run.stopped
         if wrong:
             raise CaseFailed("\n".join(wrong))
 
@@ -159,88 +181,4 @@ class CaseItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where pytest says that the case stands."""
-        return self.path, None, f"{self.case.cluster}: {self.case.id}"
-
-
-def attempt_case(suite: Suite, case: Case, run: Run, repeat: int) -> Attempt:
-    """Ask once, check the answer, and return what there is to write down."""
-    tools = tools_for(suite, run.contract)
-    body = request(case, tools, model=run.model, seed=suite.seed)
-    first: Reply | None = None
-    milliseconds, trouble, reasons, valid = 0, None, [], False
-    try:
-        first, milliseconds = _ask(run.endpoint, body, suite.timeout_seconds)
-        second = None
-        if case.turn and first.calls:
-            more = request(
-                case, tools, model=run.model, seed=suite.seed, more=second_turn(first, case.turn.result)
-            )
-            second, _ = _ask(run.endpoint, more, suite.timeout_seconds)
-        reasons = _judged(case, Exchange(first, second), tools)
-        with _within(CHECK_SECONDS):
-            valid = calls_valid(first, {name: tools[name] for name in case.tools})
-    except AnswerUnusable as exc:
-        reasons = [str(exc)]  # the engine lives and answered nonsense: that is the case's failure
-    except EngineTrouble as exc:
-        reasons, trouble = [str(exc)], exc.kind
-    except TooLong:
-        valid = False
-    return Attempt(
-        case=case.id,
-        repeat=repeat,
-        outcome="trouble" if trouble else "failed" if reasons else "passed",
-        trouble=trouble,
-        reasons=tuple(_plain(reason, MAX_REASON) for reason in reasons[:MAX_REASONS]),
-        parsed=bool(first and first.calls),
-        valid=valid,
-        request=sha256_hex(body),
-        milliseconds=milliseconds,
-        finish_reason=_plain(first.finish_reason, 64) if first and first.finish_reason else None,
-        content=excerpt(first.content) if first else "",
-        calls=tuple(_plain(f"{call.name} {call.arguments}", MAX_REASON) for call in first.calls[:4])
-        if first
-        else (),
-    )
-
-
-def _ask(endpoint: Endpoint, body: bytes, seconds: int) -> tuple[Reply, int]:
-    where = f"{endpoint}{PATH}"
-    answer = endpoint.post(PATH, body, seconds=seconds)
-    if answer.status != 200:
-        said = answer.body[:120].decode("utf-8", "replace")
-        raise AnswerUnusable(where, f"HTTP status {answer.status}: {said!r}")
-    return read_reply(answer.body, where=where), answer.milliseconds
-
-
-def _judged(case: Case, exchange: Exchange, tools: Any) -> list[str]:
-    reasons = []
-    for check in case.checks:
-        name = NAMES[type(check)]
-        try:
-            with _within(CHECK_SECONDS):
-                found = problem(check, exchange, case, tools)
-        except TooLong:
-            found = f"could not be decided within {CHECK_SECONDS:g} s"
-        if found:
-            reasons.append(f"{name}: {found}")
-    return reasons
-
-
-@contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """Raise `TooLong` in the block when it takes longer; Python's `re` looks for signals while it matches."""
-
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        raise TooLong
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _plain(text: str, most: int) -> str:
-    return text[:most].encode("utf-8", "replace").decode()
+        return self.path, None, f"{self.case.cluster}: {self.name}"

@@ -1,5 +1,6 @@
-"""What suites refuse before a run: exit codes 34, 35 and 77-79. An engine's troubles stand in `engines.endpoint`."""
+"""What suites refuse before a run: exit codes 34, 35, 77-79 and 205-207. An engine's troubles stand in `engines.endpoint`."""
 
+from pathlib import Path
 from typing import ClassVar
 
 from pipelines.errors import JudgingRefused
@@ -70,3 +71,45 @@ class RunnerBroken(JudgingRefused):
     def __init__(self, problem: str) -> None:
         super().__init__(f"the suite's child process did not start: {problem}")
         self.problem = problem
+
+
+class PythonNotAllowed(JudgingRefused):
+    """A suite that brings Python of its own, and no person permitted it."""
+
+    exit_code: ClassVar[int] = 205
+    next_step: ClassVar[str] = (
+        "Read the files in the suite's checks folder. If they may run here, have a person with the right sign an "
+        "`allow-python` decision about the suite's digest; then run it again."
+    )
+
+    def __init__(self, suite: str, digest: str) -> None:
+        super().__init__(f"suite {suite} ({digest[:12]}) brings Python checks, and nobody permitted them")
+        self.suite, self.digest = suite, digest
+
+
+class RunNotResumable(JudgingRefused):
+    """What an earlier run left is about something else: its answers may not count here."""
+
+    exit_code: ClassVar[int] = 206
+    next_step: ClassVar[str] = (
+        "Run the suite again without --resume; or first serve again, at the same address, exactly what was served "
+        "when the run was broken off."
+    )
+
+    def __init__(self, journal: Path, problem: str) -> None:
+        super().__init__(f"{journal}: {problem}")
+        self.journal, self.problem = journal, problem
+
+
+class PythonNotContained(JudgingRefused):
+    """This machine cannot hold a suite's Python to what it may do."""
+
+    exit_code: ClassVar[int] = 207
+    next_step: ClassVar[str] = (
+        "Run this suite on Linux (x86_64 or aarch64) with a kernel that has seccomp, or ask its author for one "
+        "without Python checks."
+    )
+
+    def __init__(self, suite: str, problem: str) -> None:
+        super().__init__(f"suite {suite} brings Python checks: {problem}")
+        self.suite, self.problem = suite, problem

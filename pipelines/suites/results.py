@@ -19,7 +19,7 @@ from signing.canonical import NotCanonical, canonical_bytes, parse
 from signing.digests import is_sha256
 
 MAX_BYTES = 256 << 20  # of the file
-MAX_LINE = 64 << 10
+MAX_LINE = 256 << 10  # bytes of one attempt, every letter escaped
 MAX_EXCERPT = 400  # characters of the model's words that are kept
 MAX_REASONS = 8  # of one attempt
 MAX_REASON = 200  # characters
@@ -118,7 +118,7 @@ def read(path: Path, suite: Suite, sides: Sequence[str] = (CANDIDATE,)) -> Resul
     attempts: list[Attempt] = []
     for number, line in enumerate(lines, start=1):
         try:
-            attempts.append(_attempt(line, number))
+            attempts.append(read_line(line, number))
         except NotCanonical as exc:
             problems.append(str(exc)[:300])
             break
@@ -161,7 +161,8 @@ _TYPES: dict[str, Any] = {
 _LISTS = ("reasons", "calls", "messages")
 
 
-def _attempt(line: bytes, number: int) -> Attempt:
+def read_line(line: bytes, number: int) -> Attempt:
+    """Read one line of a results file. Raises `NotCanonical`."""
     at = f"results line {number}"
     value = parse(line, max_bytes=MAX_LINE, at=at)
     if not isinstance(value, dict) or set(value) != {field.name for field in fields(Attempt)}:

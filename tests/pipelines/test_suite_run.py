@@ -467,7 +467,7 @@ from pathlib import Path
 from pipelines.engines.endpoint import Endpoint
 from pipelines.suites import child
 child._die_with(os.getppid()); child._limit(30)
-sys.addaudithook(child._guard(Path.cwd(), Endpoint.parse({engine.url!r})))
+sys.addaudithook(child._guard(Path.cwd(), [Endpoint.parse({engine.url!r})]))
 Endpoint.parse({engine.url!r}).get("/v1/models", seconds=10)
 open("allowed", "w").close()
 try:
