@@ -15,6 +15,7 @@ FETCHES = "fetches something from elsewhere"
 CODE = "runs code that no manifest names"
 SECRET = "carries a secret, which every user of the machine could read"  # noqa: S105 - a sentence
 WEIGHTS = "loads files that the version's identity does not cover"
+LOGS = "writes down what people ask"
 OPENS = "opens the machine to whoever can send a request"
 
 

@@ -12,16 +12,17 @@ from typing import ClassVar
 
 from pipelines.engines import counting, flags
 from pipelines.engines.fingerprint import Fingerprint
-from pipelines.engines.flags import CODE, FETCHES, OPENS, OWNED, SECRET, WEIGHTS
+from pipelines.engines.flags import CODE, FETCHES, LOGS, OPENS, OWNED, SECRET, WEIGHTS
 from pipelines.engines.launch import Launch, Slot
 from pipelines.engines.process import log_head
 from pipelines.engines.serving import NothingServable, ProcessDriver
 from registry.contracts import EngineProfile
 
 DEFAULT_PARALLEL = 4  # requests at once; what llama-server itself chooses
+_TELLS = "4"  # says what was loaded and where to; from 5 on it would write down what people ask
 _PART = re.compile(r".*-(\d{5})-of-\d{5}\.gguf")
-_DEVICE = re.compile(r"(?:using device|load_backend: loaded) (\S+)")
-_TYPE = re.compile(r"file type\s*=\s*(\S+)")
+_DEVICE = re.compile(r"load_tensors:\s+(\S+) model buffer size")
+_TYPE = re.compile(r"print_info: file type\s*=\s*(\S+)")
 
 
 def parallel(profile: EngineProfile) -> int:
@@ -40,7 +41,8 @@ class LlamaServer(ProcessDriver):
     refused: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("--model", "-m", "--host", "--port", "--alias", "-a", "--ctx-size", "-c"), OWNED),
         **dict.fromkeys(("--chat-template-file", "--chat-template", "--no-slots", "--api-prefix"), OWNED),
-        **dict.fromkeys(("--log-disable", "--log-file"), OWNED),
+        **dict.fromkeys(("--log-disable", "--log-file", "--verbosity", "--log-verbosity", "-lv"), OWNED),
+        **dict.fromkeys(("--verbose", "--log-verbose", "-v"), LOGS),
         **dict.fromkeys(
             ("--model-url", "-mu", "--docker-repo", "-dr", "--rpc", "--mmproj-url", "-mmu"), FETCHES
         ),
@@ -63,7 +65,7 @@ class LlamaServer(ProcessDriver):
         at_once = parallel(launch.profile)
         own = ["--model", str(path), "--host", slot.host, "--port", str(slot.port)]
         own += ["--alias", launch.served_name, "--ctx-size", str(launch.context * at_once)]
-        own += ["--offline", "--no-webui", "--metrics", "--slots"]
+        own += ["--offline", "--no-webui", "--metrics", "--slots", "--verbosity", _TELLS]
         if not flags.has(launch.profile.flags, "--parallel", "-np"):
             own += ["--parallel", str(at_once)]
         return own + (["--chat-template-file", str(launch.template)] if launch.template else [])
@@ -79,10 +81,8 @@ class LlamaServer(ProcessDriver):
     def told(self, slot: Slot, known: Fingerprint) -> Fingerprint:
         """Return the fingerprint with the type of the weights and the device, which only the log says."""
         head = log_head(slot)
-        type_, device = _TYPE.search(head), _DEVICE.search(head)
-        return replace(
-            known, dtype=type_[1] if type_ else known.dtype, device=device[1] if device else known.device
-        )
+        type_, devices = _TYPE.search(head), sorted(set(_DEVICE.findall(head)))
+        return replace(known, dtype=type_[1] if type_ else None, device="+".join(devices) or None)
 
 
 def gguf_file(launch: Launch, engine: str) -> Path:

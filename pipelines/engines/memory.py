@@ -1,9 +1,9 @@
-"""Does the process behind a local port still hold the file that lies at a path now, or one that lay there before?
+"""What can be seen of the process behind a local port: which files it holds, and how it was called.
 
 Hashing the file at a path proves what lies there, not what was loaded: somebody puts the next version in place
 and forgets to restart the engine. Linux shows which files a process has mapped, and marks those that are gone.
 Nothing is concluded where nothing can be seen: another user's process, or an engine that copies its weights.
-Source: proc(5), `/proc/net/tcp`, `/proc/PID/fd`, `/proc/PID/maps`.
+Source: proc(5), `/proc/net/tcp`, `/proc/PID/fd`, `/proc/PID/maps`, `/proc/PID/cmdline`, `/proc/PID/cwd`.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from pathlib import Path
 _LISTEN = "0A"
 _GONE = " (deleted)"
 _PROC = Path("/proc")
+_MAX_COMMAND = 1 << 20  # bytes of a command line that are looked at
 
 
 def holds_an_earlier_file(port: int, path: Path) -> bool:
@@ -32,6 +33,21 @@ def listeners(port: int) -> Iterator[int]:
         with contextlib.suppress(OSError):  # it ended, or belongs to somebody else
             if any(_target(entry) in sockets for entry in (process / "fd").iterdir()):
                 yield int(process.name)
+
+
+def command_line(pid: int) -> tuple[str, ...]:
+    """Return the words a process was called with; nothing if that cannot be seen."""
+    with contextlib.suppress(OSError):
+        words = (_PROC / str(pid) / "cmdline").read_bytes()[:_MAX_COMMAND].split(b"\0")
+        return tuple(word.decode("utf-8", "replace") for word in words[:-1])
+    return ()
+
+
+def working_folder(pid: int) -> Path | None:
+    """Return the folder that a process stands in, None if that cannot be seen."""
+    with contextlib.suppress(OSError):
+        return (_PROC / str(pid) / "cwd").readlink()
+    return None
 
 
 def _target(entry: Path) -> str:

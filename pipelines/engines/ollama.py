@@ -99,7 +99,7 @@ class Ollama(ProcessDriver):
         except (OSError, subprocess.SubprocessError) as exc:
             raise EngineProcessTrouble(slot, f"`ollama create` did not make {wanted.model} ({exc})") from exc
 
-    def _loaded(self, slot: Slot, said: EngineIdentity) -> EngineIdentity:
+    def loaded(self, slot: Slot, said: EngineIdentity) -> EngineIdentity:
         """The blob that the model is made from. Not what was staged: names can be moved by anybody."""
         shown = _ask(slot, "/api/show", {"model": staged.read(slot).model}) or {}
         made_from = _FROM.search(str(shown.get("modelfile", "")))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.engines.called import who_listens
 from pipelines.engines.endpoint import AnswerUnusable, Endpoint, EngineTrouble, json_body
 from signing.canonical import NotCanonical, parse
 from signing.digests import sha256_hex
@@ -23,7 +24,7 @@ ANY_MODEL = "default"  # for an engine that names none and looks at none
 class EngineIdentity:
     """What an engine says of itself. None where it says nothing; an empty tuple is a list that was empty."""
 
-    engine: str  # llama-server, vllm, unknown
+    engine: str  # llama-server, vllm, transformers, llama-cpp-python, unknown
     version: str | None
     model_path: str | None  # as the engine's own host knows it
     template_sha256: str | None  # of the chat template's text, where the engine shows it
@@ -64,6 +65,10 @@ def identify(endpoint: Endpoint, *, model: str | None = None, seconds: float = S
             template_sha256=sha256_hex(_utf8(template)) if isinstance(template, str) and template else None,
             models=tuple(name for name, _ in _models(endpoint, seconds)),
         )
+    called = who_listens(endpoint.port) if endpoint.is_local else None
+    if called is not None:
+        engine, release, path, name = called
+        return EngineIdentity(engine, release, path, None, (name,))
     models = _models(endpoint, seconds)
     version = _optional(endpoint, "/version", seconds)
     if version is not None and isinstance(version.get("version"), str):

@@ -14,10 +14,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipelines.engines import keeper, staged
 from pipelines.engines.launch import Slot
@@ -27,6 +28,7 @@ from pipelines.errors import JudgingRefused
 from signing.canonical import NotCanonical, canonical_bytes, parse
 
 KILL_SECONDS = 10.0  # after SIGKILL only a process inside the kernel is still there
+_NOTE_SECONDS = 1.0
 _TAIL = 1200  # bytes of the log that a refusal shows
 _JOURNAL = "journal.jsonl"
 
@@ -110,11 +112,15 @@ def running(slot: Slot) -> Running | None:
 
 
 def serves(slot: Slot) -> bool:
-    """Whether it is the slot's own process, or a child of it, that listens on the slot's port."""
+    """Whether it is the slot's own process, or a child of it, that listens on the slot's port.
+
+    Where nothing can be seen of who listens (another user's processes), a living process of ours is enough.
+    """
     there = running(slot)
     if there is None:
         return False
-    return any(keeper.session_of(process) == there.pid for process in listeners(slot.port))
+    seen = list(listeners(slot.port))
+    return not seen or any(keeper.session_of(process) == there.pid for process in seen)
 
 
 def stop(slot: Slot, *, seconds: float) -> None:
@@ -134,6 +140,14 @@ def stop(slot: Slot, *, seconds: float) -> None:
             for pid, started in {**family, **_session(there)}.items():
                 if not _end(pid, started, signal.SIGKILL, KILL_SECONDS):
                     raise EngineProcessTrouble(slot, f"process {pid} does not end, even when killed")
+            _wait_noted(slot, there.pid)
+
+
+def _wait_noted(slot: Slot, pid: int) -> None:
+    """The keeper notes the status a moment later; it may be gone itself, so this is not waited for long."""
+    deadline = time.monotonic() + _NOTE_SECONDS
+    while _ended(slot).get("pid") != pid and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _end(pid: int, started: int, number: signal.Signals, seconds: float) -> bool:
@@ -161,11 +175,15 @@ def _session(there: Running) -> dict[int, int]:
 
 def how_it_ended(slot: Slot) -> str:
     """Return the status that was noted and the last words of the log, for a person."""
-    status = "status not known"
+    return f"status {_ended(slot).get('status', 'not known')}: {log_tail(slot)}"
+
+
+def _ended(slot: Slot) -> dict[str, Any]:
     with contextlib.suppress(OSError, NotCanonical):
         value = parse((slot.folder / keeper.ENDED).read_bytes(), max_bytes=4096)
-        status = f"status {value['status']}"
-    return f"{status}: {log_tail(slot)}"
+        if isinstance(value, dict):
+            return value
+    return {}
 
 
 def log_tail(slot: Slot) -> str:

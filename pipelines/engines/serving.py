@@ -89,6 +89,10 @@ class ProcessDriver:
         """Return how many requests are worked on or wait; None where the engine does not say."""
         return None
 
+    def loaded(self, slot: Slot, said: EngineIdentity) -> EngineIdentity:  # noqa: ARG002 - mostly it is said
+        """Return what the engine has loaded, where it does not say that itself."""
+        return said
+
     def told(self, slot: Slot, known: Fingerprint) -> Fingerprint:  # noqa: ARG002 - as above
         """Return the fingerprint with what only the running engine says."""
         return known
@@ -150,21 +154,12 @@ class ProcessDriver:
         return found
 
     def identity(self, slot: Slot, manifest: Manifest) -> Served:
-        """Hash the files that are loaded. Where the engine does not say which, its command line does."""
+        """Hash the files that are loaded and hold them against the manifest."""
         try:
-            said = identify(slot.endpoint, model=staged.read(slot).model)
+            said = self.loaded(slot, identify(slot.endpoint, model=staged.read(slot).model))
         except EngineTrouble as exc:
             return Served(proven=False, why=str(exc))
-        return hold_against(self._loaded(slot, said), slot.endpoint, manifest)
-
-    def _loaded(self, slot: Slot, said: EngineIdentity) -> EngineIdentity:
-        """A process that we started, and that alone listens here, loads what we told it to load."""
-        if said.model_path is not None or not process.serves(slot):
-            return said
-        there = process.running(slot)
-        wanted = staged.read(slot)
-        same = there is not None and there.digest == wanted.digest
-        return replace(said, engine=self.engine, model_path=wanted.path if same else None)
+        return hold_against(said, slot.endpoint, manifest)
 
     def drain(self, slot: Slot, *, seconds: float) -> Drained:
         """Wait until nothing is in flight. An engine that is not there works on nothing."""

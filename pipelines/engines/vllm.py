@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pipelines.engines import counting, flags
 from pipelines.engines.fingerprint import Fingerprint
-from pipelines.engines.flags import CODE, FETCHES, OPENS, OWNED, SECRET, WEIGHTS
+from pipelines.engines.flags import CODE, FETCHES, LOGS, OPENS, OWNED, SECRET, WEIGHTS
 from pipelines.engines.launch import Launch, Slot
 from pipelines.engines.process import log_head
 from pipelines.engines.serving import NothingServable, ProcessDriver
@@ -46,6 +46,7 @@ class Vllm(ProcessDriver):
         **dict.fromkeys(("--download-dir", "--revision", "--code-revision", "--tokenizer-revision"), FETCHES),
         **dict.fromkeys(("--otlp-traces-endpoint",), "tells another machine what is asked"),
         **dict.fromkeys(("--api-key", "--hf-token"), SECRET),
+        **dict.fromkeys(("--enable-log-requests", "--enable-log-outputs", "--enable-log-deltas"), LOGS),
         **dict.fromkeys(_CODE.split(), CODE),
         **dict.fromkeys(_WEIGHTS.split(), WEIGHTS),
         **dict.fromkeys(_OPENS.split(), OPENS),
