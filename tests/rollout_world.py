@@ -1,0 +1,172 @@
+"""A node for rollouts in tests: pins made by hand, `serving.toml`, and a real nginx on free ports.
+
+Who may pin what is `test_promote`'s story; here a pin is a fact.
+"""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from pipelines.agreements import add_document
+from pipelines.intake.folder import add_folder
+from pipelines.rollout import settings, units
+from pipelines.workplace import Workplace
+from registry.audit import EventKind
+from registry.entities import Pin
+from registry.names import Ref
+from signing.times import rfc3339
+from tests.programs import program
+
+DEMO = Path(__file__).parents[1] / "demo"
+MODEL = "demo/tiny-toolcaller"
+PROFILE = json.loads((DEMO / "contracts" / "engine-profile-hermes.json").read_text())
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class Node:
+    """One serving node of a home: its `serving.toml`, its folder, and what is pinned there."""
+
+    def __init__(self, work: Workplace, folder: Path, *, profile: dict[str, object] | None = None) -> None:
+        self.work, self.folder = work, folder
+        self.front, self.blue, self.green = free_ports(3)
+        self.includes = folder / "includes"
+        self.includes.mkdir(parents=True)
+        self.minutes = 0
+        self._documents(PROFILE | (profile or {}))
+
+    def _documents(self, profile: dict[str, object]) -> None:
+        rows = {}
+        for name in ("tool-contract-hermes", "router-contract-v1"):
+            data = (DEMO / "contracts" / f"{name}.json").read_bytes()
+            rows[name] = add_document(self.work, data)[0].digest
+        self.contract, self.router = rows["tool-contract-hermes"], rows["router-contract-v1"]
+        self.profile = add_document(self.work, json.dumps(profile).encode())[0].digest
+
+    def at(self) -> Workplace:
+        """The home a minute later, each time."""
+        self.minutes += 1
+        return replace(self.work, now=self.work.now + timedelta(minutes=self.minutes))
+
+    def add(self, version: str) -> None:
+        """Take one of the demonstration's models in."""
+        add_folder(self.work, MODEL, DEMO / "models" / version)
+
+    def pin(self, ordinal: int, *, tier: str = "team") -> Pin:
+        """From now on the tier is to serve this version."""
+        work = self.at()
+        with work.store.change(actor="bob", now=work.now) as change:
+            version = change.version(Ref(MODEL, ordinal=ordinal))
+            row = Pin(
+                tier=tier,
+                model=MODEL,
+                position=len(change.pin_history(tier, MODEL)) + 1,
+                kind="promote",
+                version=version.digest,
+                ordinal=ordinal,
+                contract=self.contract,
+                profile=self.profile,
+                router=self.router,
+                evidence="[]",
+                reason="test",
+                since=rfc3339(work.now),
+                actor="bob",
+            )
+            change.record(EventKind.PROMOTED, version.digest, row)
+        return row
+
+    def write_settings(self, **changes: object) -> None:
+        """Write `serving.toml`; a change of None leaves the field out."""
+        fields: dict[str, object] = {
+            "node": "box",
+            "strategy": "blue-green",
+            "smoke": "",
+            "drain_seconds": 60,
+            "ready_seconds": 60,
+            "stop_seconds": 5,
+            "context": 2048,
+        } | changes
+        lines = [f"{name} = {json.dumps(value)}" for name, value in fields.items() if value is not None]
+        text = "\n".join(
+            [
+                'format = "tidegate-serving/1"',
+                f"folder = {json.dumps(str(self.folder / 'serving'))}",
+                "[tiers.team]",
+                *lines,
+                "[tiers.team.nginx]",
+                f"includes = {json.dumps(str(self.includes))}",
+                *self.commands(),
+                f"[tiers.team.models.{json.dumps(MODEL)}]",
+                f'listen = "127.0.0.1:{self.front}"',
+                f"blue = {self.blue}",
+                f"green = {self.green}",
+            ]
+        )
+        (self.work.home.path / settings.FILE).write_text(text)
+
+    def commands(self) -> list[str]:
+        """How the proxy is tested and told; without one, every order is obeyed."""
+        return ['test = ["true"]', 'reload = ["true"]']
+
+    def serving(self) -> settings.Serving:
+        """The settings as they are read."""
+        return settings.read(self.work.home.path, tiers={"team", "org", "edge"})
+
+
+class NginxNode(Node):
+    """The same with a real nginx in front, by the configuration that Tidegate writes."""
+
+    def __init__(self, work: Workplace, folder: Path, *, profile: dict[str, object] | None = None) -> None:
+        super().__init__(work, folder, profile=profile)
+        self.program = program("nginx")
+        self.conf = folder / "nginx.conf"
+
+    def words(self, *more: str) -> list[str]:
+        own = f"pid {self.folder}/nginx.pid; error_log {self.folder}/error.log;"
+        return [self.program, "-p", str(self.folder), "-c", str(self.conf), "-g", own, *more]
+
+    def commands(self) -> list[str]:
+        return [
+            f"test = {json.dumps(self.words('-t', '-q'))}",
+            f"reload = {json.dumps(self.words('-s', 'reload'))}",
+        ]
+
+    @contextlib.contextmanager
+    def proxy(self) -> Iterator[None]:
+        """Run nginx until the block ends; its master is ours, and takes its workers with it."""
+        made = units.files(self.serving(), self.work.home.path, program="tidegate")
+        self.conf.write_text(made["nginx.conf"])
+        for name, text in made.items():
+            if name.startswith("includes/"):
+                (self.includes / Path(name).name).write_text(text)
+        foreground = self.words()
+        foreground[foreground.index("-g") + 1] += " daemon off;"
+        process = subprocess.Popen(foreground, stdin=subprocess.DEVNULL)
+        try:
+            self._wait(process)
+            yield
+        finally:
+            process.terminate()  # at once: the workers end too
+            process.wait(20)
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            assert process.poll() is None, (self.folder / "error.log").read_text()
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.front), 1):
+                return
+            time.sleep(0.02)
+        raise AssertionError("nginx does not listen")

@@ -1,0 +1,176 @@
+"""A tier changes its model under load, and changes back: real nginx, real engines, and nobody notices.
+
+Version 1 and version 2 answer the same question with different words. Every answer of the hour must be, from its
+first word to its last, one version's own.
+"""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Self
+from pathlib import Path
+
+import pytest
+
+from demo.engine import Engine, find_engine
+from pipelines.engines import process
+from pipelines.engines.launch import Slot
+from pipelines.rollback import roll_back
+from pipelines.rollout.carry import Done, carry_out
+from pipelines.rollout.durations import durations
+from pipelines.workplace import Workplace
+from tests.rollout_world import MODEL, NginxNode
+
+pytestmark = [pytest.mark.engine]
+
+QUESTION = "Who are you?"
+LONG = 700  # tokens of the stream that is in flight during the switch
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    found = find_engine()
+    assert found is not None, "no engine: python -m demo.engine sets one up"
+    return found
+
+
+@pytest.fixture
+def node(workplace: Workplace, tmp_path: Path, engine: Engine) -> Iterator[NginxNode]:
+    """Version 1 and 2 are held, a proxy stands there with its gate shut; whatever was started ends with the test."""
+    flags = ["--jinja", "--threads", "1", "--parallel", "4"]
+    made = NginxNode(workplace, tmp_path / "node", profile={"version": engine.version, "flags": flags})
+    made.add("v1")
+    made.add("v2")
+    made.write_settings(program=[str(engine.path)])
+    with made.proxy():
+        try:
+            yield made
+        finally:
+            for name in ("blue", "green"):
+                process.stop(slot_of(made, name), seconds=1)
+
+
+def slot_of(node: NginxNode, name: str) -> Slot:
+    folder = node.serving().slot_folder("team", MODEL, name)
+    return Slot(name, folder, "127.0.0.1", node.blue if name == "blue" else node.green)
+
+
+def ask(port: int, *, tokens: int = 60, stream: bool = False) -> tuple[str, str | None]:
+    """One whole answer and the slot that gave it. Raises when it is not whole."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": QUESTION}],
+        "temperature": 0,
+        "seed": 1,
+        "max_tokens": tokens,
+        "ignore_eos": True,
+        "stream": stream,
+    }
+    try:
+        link.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+        answer = link.getresponse()
+        if answer.status != 200:
+            raise http.client.HTTPException(f"status {answer.status}: {answer.read(200)!r}")
+        text = streamed(answer) if stream else json.loads(answer.read())["choices"][0]["message"]["content"]
+        return text, answer.headers["X-Tidegate-Slot"]
+    finally:
+        link.close()
+
+
+def streamed(answer: http.client.HTTPResponse) -> str:
+    """The words of a stream that ended as streams should."""
+    words: list[str] = []
+    for line in answer:
+        if line.strip() == b"data: [DONE]":
+            return "".join(words)
+        if line.startswith(b"data: "):
+            delta = json.loads(line[6:])["choices"][0]["delta"]
+            words.append(delta.get("content") or "")
+    raise http.client.IncompleteRead(b"".join(word.encode() for word in words))
+
+
+@dataclass
+class Clients:
+    """Several people who ask all the time, each on a new connection, and one whose answer takes long."""
+
+    port: int
+    answers: list[tuple[str, str | None]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    long: list[tuple[str, str | None]] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self.threads = [
+            threading.Thread(target=self._many, args=(stream,)) for stream in (False, True, False)
+        ]
+        self.threads.append(threading.Thread(target=self._one))
+        for thread in self.threads:
+            thread.start()
+        while len(self.answers) < 3 and not self.errors:
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join(60)
+
+    def _many(self, stream: bool) -> None:
+        while not self.over.is_set():
+            self._note(self.answers, tokens=60, stream=stream)
+
+    def _one(self) -> None:
+        self._note(self.long, tokens=LONG, stream=True)
+
+    def _note(self, where: list[tuple[str, str | None]], *, tokens: int, stream: bool) -> None:
+        try:
+            where.append(ask(self.port, tokens=tokens, stream=stream))
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as exc:
+            self.errors.append(f"{type(exc).__name__}: {exc}")
+
+
+def change_under_load(node: NginxNode) -> tuple[Done, Clients]:
+    """Carry the pin out while people ask."""
+    with Clients(node.front) as clients:
+        done = carry_out(node.at(), "team", MODEL)
+        asked = len(clients.answers)
+        while len(clients.answers) < asked + 5 and not clients.errors:
+            time.sleep(0.02)
+    return done, clients
+
+
+def test_a_tier_changes_its_model_under_load_and_back_and_every_answer_is_whole(node: NginxNode) -> None:
+    node.pin(1)
+    first = carry_out(node.at(), "team", MODEL)
+    assert ("SERVED", "blue") == (first.outcome, first.live.slot)
+    own = {"blue": (ask(node.blue)[0], ask(node.blue, tokens=LONG)[0])}  # version 1, asked directly
+
+    node.pin(2)
+    done, clients = change_under_load(node)
+    own["green"] = (ask(node.green)[0], ask(node.green, tokens=LONG)[0])
+
+    assert own["blue"][0] != own["green"][0], "the two versions can be told apart"
+    assert [] == clients.errors
+    assert {"blue", "green"} == {slot for _, slot in clients.answers}
+    assert [] == [text for text, slot in clients.answers if text != own[str(slot)][0]], "no mixed answer"
+    assert [(own["blue"][1], "blue")] == clients.long, "the stream that was in flight ended on version 1"
+    assert ("SERVED", "green", ()) == (done.outcome, done.live.slot, done.notes)
+    assert process.running(slot_of(node, "blue")) is None, "version 1 was stopped once nobody used it"
+
+    roll_back(node.at(), MODEL, "team", reason="answers oddly")
+    done, clients = change_under_load(node)
+    assert [] == clients.errors
+    assert [] == [text for text, slot in clients.answers if text != own[str(slot)][0]]
+    assert [(own["green"][1], "green")] == clients.long
+    assert ("SERVED", "blue", f"{MODEL}@1") == (done.outcome, done.live.slot, done.pinned.ref)
+
+    with node.work.store.view() as view:
+        rows, took = view.rollouts("team", MODEL), durations(view, "team", MODEL)
+    assert ["SERVED"] * 3 == [row.outcome for row in rows]
+    assert took is not None
+    assert (3, rows[-1].milliseconds) == (took.count, took.last)
+    assert "ALREADY" == carry_out(node.at(), "team", MODEL).outcome, "doing it again does nothing"
