@@ -9,6 +9,7 @@ is refused with its place. Read off logs of Inspect AI 0.3.285 (format 2) and lm
 """
 
 import json
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -101,7 +102,10 @@ class ForeignLog:
 def read_log(path: Path) -> ForeignLog:
     """Read a log of either program; its content says which, its name does not matter. Raises `EvidenceUnreadable`."""
     try:
-        size = path.stat().st_size
+        held = path.stat()
+        if not stat.S_ISREG(held.st_mode):  # a FIFO would wait for ever
+            raise EvidenceUnreadable("not a plain file", at=str(path))
+        size = held.st_size
         with path.open("rb") as stream:
             start = stream.read(4)
             stream.seek(0)

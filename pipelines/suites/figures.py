@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from pipelines.suites.gates import Gate, SpeedGate
 from pipelines.suites.judged import CaseResult
 from pipelines.suites.results import Attempt
 from pipelines.suites.statistics import Interval, quantile
@@ -36,6 +37,7 @@ def gate_figures(gate: GateResult) -> dict[str, Any]:
         "pinned_figure": None if gate.baseline_figure is None else decimal(gate.baseline_figure),
         "pinned": None,
     }
+    found |= _limits(gate.gate)
     if gate.compared is not None:
         compared = gate.compared
         found["pinned"] = {
@@ -47,6 +49,21 @@ def gate_figures(gate: GateResult) -> dict[str, Any]:
             "won": list(compared.won),
         }
     return found
+
+
+def _limits(gate: Gate) -> dict[str, Any]:
+    """The demand's numbers, for whoever draws them."""
+    if isinstance(gate, SpeedGate):
+        return {"bound": _or_none(gate.bound), "ratio": _or_none(gate.ratio)}
+    return {
+        "least": decimal(gate.least),
+        "margin": _or_none(gate.margin),
+        "lost_cases_max": gate.lost_cases_max,
+    }
+
+
+def _or_none(number: Fraction | None) -> str | None:
+    return None if number is None else decimal(number)
 
 
 def _ends(interval: Interval) -> dict[str, str]:

@@ -1,8 +1,11 @@
 """A run's report found again by its digest, and checked: what is shown later is what was recorded then."""
 
+import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
+from pipelines.errors import JudgingRefused
 from pipelines.suites.refusals import DocumentAltered
 from registry.entities import Report
 from registry.errors import NotFound
@@ -13,6 +16,39 @@ from signing.digests import sha256_hex
 KINDS = ("validation", "evidence")
 MAX_BODY = 256 << 20  # bytes
 MIN_PREFIX = 8  # hex digits
+
+
+class ReportUnwritable(JudgingRefused):
+    """A page or a JUnit file cannot be written where it was asked for. The report itself is kept."""
+
+    exit_code: ClassVar[int] = 213
+    next_step: ClassVar[str] = (
+        "Name a file in a folder that exists and is yours to write; `tidegate suites report DIGEST --html FILE` "
+        "writes the page of a run that is over."
+    )
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path, self.problem = path, problem
+
+
+def writable(path: Path | None) -> None:
+    """Look before an hour's run whether its page can be written afterwards. Raises `ReportUnwritable`."""
+    if path is None:
+        return
+    if not path.parent.is_dir() or path.is_dir():
+        raise ReportUnwritable(str(path), "there is no such folder, or it is one itself")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ReportUnwritable(str(path), "may not be written")
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a page or a JUnit file. Raises `ReportUnwritable`."""
+    writable(path)
+    try:
+        path.write_bytes(data)
+    except OSError as exc:
+        raise ReportUnwritable(str(path), exc.strerror or str(exc)) from exc
 
 
 def find_report(view: View, digest: str) -> tuple[Report, Mapping[str, Any]]:

@@ -64,7 +64,7 @@ class GateResult:
     requests, in the metric's unit, and the pinned version's beside it.
     """
 
-    metric: str
+    gate: Gate
     demanded: str
     parts: tuple[Part, ...]
     good: int
@@ -74,6 +74,11 @@ class GateResult:
     figure: Fraction | None = None
     baseline_figure: Fraction | None = None
     note: str | None = None  # a comparison that demands nothing, and why
+
+    @property
+    def metric(self) -> str:
+        """The gate's name."""
+        return self.gate.metric
 
     @property
     def outcome(self) -> str:
@@ -121,7 +126,7 @@ def _share(gate: ShareGate, counted: Sequence[CaseResult], comparison: Compariso
     if gate.compares and comparison.state != NOTHING_TO_COMPARE:
         parts.extend(_against(gate, counted, compared, comparison))
     return GateResult(
-        gate.metric,
+        gate,
         _demanded(gate),
         tuple(parts),
         good,
@@ -270,7 +275,7 @@ def _speed(gate: SpeedGate, cases: Sequence[CaseResult], comparison: Comparison)
         else:
             parts.append(_ratio(gate, figure, pinned, comparison))
     return GateResult(
-        gate.metric,
+        gate,
         gate.written,
         tuple(parts) or (Part(HELD, "demands nothing without another version"),),
         0,

@@ -1,8 +1,10 @@
 """`tidegate suites`: signed cases that a served model must pass."""
 
 import json
-import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,9 +12,13 @@ from registry.names import Ref
 from tidegate.cli.doors import Noun, pass_app
 from tidegate.errors import SuiteNotPassed
 from tidegate.output import SHORT, show, table
+from tidegate.suite_lines import Count, evidence_lines, is_local, run_lines, this_machine
 from tidegate.wiring import App
 
-_SHOWN_CASES = 10
+if TYPE_CHECKING:
+    from securesystemslib.signer import Key
+
+    from registry.entities import Document, Version
 
 
 @click.group(cls=Noun)
@@ -90,38 +96,93 @@ def list_(app: App) -> None:
 @click.argument("ref")
 @click.option(
     "--endpoint",
-    required=True,
     metavar="URL",
-    help="The served model's OpenAI-compatible address, as http://127.0.0.1:8000/v1.",
+    help="The served model's OpenAI-compatible address, as http://127.0.0.1:8000/v1. A suite of files needs none.",
+)
+@click.option(
+    "--baseline-endpoint",
+    metavar="URL",
+    help="Where the version that the tier serves now is served, to be measured beside this one.",
 )
 @click.option("--tier", help="Measure for this tier: its engine profile is what the run stands for.")
 @click.option("--engine", help="Or name the engine profile that serves the model.")
 @click.option("--model-name", help="The name to send in requests, if the server wants a certain one.")
+@click.option("--baseline-model-name", help="The same for the baseline's server.")
+@click.option(
+    "--node", help="The kind of machine that is measured, in words; by default this one's, if it is local."
+)
+@click.option("--resume", is_flag=True, help="Go on with exactly this run if it was killed before its end.")
 @click.option(
     "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write the results as JUnit XML."
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report as one HTML page."
 )
 @pass_app
 def run(
     app: App,
     suite: str,
     ref: str,
-    endpoint: str,
     tier: str | None,
     engine: str | None,
-    model_name: str | None,
-    junit: Path | None,
+    html: Path | None,
+    **given: Any,
 ) -> None:
     """Run SUITE against the served REF, and keep the signed report. Exits 0 only when it PASSED.
 
-    The report counts for exactly this version, suite, tool contract and engine profile, and only if the engine
-    proves which files it serves.
+    The report counts for exactly this version, suite, tool contract, engine profile and tier, and only if the
+    engine proves which files it serves. What a gate compares with the pinned version needs that one served beside
+    it, and proven as well.
     """
-    from pipelines.enrol import origin_keys
-    from pipelines.suites.run import run_suite
-    from registry.errors import NotFound
+    from pipelines.suites.held import writable, write
+    from pipelines.suites.run import Settings, run_suite
 
     if (tier is None) == (engine is None):
         raise click.UsageError("say what is measured: --tier TIER or --engine PROFILE")
+    if given["baseline_endpoint"] and tier is None:
+        raise click.UsageError("--baseline-endpoint compares with what a tier serves: give --tier")
+    for path in (html, given["junit"]):
+        writable(path)
+    about = _about(app, suite, ref, tier, engine)
+    endpoint = given.pop("endpoint")
+    node = given.pop("node") or (this_machine() if endpoint is None or is_local(endpoint) else "unknown")
+    count = Count(suite)
+    done = run_suite(
+        app.work,
+        *about.documents,
+        endpoint=endpoint,
+        settings=Settings(tier=tier, node=node, **given),
+        progress=count,
+        vouchers=about.vouchers,
+    )
+    count.finish()
+    body = json.loads(done.report.body)
+    if html is not None:
+        write(html, _page(body, done.report.digest))
+    version = about.documents[1]
+    ref = f"{version.model}@{version.ordinal}"
+    row = {name: value for name, value in done.report.content().items() if name != "body"}
+    show(
+        {**row, "report": body},
+        "\n".join(run_lines(done.report.digest, body, html)),
+        as_json=app.settings.as_json,
+    )
+    if done.outcome != "PASSED":
+        raise SuiteNotPassed(suite, ref, done.outcome)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a run is about, looked up, and whose word about a suite counts here besides this home's."""
+
+    documents: "tuple[Document, Version, Document, Document]"
+    vouchers: "dict[str, Key]"
+
+
+def _about(app: App, suite: str, ref: str, tier: str | None, engine: str | None) -> _About:
+    from pipelines.enrol import origin_keys
+    from registry.errors import NotFound
+
     with app.store.view() as view:
         document, version = view.document("suite", suite), view.version(Ref.parse(ref))
         binding, setting = view.binding(version.digest), view.router(tier) if tier else None
@@ -131,43 +192,102 @@ def run(
             raise NotFound("router setting of tier", tier)
         contract = view.document("tool-contract", binding.contract)
         profile = view.document("engine-profile", setting.profile if setting else str(engine))
-        vouchers = origin_keys(view)
-    done = run_suite(
-        app.work,
-        document,
-        version,
-        contract,
-        profile,
-        endpoint=endpoint,
-        model_name=model_name,
-        junit=junit,
-        progress=_say_case,
-        vouchers=vouchers,
-    )
-    verdict = done.verdict
-    ref = f"{version.model}@{version.ordinal}"
+        return _About((document, version, contract, profile), dict(origin_keys(view)))
+
+
+@suites.command()
+@click.argument("digest")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as one HTML page.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write it as JUnit XML.")
+@pass_app
+def report(app: App, digest: str, html: Path | None, junit: Path | None) -> None:
+    """Show a run's report again, by its digest (eight digits or more), and write it as a page or as JUnit XML.
+
+    The page is one file that loads nothing and runs nothing: it can be carried, mailed and kept.
+    """
+    from pipelines.suites.held import find_report, write
+    from pipelines.suites.junit import junit as junit_of
+
+    with app.store.view() as view:
+        row, body = find_report(view, digest)
+    if row.kind == "evidence":
+        if html or junit:
+            raise click.UsageError("a log that was taken in as evidence has no page of its own")
+        show(body, "\n".join(evidence_lines(row.digest, body)), as_json=app.settings.as_json)
+        return
+    if html is not None:
+        write(html, _page(body, row.digest))
+    if junit is not None:
+        write(junit, junit_of(body))
+    show(body, "\n".join(run_lines(row.digest, body, html)), as_json=app.settings.as_json)
+
+
+def _page(body: Mapping[str, Any], digest: str) -> bytes:
+    from pipelines.suites.html import page
+
+    return page(body, digest).encode()
+
+
+@suites.command()
+@click.argument("suite")
+@click.option("--version", "ref", metavar="REF", help="Only runs on this version.")
+@pass_app
+def flips(app: App, suite: str, ref: str | None) -> None:
+    """How often each case of SUITE flips: the same question, version and engine profile, another outcome.
+
+    A flaky case still counts. Setting one aside is a person's decision: `tidegate decisions request`.
+    """
+    from pipelines.decide import standing
+    from pipelines.suites.flips import count_flips, past_bodies
+    from registry.decisions import Kind
+
+    with app.store.view() as view:
+        document = view.document("suite", suite)
+        version = view.version(Ref.parse(ref)).digest if ref else None
+        bodies = past_bodies(view, document.digest, version=version)
+        aside = {one.subject for one in standing(app.work, view, Kind.QUARANTINE_CASE)}
+    found = count_flips(bodies)
     lines = [
-        f"{suite} on {ref}: {verdict.outcome}, {verdict.passed} of {len(verdict.cases)} cases",
-        f"  files served: {done.served.state} ({done.served.why})",
-        f"  report {done.report.digest[:SHORT]}, signed by this home",
-        *(f"  {reason}" for reason in verdict.reasons),
-        *_not_passed([result.case.id for result in verdict.cases if result.attempts and not result.passed]),
+        (
+            one.case,
+            one.asked,
+            one.right,
+            one.flipped,
+            one.rate,
+            one.runs,
+            _aside(document.name, one.case, aside),
+        )
+        for one in found
     ]
-    body = {name: value for name, value in done.report.content().items() if name != "body"}
-    show({**body, "report": json.loads(done.report.body)}, "\n".join(lines), as_json=app.settings.as_json)
-    if verdict.outcome != "PASSED":
-        raise SuiteNotPassed(suite, ref, verdict.outcome)
+    text = table(
+        ("case", "answers", "right", "flipped", "rate", "runs", "set aside"),
+        lines,
+        empty=f"No whole run of {document.name} is held. Next: tidegate suites run {document.name} REF",
+    )
+    show(
+        [vars(one) | {"rate": one.rate, "flaky": one.flaky} for one in found],
+        text,
+        as_json=app.settings.as_json,
+    )
 
 
-def _not_passed(names: list[str]) -> list[str]:
-    """The cases by name, as many as fit a screen; the report holds them all."""
-    if not names:
-        return []
-    more = f" and {len(names) - _SHOWN_CASES} more" if len(names) > _SHOWN_CASES else ""
-    return [f"  not passed: {', '.join(names[:_SHOWN_CASES])}{more}"]
+def _aside(suite: str, case: str, subjects: set[str]) -> str:
+    return "by decision" if f"{suite}/{case}" in subjects else "-"
 
 
-def _say_case(done: int, total: int) -> None:
-    """The count, on a terminal: a log keeps the result."""
-    if sys.stderr.isatty():
-        click.echo(f"\rcase {done} of {total}", err=True, nl=done == total)
+@suites.command()
+@click.argument("ref")
+@click.argument("file", type=click.Path(path_type=Path))
+@pass_app
+def evidence(app: App, ref: str, file: Path) -> None:
+    """Take in another program's log about REF: Inspect AI (.json, .eval) or lm-evaluation-harness (results, samples).
+
+    It is kept and shown beside this home's own reports. No gate looks at it: nothing proves which files answered.
+    """
+    from pipelines.suites.evidence import take_evidence
+
+    with app.store.view() as view:
+        version = view.version(Ref.parse(ref))
+    row, _ = take_evidence(app.work, version, file)
+    body = json.loads(row.body)
+    show(body, "\n".join(evidence_lines(row.digest, body)), as_json=app.settings.as_json)
