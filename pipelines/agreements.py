@@ -1,5 +1,7 @@
 """Keeping the documents behind a tool call, and finding them again by name, digest or file."""
 
+from typing import TypeVar
+
 from pipelines.workplace import Workplace
 from registry import contracts
 from registry.audit import EventKind
@@ -19,7 +21,8 @@ KINDS = {
     RouterContract: "router-contract",
 }
 
-__all__ = ["KINDS", "Comparison", "add_document", "compare_documents", "find", "load"]
+__all__ = ["KINDS", "Comparison", "add_document", "compare_documents", "find", "load", "read_as"]
+T = TypeVar("T", ToolContract, EngineProfile, RouterContract)
 
 
 def add_document(work: Workplace, data: bytes, *, ref: Ref | None = None) -> tuple[Document, Version | None]:
@@ -87,3 +90,12 @@ def load(view: View, name: str, data: bytes | None) -> contracts.Document:
     if data is not None:
         return contracts.from_json_text(data)
     return contracts.decode_document(find(view, name).body.encode())
+
+
+def read_as(view: View, digest: str, kind: type[T]) -> T:
+    """The held document with this digest, which is of this kind. Raises `NotFound`."""
+    row = view.document_by_digest(digest)
+    document = contracts.decode_document(row.body.encode()) if row is not None else None
+    if not isinstance(document, kind):
+        raise NotFound(KINDS[kind].replace("-", " "), digest)
+    return document
