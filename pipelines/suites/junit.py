@@ -32,7 +32,8 @@ def junit(body: Mapping[str, Any]) -> bytes:
             _said(item, "failure", [f"{outcome}: {why}" for why in gate.get("why", [])])
     _counted(suite)
     suite.set("time", f"{seconds:.3f}")
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    made: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return made + b"\n"
 
 
 _KINDS = {"failed": "failure", "without-result": "error"}
