@@ -45,6 +45,7 @@ class Case:
     last_evidence_at: datetime
     approvals: ApprovalJudgement
     findings: tuple[Finding, ...]
+    suites: tuple[SuiteFact, ...]  # that the tier demands, with what is known of each
 
     @property
     def open(self) -> bool:
@@ -115,6 +116,7 @@ def case(work: Workplace, view: View, ref: Ref, tier: str, *, rules: policy.Poli
         last_evidence_at=last,
         approvals=judged,
         findings=tuple(gate.judge(facts)),
+        suites=facts.suites,
     )
 
 
