@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines.scan import spdx
 from pipelines.scan.values import Licence, LicenceState
 
 READ_BYTES = 64 << 10  # from the start of a model card or a licence text
@@ -75,37 +76,15 @@ def _scalar(text: str) -> str | None:
     text = re.sub(r"(?:^|\s+)#.*", "", text).strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]
-    return text.lower() if not text or _ID.fullmatch(text) else None
-
-
-# In this order: a text that quotes another licence comes before the one it quotes.
-_TEXTS: tuple[tuple[str, str], ...] = (
-    (r"llama (\d(?:\.\d)?) community licen[cs]e", r"llama\1"),
-    (r"gemma terms of use", "gemma"),
-    (r"^\W*gnu affero general public license version 3", "agpl-3.0"),
-    (r"^\W*gnu lesser general public license version 3", "lgpl-3.0"),
-    (r"^\W*gnu general public license version 3", "gpl-3.0"),
-    (r"^\W*gnu general public license version 2", "gpl-2.0"),
-    (r"^\W*mozilla public license,? version 2\.0", "mpl-2.0"),
-    (r"apache license,? version 2\.0", "apache-2.0"),
-    (r"attribution-noncommercial 4\.0 international", "cc-by-nc-4.0"),
-    (r"attribution-sharealike 4\.0 international", "cc-by-sa-4.0"),
-    (r"attribution 4\.0 international", "cc-by-4.0"),
-    (r"permission is hereby granted, free of charge, to any person obtaining a copy of this software", "mit"),
-    (r"redistribution and use in source and binary forms.*neither the name", "bsd-3-clause"),
-    (r"redistribution and use in source and binary forms", "bsd-2-clause"),
-)
+    if not text:
+        return ""
+    return spdx.licence_id(text) or (text.lower() if _ID.fullmatch(text) else None)
 
 
 def from_licence_text(source: str, text: str) -> Statement:
     """Recognise a licence by the words that its text is known by. An unknown text is not readable, not absent."""
-    words = " ".join(text.lower().split())
-    if not words:
-        return Statement(source, "not-readable")
-    for pattern, name in _TEXTS:
-        if match := re.search(pattern, words):
-            return Statement(source, "stated", (match.expand(name),))
-    return Statement(source, "not-readable")
+    known = spdx.identify(text)
+    return Statement(source, "stated", (known,)) if known else Statement(source, "not-readable")
 
 
 def from_identifier(source: str, value: object) -> Statement:

@@ -1,6 +1,7 @@
 import pytest
 
 from pipelines.scan.licence import combine, disagree, from_identifier, from_licence_text, from_model_card
+from pipelines.scan.spdx import identify, spdx_id
 
 
 def card(*lines: str) -> str:
@@ -93,3 +94,74 @@ def test_files_disagree_when_no_id_is_common() -> None:
     mit, two = from_identifier("a", "MIT"), from_model_card("b", card("license:", "- mit", "- gpl-3.0"))
     assert not disagree([mit, two, from_identifier("c", 7)])
     assert disagree([mit, two, from_identifier("c", "apache-2.0")])
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("apache-2.0", "Apache-2.0"),
+        ("Apache License 2.0", "Apache-2.0"),
+        ("MIT", "MIT"),
+        ("BSD-3-Clause", "BSD-3-Clause"),
+        ("gpl-3.0", "GPL-3.0-only"),
+        ("LGPL-3.0-only", "LGPL-3.0-only"),
+        ("mpl-2.0", "MPL-2.0"),
+        ("cc-by-nc-4.0", "CC-BY-NC-4.0"),
+        ("llama3.1", "LicenseRef-llama3.1"),
+        ("gemma", "LicenseRef-gemma"),
+        ("LicenseRef-gemma", "LicenseRef-gemma"),
+        ("creativeml-openrail-m", "LicenseRef-creativeml-openrail-m"),
+        ("qwen-research", "LicenseRef-qwen-research"),
+        ("other", None),
+        ("unknown", None),
+        ("do what you want", None),
+        ("", None),
+    ],
+)
+def test_an_id_has_its_spdx_name_or_none(said: str, name: str | None) -> None:
+    assert name == spdx_id(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (
+            "LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\nLlama 3.2 Version Release Date: September 25, 2024",
+            "llama3.2",
+        ),
+        ("LLAMA 4 COMMUNITY LICENSE AGREEMENT", "llama4"),
+        ("LLAMA 2 COMMUNITY LICENSE AGREEMENT", "llama2"),
+        ("Gemma Terms of Use\n\nLast modified: April 1, 2024", "gemma"),
+        ("CreativeML Open RAIL-M\ndated August 22, 2022", "creativeml-openrail-m"),
+        ("BigCode OpenRAIL-M v1 License Agreement", "bigcode-openrail-m"),
+        ("Tongyi Qianwen LICENSE AGREEMENT", "qwen"),
+        ("Qwen RESEARCH LICENSE AGREEMENT", "qwen-research"),
+        ("DEEPSEEK LICENSE AGREEMENT\nVersion 1.0", "deepseek"),
+        ("GNU LESSER GENERAL PUBLIC LICENSE\n Version 3", "lgpl-3.0"),
+        ("Mozilla Public License Version 2.0", "mpl-2.0"),
+        ("Creative Commons Attribution 4.0 International Public License", "cc-by-4.0"),
+        ("Creative Commons Attribution-NonCommercial 4.0 International", "cc-by-nc-4.0"),
+        ("CC0 1.0 Universal", "cc0-1.0"),
+        ("Permission to use this with friends is granted.", None),
+    ],
+)
+def test_a_text_is_known_by_words_that_only_it_has(text: str, name: str | None) -> None:
+    assert name == identify(text)
+
+
+def test_ids_written_in_other_ways_are_one() -> None:
+    written = from_identifier("a", "Apache License 2.0"), from_model_card("b", card("license: apache-2.0"))
+    assert not disagree(list(written))
+
+
+def test_a_hostile_licence_text_is_read_in_bounded_time() -> None:
+    import time
+
+    begun = time.monotonic()
+    for text in (
+        "redistribution and use in source and binary forms" * 2000,
+        "llama " * 20_000,
+        "gnu " * 20_000,
+    ):
+        identify(text)
+    assert time.monotonic() - begun < 5
