@@ -7,9 +7,10 @@ CVE-2026-22807, CVE-2026-27893). So a document that names code is refused, whate
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
-from pipelines.scan.reading import quoted
+from pipelines.scan.files import encoded_payload
+from pipelines.scan.reading import quoted, read_at_most
 
 MAX_BYTES = 8 << 20  # of one parsed document; published ones stay under 1 MB, indexes aside
 MAX_INDEX_BYTES = 32 << 20
@@ -73,11 +74,44 @@ def code_references(value: Any) -> Iterator[DocumentNote]:
                 todo.append((place, child))
         elif isinstance(node, list):
             todo.extend((f"{at}[{number}]", child) for number, child in enumerate(node))
-        elif isinstance(node, str) and len(node) <= _MAX_NAME and _PYTHON.search(node):
-            yield DocumentNote("code.python-reference", at, f"names Python code: {quoted(node)}")
+        elif isinstance(node, str):
+            yield from _in_text(at, node)
 
+
+def _in_text(at: str, text: str) -> Iterator[DocumentNote]:
+    if len(text) <= _MAX_NAME and _PYTHON.search(text):
+        yield DocumentNote("code.python-reference", at, f"names Python code: {quoted(text)}")
+    elif encoded_payload(text):
+        message = f"holds {len(text)} characters of an encoded archive, program or pickle"
+        yield DocumentNote("document.encoded-payload", at, message)
+
+
+def code_keys(stream: BinaryIO) -> str | None:
+    """Look for a key that asks for code in a document too large to be parsed; return it. Reads in blocks.
+
+    The keys are looked for as written and with escapes, with a value that asks: a vocabulary may hold the word.
+    """
+    kept = b""
+    while block := read_at_most(stream, 1 << 20):
+        window = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), kept + block)
+        if found := _RAW_KEY.search(window):
+            return found[1].decode()
+        kept = (kept + block)[-_OVERLAP:]
+    return None
+
+
+_ESCAPE = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
+_OVERLAP = 1024  # bytes that two blocks have in common; an escaped key and its value begin within them
+_RAW_KEY = re.compile(
+    rb'"(auto_map|custom_pipelines?|custom_generate|trust_remote_code)"\s{0,64}:\s{0,64}(?:"|\[|\{\s{0,64}"|true)'
+)
 
 _MAX_NAME = 512  # characters; longer text is prose or a template, which has its own rules
+
+
+def rule_of(key: str) -> str:
+    """The rule that a key breaks which asks for code."""
+    return _CODE_KEYS[key]
 
 
 def _asks(value: Any) -> bool:

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import BinaryIO, Literal
 
-from pipelines.scan.reading import Cursor, quoted, read_at_most
+from pipelines.scan.reading import quoted, read_at_most
 
 MAX_FILES = 10_000
 MAX_PATH = 512  # characters; `registry.manifests` carries no longer one
@@ -113,6 +113,9 @@ def _folded(text: str) -> str:
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "rar"),
+    (b"PK\x07\x08", "zip"), (b"\x1f\x9d", "compress"), (b"\x1f\xa0", "compress"), (b"LZIP", "lzip"),
+    (b"\x04\x22\x4d\x18", "lz4"), (b"\x5d\0\0\x80\0\xff", "lzma"), (b"MSCF\0\0\0\0", "cabinet"), (b"!<arch>\n", "ar"),
+    (b"\xed\xab\xee\xdb", "rpm"), (b"hsqs", "squashfs"), (b"xar!", "xar"),
     (b"\x7fELF", "ELF program"), (b"MZ", "Windows program"), (b"\0asm", "WebAssembly"), (b"#!", "script"),
     (b"\xfe\xed\xfa\xce", "Mach-O program"), (b"\xfe\xed\xfa\xcf", "Mach-O program"),
     (b"\xce\xfa\xed\xfe", "Mach-O program"), (b"\xcf\xfa\xed\xfe", "Mach-O program"),
@@ -121,6 +124,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs.github.com/spec/", "git-lfs pointer"),
 )  # fmt: skip
 _PICKLE = re.compile(rb"\x80[\x00-\x05]")
+_IN_BASE64 = re.compile(
+    r"\s*(?:data:[\w/+.-]{0,60};base64,)?"
+    r"(?:UEsDB|H4sI|gA[JNR]|gAS[VU]|gAWV|f0VMR|TVqQ|N3q8r|/Td6WFo|QlpoO|KLUv/|UmFyIR)[A-Za-z0-9+/\s_-]{64,}={0,2}\s*"
+)
 # Protocol 0 has no magic: it is text that starts by naming a function to call.
 _PICKLE_TEXT = re.compile(rb"[(\]})lN0]{0,8}[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n(?:p\d+\n)?[()\]}NVSIt0q]")
 _HTML = re.compile(
@@ -147,21 +154,46 @@ def sniff(head: bytes) -> str | None:
     return "HTML" if _HTML.match(head.lstrip()) else None
 
 
+def encoded_payload(text: str) -> bool:
+    """Whether a text is base64 of an archive, a program or a pickle: bytes that somebody means to unpack."""
+    return len(text) > _SHORTEST_PAYLOAD and _IN_BASE64.fullmatch(text) is not None
+
+
+_SHORTEST_PAYLOAD = 64  # characters
+
+
 def ends_as_zip(stream: BinaryIO, size: int) -> bool:
     """Whether a zip reader would find an archive at the end of these bytes: such a file is two files.
 
-    Looks for an end record whose comment reaches exactly the end of the file, so that weights do not match by chance.
+    Readers look for an end record in the last 64 KiB; some let bytes follow that are no comment. So a record counts
+    when its comment reaches exactly the end of the file, or when its central directory stands before it. Weights
+    match neither by chance.
     """
-    cursor = Cursor(stream, size)
-    cursor.skip(max(0, size - 65_557))  # 22 bytes of record, 65535 of comment
-    tail = cursor.take(cursor.remaining)
+    start = max(0, size - 65_557)  # 22 bytes of record, 65535 of comment
+    stream.seek(start)
+    tail = read_at_most(stream, size - start)
     place = tail.rfind(b"PK\x05\x06")
-    while place >= 0:
-        record = tail[place : place + 22]
-        if len(record) == 22 and place + 22 + int.from_bytes(record[20:], "little") == len(tail):
+    for _ in range(_MAX_RECORDS):
+        record = tail[place : place + 22] if place >= 0 else b""
+        if len(record) < 22:
+            return False
+        if place + 22 + int.from_bytes(record[20:], "little") == len(tail):
+            return True
+        if _has_directory(stream, start + place, int.from_bytes(record[12:16], "little")):
             return True
         place = tail.rfind(b"PK\x05\x06", 0, place)
-    return False
+    return True  # so many records are no chance
+
+
+_MAX_RECORDS = 64
+
+
+def _has_directory(stream: BinaryIO, end: int, length: int) -> bool:
+    """Whether the `length` bytes before `end` start like a central directory."""
+    if not 46 <= length <= end:  # bytes of the shortest entry
+        return False
+    stream.seek(end - length)
+    return read_at_most(stream, 4) == b"PK\x01\x02"
 
 
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")

@@ -23,6 +23,7 @@ _NO_CODE = (
 _READ_TEMPLATE = (
     "Compare the template with the publisher's original, read the place named, and approve or refuse it."
 )
+_LIES_OPEN = "Tell the publisher that a secret lies open in the file; do not carry it into the site: leave the file out or have it waived."
 _LICENCE = "Read the licence at the publisher and record what your organisation accepts before approving."
 _SHARDS = "Fetch the complete set of weight files of one commit and scan again."
 
@@ -58,13 +59,15 @@ RULES: dict[str, Rule] = {
     "safetensors.malformed": Rule("blocker", _REFETCH),
     "gguf.malformed": Rule("blocker", _REFETCH),
     "shard.missing": Rule("blocker", _SHARDS),
+    "document.encoded-payload": Rule("blocker", _REFETCH, waivable=True),
+    "text.secret": Rule("review", _LIES_OPEN, waivable=True),
     "document.malformed": Rule("blocker", _REFETCH),
-    "document.claim": Rule("review", "Compare the value with the publisher's model card before approving."),
+    "document.claim": Rule("review", "Compare the value with the publisher's model card before approving.", waivable=True),
     "index.malformed": Rule("blocker", _SHARDS),
     "index.shard-missing": Rule("blocker", _SHARDS),
-    "index.shard-unlisted": Rule("review", "Find out whether an engine would load this file too; leave it out if none does."),
+    "index.shard-unlisted": Rule("review", "Find out whether an engine would load this file too; leave it out if none does.", waivable=True),
     "index.tensor-missing": Rule("blocker", _SHARDS),
-    "index.tensor-unlisted": Rule("review", "Compare the index with the publisher's; a tensor stands in a file that does not list it."),
+    "index.tensor-unlisted": Rule("review", "Compare the index with the publisher's; a tensor stands in a file that does not list it.", waivable=True),
     "index.total-size": Rule("note", "Nothing, if the rest is in order: the index states another total than its files have."),
     "template.malformed": Rule("blocker", "Take the template from the publisher's original repository.", waivable=True),
     "template.private-attribute": Rule("blocker", _READ_TEMPLATE, waivable=True),
@@ -84,7 +87,7 @@ RULES: dict[str, Rule] = {
     "template.added-text": Rule("review", _READ_TEMPLATE, waivable=True),
     "template.unknown-call": Rule("review", _READ_TEMPLATE, waivable=True),
     "licence.not-stated": Rule("review", _LICENCE),
-    "licence.not-readable": Rule("review", _LICENCE),
+    "licence.not-readable": Rule("review", _LICENCE, waivable=True),
     "licence.disagreement": Rule("review", _LICENCE),
     "waiver.unused": Rule("note", "Remove the waiver, or find out why the file it was signed for is not here."),
 }  # fmt: skip

@@ -17,6 +17,7 @@ from pipelines.scan.desk import Desk, TemplateCopy
 from pipelines.scan.errors import MalformedDocument, MalformedGguf, MalformedSafetensors, MalformedTemplate
 from pipelines.scan.reading import parse_json, quoted, read_at_most
 from pipelines.scan.rules import RULES
+from pipelines.scan.secrets import find_secrets
 from pipelines.scan.together import compare_numbering, compare_shards, compare_templates, judge_licence
 from pipelines.scan.values import (
     ChatTemplate,
@@ -32,6 +33,7 @@ from signing.digests import is_sha256, sha256_hex
 
 _TEMPLATE_KEY = "tokenizer.chat_template"  # in GGUF; named ones follow behind a dot
 _MAX_TEMPLATES = 16  # of one GGUF file
+_MAX_PROSE = 1 << 20  # bytes of a text that is looked through for secrets
 
 
 def scan(files: Sequence[ScannedFile], *, waivers: Collection[Waiver] = ()) -> ScanResult:
@@ -145,6 +147,11 @@ def _look_at_gguf(file: ScannedFile, stream: BinaryIO, desk: Desk) -> None:
     if "general.license" in header.metadata:
         source = f"{shown_path(file.path)}#general.license"
         desk.licences.append(licence.from_identifier(source, header.metadata["general.license"]))
+    for key, value in header.metadata.items():
+        if isinstance(value, str) and names.encoded_payload(value):
+            desk.found.add(
+                "document.encoded-payload", file.path, "holds an encoded archive, program or pickle", at=key
+            )
     keys = sorted(
         key for key in header.metadata if key == _TEMPLATE_KEY or key.startswith(_TEMPLATE_KEY + ".")
     )
@@ -165,6 +172,11 @@ def _look_at_text(file: ScannedFile, kind: names.Kind, stream: BinaryIO, desk: D
         desk.found.add("file.not-text", file.path, problem)
         return
     stream.seek(0)
+    if file.size <= _MAX_PROSE and file.path.rpartition("/")[2] not in documents.UNPARSED | {"merges.txt"}:
+        for secret in find_secrets(read_at_most(stream, _MAX_PROSE).decode("utf-8", "ignore"), certain=True):
+            message = f"holds what looks like a secret: {secret.kind} {quoted(secret.shown)}"
+            desk.found.add("text.secret", file.path, message, at=f"line {secret.line}")
+        stream.seek(0)
     if kind == "json":
         _look_at_json(file, stream, desk)
     elif kind == "template":
@@ -181,8 +193,7 @@ def _look_at_text(file: ScannedFile, kind: names.Kind, stream: BinaryIO, desk: D
 def _look_at_json(file: ScannedFile, stream: BinaryIO, desk: Desk) -> None:
     name = file.path.rpartition("/")[2]
     if name in documents.UNPARSED:
-        if not read_at_most(stream, names.SNIFFED).lstrip().startswith(b"{"):
-            desk.found.add("document.malformed", file.path, "not a JSON object")
+        _look_at_large_json(file, stream, desk)
         return
     limit = documents.MAX_INDEX_BYTES if name.endswith(".index.json") else documents.MAX_BYTES
     if file.size > limit:
@@ -198,6 +209,14 @@ def _look_at_json(file: ScannedFile, stream: BinaryIO, desk: Desk) -> None:
     _take_from_json(file.path, name, value, desk)
 
 
+def _look_at_large_json(file: ScannedFile, stream: BinaryIO, desk: Desk) -> None:
+    if not read_at_most(stream, names.SNIFFED).lstrip().startswith(b"{"):
+        desk.found.add("document.malformed", file.path, "not a JSON object")
+    stream.seek(0)
+    if key := documents.code_keys(stream):
+        desk.found.add(documents.rule_of(key), file.path, "asks the engine to run code", at=f"a key {key}")
+
+
 def _take_from_json(path: str, name: str, value: object, desk: Desk) -> None:
     """Take the facts of the documents that have some."""
     if path == "config.json":
@@ -210,7 +229,7 @@ def _take_from_json(path: str, name: str, value: object, desk: Desk) -> None:
             desk.found.add("index.malformed", path, "not a map from tensor to a file of this folder")
         else:
             desk.indexes[path] = index
-    elif name in ("tokenizer_config.json", "chat_template.json"):
+    else:  # tokenizer_config.json and chat_template.json, and engines look into processor_config.json too
         for template_name, at, text in documents.chat_templates(value):
             _look_at_template(path, template_name, at, text, desk)
 
@@ -248,19 +267,20 @@ def _waive(
         for file in files
         if is_sha256(file.sha256) and not names.path_problem(file.path)
     }
-    given = {(waiver.rule, waiver.sha256): waiver for waiver in waivers}
-    used: set[tuple[str, str]] = set()
+    given = {(waiver.rule, waiver.sha256, waiver.path): waiver for waiver in waivers}
+    used: set[tuple[str, str, str | None]] = set()
     judged = []
     for finding in findings:
         digest = digests.get(finding.path)
-        key = (finding.rule, digest or "")
-        if digest and key in given and RULES[finding.rule].waivable:
-            used.add(key)
-            by = f"waived by {quoted(given[key].by)}: {quoted(given[key].reason, limit=400, quotes=False)}"
+        keys = [key for path in (finding.path, None) if (key := (finding.rule, digest or "", path)) in given]
+        if digest and keys and RULES[finding.rule].waivable:
+            used.update(keys)
+            waiver = given[keys[0]]
+            by = f"waived by {quoted(waiver.by)}: {quoted(waiver.reason, limit=400, quotes=False)}"
             judged.append(replace(finding, severity="waived", message=f"{finding.message} ({by})"))
         else:
             judged.append(finding)
-    for rule, sha256 in sorted(given.keys() - used):
+    for rule, sha256, _ in sorted(given.keys() - used, key=lambda key: (*key[:2], key[2] or "")):
         known = rule in RULES and RULES[rule].waivable
         why = "fits no finding" if known else "is for a rule that cannot be waived"
         message = f"the waiver for {quoted(rule)} of the file {quoted(sha256)} {why}"

@@ -31,12 +31,16 @@ class ScannedFile:
 
 @dataclass(frozen=True)
 class Waiver:
-    """A reviewed exception: this rule, for the file with exactly this SHA-256, accepted by this person."""
+    """A reviewed exception: this rule, for the file with exactly this SHA-256, accepted by this person.
+
+    With a `path`, only where the file has that name.
+    """
 
     rule: str
     sha256: str
     by: str
     reason: str
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,14 @@ class ScanResult:
     def blockers(self) -> tuple[Finding, ...]:
         """The findings that forbid the version, as long as no waiver names them."""
         return tuple(finding for finding in self.findings if finding.severity == "blocker")
+
+    def at_least(self, severity: Severity) -> tuple[Finding, ...]:
+        """The findings that weigh as much as this or more: what a tier refuses that blocks from `severity` up.
+
+        What is waived stays so at any level.
+        """
+        counted = SEVERITIES[: SEVERITIES.index(severity) + 1]
+        return tuple(f for f in self.findings if f.severity in counted and f.severity != "waived")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values that `canonical_bytes` takes."""
