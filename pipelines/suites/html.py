@@ -102,7 +102,7 @@ def _gates(body: Body) -> Markup:
         tag("h2", "Gates"),
         _legend(pinned),
         *(_gate(gate, pinned) for gate in body["gates"]),
-        tag("p", body["comparison"]["why"], class_="note") if "comparison" in body else None,
+        None if pinned else tag("p", body.get("comparison", {}).get("why"), class_="note"),
     )
 
 
@@ -169,7 +169,7 @@ def _share(gate: Body, pinned: str | None) -> Markup:
 
 def _difference(gate: Body) -> list[Markup]:
     against = gate.get("pinned")
-    if not against or not against["counted"]:
+    if not against or not against["counted"] or gate.get("margin") is None:
         return []
     ends = {name: float(value) for name, value in against["difference"].items()}
     title = (
@@ -177,8 +177,8 @@ def _difference(gate: Body) -> list[Markup]:
         f"{ends['high']:+.3f}"
     )
     said = (
-        f"{len(against['lost'])} lost, {len(against['won'])} won of {against['counted']} pairs; "
-        f"exact McNemar p = {float(against['p_value']):.3f}"
+        f"{len(against['lost'])} lost, {len(against['won'])} won of {against['counted']}; "
+        f"McNemar p = {float(against['p_value']):.3f}"
     )
     drawn = charts.difference(
         ends["low"], ends["estimate"], ends["high"], margin=_number(gate.get("margin")), title=title
@@ -237,8 +237,16 @@ def _times(body: Body) -> Markup:
         own, other = _values(body, None, value), _values(body, "pinned", value)
         if not own:
             continue
-        said = f"{name}: {_middle(own, unit)}" + (f"; pinned {_middle(other, unit)}" if other else "")
-        drawn.append(tag("div", tag("p", said), charts.distribution(own, other, unit=unit, title=said)))
+        lines = [("this version", own), *([("pinned", other)] if other else [])]
+        said = [f"{whose}: {_middle(values, unit)}" for whose, values in lines]
+        drawn.append(
+            tag(
+                "div",
+                tag("h3", name),
+                *(tag("p", line, class_="faint") for line in said),
+                charts.distribution(own, other, unit=unit, title=f"{name}; {'; '.join(said)}"),
+            )
+        )
     under = f"Above the line this version, below it {pinned}." if pinned else None
     return tag(
         "section",
@@ -261,7 +269,7 @@ def _values(body: Body, side: str | None, value: Any) -> list[float]:
 def _middle(values: Sequence[float], unit: str) -> str:
     held = sorted(values)
     half, most = held[(len(held) - 1) // 2], held[max(0, -(-len(held) * 95 // 100) - 1)]
-    return f"half within {half:.4g}, 95 % within {most:.4g} {unit} ({len(held)} requests)"
+    return f"half within {half:.4g} {unit}, 95 % within {most:.4g} ({len(held)} answers)"
 
 
 # -- what is doubtful, and what it all stands on --------------------------------------------------------

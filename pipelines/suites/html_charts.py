@@ -37,7 +37,7 @@ def _axis(low: float, high: float, y: float, marks: Sequence[tuple[float, str]])
             "text",
             text,
             x=_scale(low, high, value),
-            y=y + 13,
+            y=y + 17,
             class_="mark",
             text_anchor=_anchor(low, high, value),
         )
@@ -52,7 +52,7 @@ def _anchor(low: float, high: float, value: float) -> str:
 
 
 def _limit(x: float, y: float) -> Markup:
-    return tag("line", x1=x, x2=x, y1=y - 10, y2=y + 10, class_="limit")
+    return tag("line", x1=x, x2=x, y1=y - 9, y2=y + 7, class_="limit")
 
 
 def share(
@@ -80,7 +80,7 @@ def share(
     ring = None if pinned is None else tag("circle", cx=_scale(start, 1, pinned), cy=y, r=6, class_="pinned")
     dot = tag("circle", cx=_scale(start, 1, estimate), cy=y, r=4, class_="own")
     drawn = joined(_axis(start, 1, y, ends), bar, limit, ring, dot)
-    return _svg(32, title, drawn)
+    return _svg(34, title, drawn)
 
 
 def difference(low: float, estimate: float, high: float, *, margin: float | None, title: str) -> Markup:
@@ -100,7 +100,7 @@ def difference(low: float, estimate: float, high: float, *, margin: float | None
     limit = None if margin is None else _limit(_scale(-reach, reach, -margin), y)
     dot = tag("circle", cx=_scale(-reach, reach, estimate), cy=y, r=4, class_="own")
     marks = [(-reach, f"{-reach:+.2f}"), (0.0, "level"), (reach, f"{reach:+.2f}")]
-    return _svg(32, title, joined(_axis(-reach, reach, y, marks), zero, bar, limit, dot))
+    return _svg(34, title, joined(_axis(-reach, reach, y, marks), zero, bar, limit, dot))
 
 
 def figure(value: float, *, bound: float | None, pinned: float | None, title: str) -> Markup:
@@ -113,7 +113,7 @@ def figure(value: float, *, bound: float | None, pinned: float | None, title: st
     limit = None if bound is None else _limit(_scale(0, top, bound), y)
     ring = None if pinned is None else tag("circle", cx=_scale(0, top, pinned), cy=y, r=6, class_="pinned")
     dot = tag("circle", cx=_scale(0, top, value), cy=y, r=4, class_="own")
-    return _svg(32, title, joined(_axis(0, top, y, [(0, "0"), (top, f"{top:.3g}")]), bar, limit, ring, dot))
+    return _svg(34, title, joined(_axis(0, top, y, [(0, "0"), (top, _short(top))]), bar, limit, ring, dot))
 
 
 def distribution(own: Sequence[float], other: Sequence[float], *, unit: str, title: str) -> Markup:
@@ -145,9 +145,14 @@ def distribution(own: Sequence[float], other: Sequence[float], *, unit: str, tit
     line = tag("line", x1=MARGIN, x2=WIDTH - MARGIN, y1=y, y2=y, class_="axis")
     labels = [
         tag("text", text, x=x, y=base + 13, class_="mark", text_anchor=anchor)
-        for text, x, anchor in (("0", MARGIN, "start"), (f"{top:.4g} {unit}", WIDTH - MARGIN, "end"))
+        for text, x, anchor in (("0", MARGIN, "start"), (f"{_short(top)} {unit}", WIDTH - MARGIN, "end"))
     ]
     return _svg(height, title, joined(*bars, line, *labels))
+
+
+def _short(value: float) -> str:
+    """Three figures, never with an exponent where people read times."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _bins(values: Sequence[float], top: float) -> list[int]:

@@ -47,7 +47,7 @@ def tag(name: str, /, *pieces: Piece, **attributes: str | float | None) -> Marku
         if value is not None
     )
     if name in _VOID:
-        return Markup(f"<{name}{written}>")
+        return Markup(f"<{name}{written}/>")
     return Markup(f"<{name}{written}>{joined(*pieces)}</{name}>")
 
 

@@ -295,7 +295,7 @@ def _ratio(gate: SpeedGate, figure: Fraction, pinned: Fraction | None, compariso
     side = "at least" if gate.more_is_better else "at most"
     return Part(
         HELD if within else FAILED,
-        f"{shown(figure)} against {shown(pinned)} of the pinned version, {shown(found)} times, "
+        f"{shown(figure)} against {shown(pinned)} of the pinned version, {float(found):.2f} times, "
         f"{side} {shown(ratio)} allowed",
     )
 
