@@ -87,29 +87,32 @@ def plan(strategy: Strategy, *, old: str | None, smoke: bool) -> Plan:
 def _beside(old: str | None, new: str, *, smoke: bool) -> tuple[Step, ...]:
     """Start the new one beside the old one, switch, then let the old one finish."""
     ready = _candidate(new, smoke=smoke)
-    back = (Step(Do.SWITCH, old),) if old else (Step(Do.CLOSE, new),)
-    switch = Step(Do.SWITCH, new, needs=(ready[-1].name,), undo=back)
+    undo = _restore(old) if old else (Step(Do.CLOSE, new),)
+    switch = Step(Do.SWITCH, new, needs=(ready[-1].name,), undo=undo)
     front = Step(Do.FRONT, new, needs=(switch.name,))
     if old is None:
         return (*ready, switch, front)
     drain = Step(Do.DRAIN, old, needs=(front.name,))
     still = Step(Do.STILL, new, needs=(drain.name,))
-    again = (Step(Do.START, old), Step(Do.READY, old))
-    stop = Step(Do.STOP, old, needs=(still.name,), undo=again, keeps=True)
+    stop = Step(Do.STOP, old, needs=(still.name,), keeps=True)
     return (*ready, switch, front, drain, still, stop)
 
 
 def _recreate(old: str, new: str, *, smoke: bool) -> tuple[Step, ...]:
     """Shut the gate, let the old one finish, and give its memory to the new one."""
     hand_over, clear, stage, start, *checks = _candidate(new, smoke=smoke)
-    close = Step(Do.CLOSE, old, needs=(stage.name,), undo=(Step(Do.SWITCH, old),))
+    close = Step(Do.CLOSE, old, needs=(stage.name,), undo=_restore(old))
     drain = Step(Do.DRAIN, old, needs=(close.name,))
-    again = (Step(Do.START, old), Step(Do.READY, old))
-    stop = Step(Do.STOP, old, needs=(drain.name,), undo=again)
+    stop = Step(Do.STOP, old, needs=(drain.name,))
     start = Step(start.do, new, needs=(stage.name, stop.name), undo=start.undo)
     switch = Step(Do.SWITCH, new, needs=(checks[-1].name,), undo=(Step(Do.CLOSE, new),))
     front = Step(Do.FRONT, new, needs=(switch.name,))
     return (hand_over, clear, stage, close, drain, stop, start, *checks, switch, front)
+
+
+def _restore(old: str) -> tuple[Step, ...]:
+    """Let requests go to the old engine again: by now it may have been stopped, or have fallen over by itself."""
+    return (Step(Do.START, old), Step(Do.READY, old), Step(Do.SWITCH, old))
 
 
 def _candidate(slot: str, *, smoke: bool) -> list[Step]:

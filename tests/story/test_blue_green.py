@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Self
 from pathlib import Path
+from typing import Self
 
 import pytest
 
