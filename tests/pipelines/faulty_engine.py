@@ -32,6 +32,59 @@ def well_behaved(body: Body) -> Body:
     return completion("ok")
 
 
+def response(content: str = "", *calls: tuple[str, str], status: str = "completed") -> Body:
+    """The same answer on the Responses surface."""
+    words = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": content}]}]
+    made = [
+        {"type": "function_call", "call_id": f"c{number}", "name": name, "arguments": arguments}
+        for number, (name, arguments) in enumerate(calls)
+    ]
+    return {"object": "response", "status": status, "output": [*(words if content else []), *made]}
+
+
+def chunks(content: str = "", *calls: tuple[str, str], reason: str | None = None) -> list[Body]:
+    """A chat completion in pieces: words three letters at a time, arguments in two halves."""
+    deltas: list[Body] = [{"role": "assistant", "content": None}]
+    deltas += [{"content": content[at : at + 3]} for at in range(0, len(content), 3)]
+    for index, (name, text) in enumerate(calls):
+        half = len(text) // 2
+        begun = {"index": index, "id": f"c{index}", "type": "function"}
+        deltas.append({"tool_calls": [begun | {"function": {"name": name, "arguments": text[:half]}}]})
+        deltas.append({"tool_calls": [{"index": index, "function": {"arguments": text[half:]}}]})
+    end = reason or ("tool_calls" if calls else "stop")
+    pieces = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": end}]}
+    return [*pieces, last, {"choices": [], "usage": {"completion_tokens": 5}}]
+
+
+def response_events(content: str = "", *calls: tuple[str, str]) -> list[Body]:
+    """A response in pieces, the last of which says it whole."""
+    words = [{"type": "response.output_text.delta", "delta": letter} for letter in content]
+    said = [{"type": "response.function_call_arguments.delta", "delta": text} for _, text in calls]
+    whole = {"type": "response.completed", "response": response(content, *calls)}
+    return [{"type": "response.created", "response": {}}, *words, *said, whole]
+
+
+def spoken(body: Body, content: str = "", *calls: tuple[str, str]) -> Any:
+    """An answer in the form that was asked for: chat or Responses, streamed or whole."""
+    if "input" in body:
+        return sse(*response_events(content, *calls)) if body["stream"] else response(content, *calls)
+    if body["stream"]:
+        return sse(*chunks(content, *calls), b"[DONE]")
+    return completion(content, *calls)
+
+
+def able(body: Body) -> Any:
+    """What a model that can do the small suite answers, on either surface and either way."""
+    last = (body.get("input") or body["messages"])[-1]
+    if last.get("role") == "tool" or last.get("type") == "function_call_output":
+        return spoken(body, f"It is {last.get('content') or last['output']}.")
+    words = last["content"] if isinstance(last["content"], str) else last["content"][0]["text"]
+    if "weather" in words and body.get("tools"):
+        return spoken(body, "", ("get_weather", '{"city": "Oslo"}'))
+    return spoken(body, "ok")
+
+
 @dataclass
 class FaultyEngine:
     """What it answers can be exchanged while it runs; every question is kept."""
@@ -42,14 +95,17 @@ class FaultyEngine:
     version: Body | None = None
     asked: list[Body] = field(default_factory=list)
     visited: list[str] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
     url: str = ""
+    counting: threading.Lock = field(default_factory=threading.Lock)
     closing: threading.Event = field(default_factory=threading.Event)
     close: Callable[[], None] = lambda: None
 
     @property
     def questions(self) -> list[Body]:
         """What the cases asked: everything but the readiness probe."""
-        return [body for body in self.asked if body["max_tokens"] != 4]
+        return [body for body in self.asked if body.get("max_tokens") != 4]
 
 
 @contextmanager
@@ -65,12 +121,19 @@ def faulty_engine(**settings: Any) -> Iterator[FaultyEngine]:
         def do_POST(self) -> None:
             engine.visited.append(self.path)
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            engine.asked.append(body)
-            given = engine.answer(body)
-            if callable(given):
-                given(self)
-            else:
-                send(self, given)
+            with engine.counting:
+                engine.asked.append(body)
+                engine.in_flight += 1
+                engine.most_in_flight = max(engine.most_in_flight, engine.in_flight)
+            try:
+                given = engine.answer(body)
+                if callable(given):
+                    given(self)
+                else:
+                    send(self, given)
+            finally:
+                with engine.counting:
+                    engine.in_flight -= 1
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
             pass
@@ -154,5 +217,33 @@ def flood(megabytes: int, *, announced: bool) -> Callable[[BaseHTTPRequestHandle
         for _ in range(megabytes):
             handler.wfile.write(b" " * (1 << 20))
         handler.close_connection = True
+
+    return act
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+
+
+def sse(*events: Body | bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Send events, each in a chunk of its own, and end the stream decently. Bytes go out as an event's data."""
+    lines = [event if isinstance(event, bytes) else json.dumps(event).encode() for event in events]
+    return chunked(*(b"data: " + line + b"\n\n" for line in lines))
+
+
+def chunked(*pieces: bytes, ends: bool = True) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Send these bytes as an event stream, cut exactly here; without its end the line just breaks."""
+    sent = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces]
+    return raw(STREAM + b"Transfer-Encoding: chunked\r\n\r\n", *sent, *([b"0\r\n\r\n"] if ends else []))
+
+
+def endless(
+    engine: FaultyEngine, event: bytes, *, pause: float = 0.0
+) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Send the same bytes until the client goes or the test is over."""
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(STREAM + b"\r\n")
+        while not engine.closing.wait(pause):
+            handler.wfile.write(event)
 
     return act
