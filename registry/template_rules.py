@@ -51,7 +51,9 @@ def template(contract: ToolContract, wire: WireDigests) -> Iterator[Finding]:
             "the chat template does not show the model the tools that it is offered",
             "Choose a version whose template renders tools; no configuration of the router mends it.",
         )
-    if wire.family is not None and wire.family != said.family:
+    # Whoever states the digest of these very calls has looked at them, and may call them what they like.
+    described = said.call_sha256 is not None and said.call_sha256 == wire.call_sha256
+    if not described and wire.family is not None and wire.family != said.family:
         yield Finding(
             "family-contradicted",
             Verdict.UNKNOWN,

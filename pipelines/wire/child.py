@@ -23,7 +23,7 @@ from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import SandboxedEnvironment
 
 from signing.canonical import parse
 
@@ -63,8 +63,11 @@ class Generation(Extension):
         return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
-    """jinja2's own, that says so at once when a template reaches for an object's insides."""
+class Sandbox(SandboxedEnvironment):
+    """jinja2's own, that says so at once when a template reaches for an object's insides.
+
+    Lists may be added to: some published templates do, some engines let them, and nothing outside of this process sees it.
+    """
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> NoReturn:
         raise SecurityError(f"the attribute {attribute!r} of a {type(obj).__name__} is not for templates")

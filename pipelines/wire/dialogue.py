@@ -4,7 +4,7 @@ Every word that stands in it is a sentinel that no template has in itself. The w
 digests' meaning: changing one of them changes every `wire_sha256` that contracts state.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -31,7 +31,7 @@ TOOLS = [
                 "type": "object",
                 "properties": {
                     _KEY: {"type": "string", "description": "probe text"},
-                    _COUNT: {"type": "integer"},
+                    _COUNT: {"type": "integer", "description": "probe number"},
                 },
                 "required": [_KEY],
             },
@@ -60,6 +60,7 @@ def jobs() -> dict[str, dict[str, Any]]:
         "assistant": _job(user, answer, user),
         "system": _job(_message("system"), user),
         "developer": _job(_message("developer"), user),
+        "developer-tools": _job(_message("developer"), user, tools=True),
         "tools": _job(user, tools=True),
     }
     for opening, first in (("", [_message("system")]), ("-without-system", [])):
@@ -79,39 +80,43 @@ def jobs() -> dict[str, dict[str, Any]]:
 
 
 # The most of the dialogue that the template takes; the first that renders is what the digest is of.
-_VARIANTS = [
+_WITH_CALL = [
     f"{length}{opening}-{form}"
     for length in ("full", "short")
     for opening in ("", "-without-system")
     for form in ("object", "text")
 ]
+_VARIANTS = [*_WITH_CALL, "words", "words-without-system", "user"]
 
 
 def interpret(template: str, rendered: Mapping[str, Rendered]) -> WireDigests:
     """Tell what can be told from the renderings of `jobs`."""
     own = sha256_hex(template.encode())
     variant = next((name for name in _VARIANTS if rendered[name].text is not None), None)
-    if variant is None:
-        why = rendered[_VARIANTS[0]].error
-        return WireDigests(
-            problem=f"no dialogue with a tool call can be rendered: {why}", template_sha256=own
-        )
-    _, _, rest = variant.partition("-")
-    opening = "-without-system" if rest.startswith("without-system") else ""
-    call = segment(rendered[f"call-{rest}"].text, rendered[f"words{opening}"].text)
+    text = rendered[variant].text if variant is not None else None
+    if variant is None or text is None:
+        why = rendered["user"].error
+        return WireDigests(problem=f"no dialogue can be rendered: {why}", template_sha256=own)
+    call, parallel = _call(rendered, variant) if variant in _WITH_CALL else (None, False)
     seen = families(call) if call else ()
-    text = rendered[variant].text
-    assert text is not None  # that is how it was chosen
     return WireDigests(
         wire_sha256=sha256_hex(text.encode()),
         call_sha256=sha256_hex(call.encode()) if call else None,
         family=seen[0] if len(seen) == 1 else None,
-        roles=tuple(_roles(rendered, variant)),
+        roles=tuple(_roles(rendered)),
         template_sha256=own,
         tools=rendered["tools"].says(_NAME),
-        parallel=rendered[f"both-{rest}"].says(_VALUE, _SECOND),
+        parallel=parallel,
         variant=variant,
     )
+
+
+def _call(rendered: Mapping[str, Rendered], variant: str) -> tuple[str | None, bool]:
+    """The call as that variant writes it, and whether two calls of one answer are written."""
+    rest = variant.partition("-")[2]
+    opening = "-without-system" if rest.startswith("without-system") else ""
+    call = segment(rendered[f"call-{rest}"].text, rendered[f"words{opening}"].text)
+    return call, rendered[f"both-{rest}"].says(_VALUE, _SECOND)
 
 
 def segment(with_call: str | None, with_words: str | None) -> str | None:
@@ -131,10 +136,12 @@ def _shared(first: str, second: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
-def _roles(rendered: Mapping[str, Rendered], variant: str) -> Sequence[str]:
-    taken = [role for role in ("system", "developer", "user") if rendered[role].says(_WORDS[role])]
-    taken += ["assistant"] if rendered["assistant"].says(_ANSWER) else []
-    return taken + (["tool"] if rendered[variant].says(_WORDS["tool"]) else [])
+def _roles(rendered: Mapping[str, Rendered]) -> Iterator[str]:
+    """Roles whose words reach the text of any dialogue: no other message says them."""
+    words = {**_WORDS, "assistant": _ANSWER}
+    for role in ("system", "developer", "user", "assistant", "tool"):
+        if any(item.says(words[role]) for item in rendered.values()):
+            yield role
 
 
 def _message(role: str) -> dict[str, Any]:
