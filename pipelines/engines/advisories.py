@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pipelines.errors import JudgingRefused
 from signing.canonical import MAX_INTEGER, NotCanonical, canonical_bytes, parse_canonical
 
+KIND = "advisories"  # of `Document`
 FORMAT = "tidegate-advisories/1"
 MAX_BYTES = 4 << 20
 BLOCK, WARN = "block", "warn"

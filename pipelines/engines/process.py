@@ -100,15 +100,22 @@ def _spawn(slot: Slot, wanted: Staged) -> None:
 
 def running(slot: Slot) -> Running | None:
     """Return the slot's living process, or None. A number that another process has now is nobody."""
+    written = _written(slot)
+    if written is None:
+        return None
+    found, began_in = written
+    return found if began_in == keeper.boot() and keeper.start_of(found.pid) == found.started else None
+
+
+def _written(slot: Slot) -> tuple[Running, str] | None:
+    """The process that was written down last, and in which boot."""
     try:
         value = parse((slot.folder / keeper.PID).read_bytes(), max_bytes=4096, at=keeper.PID)
-        found = Running(value["pid"], value["started"], value["digest"])
-        alive = value["boot"] == keeper.boot() and keeper.start_of(found.pid) == found.started
+        return Running(value["pid"], value["started"], value["digest"]), value["boot"]
     except FileNotFoundError:
         return None
     except (NotCanonical, KeyError, TypeError) as exc:
         raise SlotUnusable(slot, f"the file {keeper.PID} is not ours") from exc
-    return found if alive else None
 
 
 def serves(slot: Slot) -> bool:
@@ -175,6 +182,9 @@ def _session(there: Running) -> dict[int, int]:
 
 def how_it_ended(slot: Slot) -> str:
     """Return the status that was noted and the last words of the log, for a person."""
+    written = _written(slot)
+    if written is not None:
+        _wait_noted(slot, written[0].pid)
     return f"status {_ended(slot).get('status', 'not known')}: {log_tail(slot)}"
 
 

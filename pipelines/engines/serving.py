@@ -4,6 +4,7 @@ A driver of an engine that we start is this with five facts of its own: its comm
 counts requests, its parser, and what it says of itself.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipelines.suites.identity import Served, hold_against
 from registry.manifests import Manifest
 from signing.digests import file_sha256
 
+_SOCKET_NAME = 50  # bytes that an engine adds: a slash, a UUID, an ending
 _USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
 # No engine of ours asks anybody anything: not for newer files, not to tell how it is used.
 _SILENT = {
@@ -104,7 +106,7 @@ class ProcessDriver:
         flags.check(launch.profile, self.refused, abbreviated=self.abbreviated)
         arguments = self.arguments(launch, slot, self.path(launch))
         own = staged.folder_of(slot).resolve()
-        env = {"PATH": _USUAL_PATH, "LANG": "C.UTF-8", "HOME": str(own), "TMPDIR": str(own)}
+        env = {"PATH": _USUAL_PATH, "LANG": "C.UTF-8", "HOME": str(own), "TMPDIR": _temporary(own)}
         return Command(
             (*(self.program or self.usual), *arguments, *launch.profile.flags),
             {**env, **self.environment, **_SILENT, **self.silent()},
@@ -191,6 +193,11 @@ class ProcessDriver:
             return known
         build, template = said.version, said.template_sha256 or known.template_sha256
         return self.told(slot, replace(known, build=build, template_sha256=template))
+
+
+def _temporary(own: Path) -> str:
+    """Engines put the sockets between their processes here, and a socket's path may have 107 bytes (unix(7))."""
+    return str(own) if len(os.fsencode(own)) + _SOCKET_NAME <= 107 else "/tmp"  # noqa: S108 - the usual place
 
 
 def _gone(slot: Slot) -> str | None:

@@ -1,5 +1,6 @@
 """vLLM itself: one flag decides whether calls are parsed; paused is not ready; it is drained, then stopped."""
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from pipelines.engines import process
 from pipelines.engines.driver import Driver, driver_for
 from pipelines.engines.endpoint import Endpoint, json_body
+from pipelines.engines.footprint import needed
 from pipelines.engines.probe import identify
 from registry.contracts import EngineProfile
 from tests.engines.launching import MODELS, Slots, launch, manifest_of, profile, serve
@@ -57,6 +59,17 @@ def test_the_whole_walk_of_a_version_whose_calls_the_parser_knows(
     assert ("vllm", "0.32.0", "hermes", "float32", "cpu", 1024) == (
         found.engine, found.build, found.parser, found.dtype, found.device, found.context,
     )  # fmt: skip
+
+    said = re.search(r"KV cache size: ([\d,]+) tokens", process.log_head(slot))
+    assert said is not None
+    computed = needed(
+        manifest_of(MODELS / "v1"),
+        lambda entry: (MODELS / "v1" / entry.path).open("rb"),
+        context=int(said[1].replace(",", "")),
+        profile=of,
+        concurrency=1,
+    )
+    assert 1 << 30 == computed.kv_cache, "the gigabyte that it was given holds that many tokens"
 
     assert 200 == slot.endpoint.post("/pause", b"", seconds=10).status
     paused = driver.ready(slot, seconds=2)

@@ -83,6 +83,15 @@ def test_the_environment_cannot_make_an_engine_talk(places: Slots) -> None:
     assert ("1", "1") == (env["HF_HUB_OFFLINE"], env["VLLM_NO_USAGE_STATS"])
 
 
+def test_temporary_files_lie_in_the_slot_unless_a_socket_there_would_have_too_long_a_name() -> None:
+    what = launch("v1", profile("vllm"))
+    for folder, inside in ((Path("/srv/tidegate/blue"), True), (Path("/srv") / ("x" * 90), False)):
+        slot = Slot("blue", folder, "127.0.0.1", 8001)
+        env = driver_for(what.profile).command(what, slot).env
+        assert inside == env["TMPDIR"].startswith(str(folder))
+        assert env["HOME"].startswith(str(folder))
+
+
 @pytest.mark.parametrize(
     ("engine", "flag"),
     [
