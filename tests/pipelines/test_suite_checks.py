@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.engines.endpoint import AnswerUnusable
+from pipelines.suites import responses
 from pipelines.suites import results as results_module
 from pipelines.suites.cases import read_case
 from pipelines.suites.checks import Exchange, calls_valid, problem, same
@@ -17,6 +18,7 @@ from pipelines.suites.judge import judge
 from pipelines.suites.results import Attempt, Results, Writer
 from pipelines.suites.schema import first_problem
 from pipelines.suites.talk import Call, Reply, read_reply, request, second_turn
+from pipelines.suites.vocabulary import FilesCheck, PythonCheck
 from tests.pipelines.test_suite_format import HELLO, TOML, TOOL, WEATHER, files
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -38,6 +40,15 @@ EQUAL: dict[str, Any] = {"check": "args_equal", "arguments": {"city": "Oslo"}}
 TURN: dict[str, Any] = {"check": "multi_turn_tool_result", "result": "snow", "contains": "snow"}
 WORDS: dict[str, Any] = {"check": "content_regex", "pattern": r"\bok\b"}
 ENDED: dict[str, Any] = {"check": "finish_reason", "reason": "stop"}
+
+
+ADD = call('{"a": 1}', "add")
+BOTH: dict[str, Any] = {"check": "tools_called", "names": ["add", "get_weather"]}
+MATCH: dict[str, Any] = {"check": "args_match", "arguments": {"city": "^O"}}
+ABSENT: dict[str, Any] = {"check": "content_absent", "pattern": "SECRET"}
+JSON: dict[str, Any] = {"check": "json_schema", "schema": SCHEMA}
+FEW: dict[str, Any] = {"check": "max_output_tokens", "tokens": 3}
+QUICK: dict[str, Any] = {"check": "max_ttft_ms", "milliseconds": 100}
 
 
 def verdict(checks: list[dict[str, Any]], first: Reply, second: Reply | None = None) -> list[bool]:
@@ -69,12 +80,71 @@ def verdict(checks: list[dict[str, Any]], first: Reply, second: Reply | None = N
         ([CALLED, TURN], OSLO, said("It is sunny."), [True, False]),
         ([CALLED, TURN], OSLO, OSLO, [True, False]),
         ([CALLED, TURN], said("snow"), None, [False, False]),
+        ([BOTH, VALID], replace(OSLO, calls=(*OSLO.calls, *ADD.calls)), None, [True, True]),
+        ([BOTH, VALID], replace(OSLO, calls=(*ADD.calls, *OSLO.calls)), None, [True, True]),
+        ([BOTH, VALID], replace(OSLO, calls=(*ADD.calls, *call("{}").calls)), None, [True, False]),
+        ([BOTH, VALID], OSLO, None, [False, True]),
+        ([BOTH], replace(OSLO, calls=(*OSLO.calls, *ADD.calls, *ADD.calls)), None, [False]),
+        ([BOTH, TURN], replace(OSLO, calls=(*OSLO.calls, *ADD.calls)), said("snow"), [True, True]),
+        ([CALLED, MATCH], OSLO, None, [True, True]),
+        ([CALLED, MATCH], call('{"city": "Rome"}'), None, [True, False]),
+        ([CALLED, MATCH], call('{"town": "Oslo"}'), None, [True, False]),
+        ([CALLED, MATCH], call('{"city": ["Oslo"]}'), None, [True, False]),
+        ([ABSENT], said("All is well."), None, [True]),
+        ([ABSENT], said("the SECRET is 7"), None, [False]),
+        ([ABSENT], said("x" * 20_000), None, [False]),
+        ([JSON], said(' {"city": "Oslo"} '), None, [True]),
+        ([JSON], said('{"city": 7}'), None, [False]),
+        ([JSON], said('Here it is: {"city": "Oslo"}'), None, [False]),
+        ([JSON], said("[" * 100_000), None, [False]),
+        ([JSON], said(""), None, [False]),
+        ([FEW], replace(said("hi"), output_tokens=3), None, [True]),
+        ([FEW], replace(said("hi"), output_tokens=4), None, [False]),
+        ([FEW], said("hi"), None, [False]),
+        ([QUICK], replace(said("hi"), ttft_ms=100), None, [True]),
+        ([QUICK], replace(said("hi"), ttft_ms=101), None, [False]),
+        ([QUICK], said("hi"), None, [False]),
     ],
 )
 def test_each_check_says_yes_and_no(
     checks: list[dict[str, Any]], first: Reply, second: Reply | None, expected: list[bool]
 ) -> None:
     assert expected == verdict(checks, first, second)
+
+
+def test_a_whole_answer_has_its_time() -> None:
+    case = read_case(HELLO | {"checks": [{"check": "max_seconds", "seconds": 2}]}, at="here")
+    took = [
+        problem(case.checks[0], Exchange(said("hi"), milliseconds=ms), case, TOOLS) for ms in (2000, 2001)
+    ]
+    assert [None, "the answer took 2001 ms, at most 2 s allowed"] == took
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (None, "not asked both ways"),
+        (OSLO, None),
+        (call('{ "city":"Oslo" }'), None),
+        (replace(OSLO, output_tokens=9, ttft_ms=None), None),
+        (call('{"city": "Rome"}'), "not streamed get_weather"),
+        (call('{"city": '), "not streamed get_weather"),
+        (replace(OSLO, calls=OSLO.calls * 2), "not streamed get_weather"),
+        (replace(OSLO, content="Let me see."), "not streamed 'Let me see.'"),
+        (replace(OSLO, finish_reason="stop"), "not streamed with 'stop'"),
+        (said('<tool_call>{"name": "get_weather"}</tool_call>'), "not streamed nothing"),
+    ],
+)
+def test_both_ways_of_asking_get_the_same_answer(other: Reply | None, told: str | None) -> None:
+    case = read_case(HELLO | {"checks": [{"check": "stream_equals_nonstream"}]}, at="here")
+    found = problem(case.checks[0], Exchange(OSLO, other=other), case, TOOLS)
+    assert (found is None) if told is None else (found is not None and told in found)
+
+
+def test_checks_that_somebody_else_answers_never_pass_here() -> None:
+    case = read_case(HELLO, at="here")
+    for check in (PythonCheck("check_it"), FilesCheck("complete")):
+        assert problem(check, Exchange(said("hi")), case, TOOLS) is not None
 
 
 @pytest.mark.parametrize(
@@ -108,6 +178,63 @@ def test_one_is_one_point_nought_and_not_true() -> None:
         ([], {}),
     ):
         assert not same(left, right)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"null", b"{}", b'{"output":{}}', b'{"output":[7],"status":"completed"}', b'{"output":[{}]}',
+        b'{"output":[{"type":"message","content":"hi"}],"status":"completed"}',
+        b'{"output":[{"type":"message","content":[{"type":"output_text"}]}],"status":"completed"}',
+        b'{"output":[{"type":"function_call","name":"x","arguments":{}}],"status":"completed"}',
+        b'{"output":[]}', b'{"output":[],"status":"queued"}', b'{"output":[],"status":"failed","error":"no"}',
+        b'{"output":[' + b"{}," * 300 + b"{}]}", b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_response_of_another_shape_is_unusable(body: bytes) -> None:
+    with pytest.raises(AnswerUnusable):
+        responses.read_reply(body, where="here")
+
+
+def test_a_response_that_ran_out_of_room_ends_as_chat_does() -> None:
+    body = {"output": [], "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    assert "length" == responses.read_reply(json.dumps(body).encode(), where="here").finish_reason
+
+
+DIALOGUE = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Weather?"},
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": "c7", "function": {"name": "get_weather", "arguments": "{}"}}],
+    },
+    {"role": "tool", "tool_call_id": "c7", "content": "snow"},
+]
+
+
+def test_one_case_asks_the_same_on_both_surfaces() -> None:
+    settings = {"tool_choice": {"name": "add"}, "parallel_tool_calls": True, "response_format": SCHEMA}
+    raw = HELLO | {"messages": DIALOGUE, "tools": ["add"], "min_tokens": 2} | settings
+    case = read_case(raw, at="here")
+    chat = json.loads(request(case, TOOLS, model="m", seed=7, stream=True))
+    other = json.loads(responses.request(case, TOOLS, model="m", stream=True))
+    assert DIALOGUE == chat["messages"]
+    assert ["message", "message", "function_call", "function_call_output"] == [
+        i["type"] for i in other["input"]
+    ]
+    assert "c7" == other["input"][2]["call_id"] == other["input"][3]["call_id"]
+    assert ("add", "add") == (chat["tool_choice"]["function"]["name"], other["tool_choice"]["name"])
+    assert ("add", "add") == (chat["tools"][0]["function"]["name"], other["tools"][0]["name"])
+    assert SCHEMA == chat["response_format"]["json_schema"]["schema"] == other["text"]["format"]["schema"]
+    assert (True, True) == (chat["parallel_tool_calls"], other["parallel_tool_calls"])
+    assert (16, 16, 2, 2) == (
+        *(chat["max_tokens"], other["max_output_tokens"]),
+        *(chat["min_tokens"], other["min_tokens"]),
+    )
+    more = responses.second_turn(OSLO, "snow")
+    assert ["function_call", "function_call_output"] == [item["type"] for item in more]
+    assert more[0]["call_id"] == more[1]["call_id"]
 
 
 @pytest.mark.parametrize(
@@ -189,9 +316,10 @@ def test_results_that_do_not_fit_the_suite_make_it_fail(
 
 def test_results_cut_short_at_any_byte_never_pass(tmp_path: Path) -> None:
     whole = written(tmp_path / "whole", *GOOD).read_bytes()
+    suite = small()
     for length in range(len(whole)):
         (tmp_path / "cut").write_bytes(whole[:length])
-        assert "FAILED" == judge(small(), results_module.read(tmp_path / "cut", small())).outcome
+        assert "FAILED" == judge(suite, results_module.read(tmp_path / "cut", suite)).outcome
 
 
 def test_a_failure_that_was_edited_into_a_pass_breaks_the_seal(tmp_path: Path) -> None:
@@ -241,7 +369,7 @@ def test_a_share_is_counted_exactly() -> None:
     assert (1, 2, False) == tuple(
         getattr(gates["cases.pass_rate"], name) for name in ("good", "counted", "held")
     )
-    assert Fraction(1, 2) == small(least="0.5").gates[1].least
+    assert Fraction(1, 2) == getattr(small(least="0.5").gates[1], "least", None)
 
 
 def test_a_case_that_is_right_two_times_in_three_is_wrong() -> None:

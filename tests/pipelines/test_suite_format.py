@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.suites import BUILTIN
 from pipelines.suites.format import Suite, load, pack, read, tools_for, unpack
+from pipelines.suites.gates import ShareGate
 from pipelines.suites.refusals import SuiteMalformed, SuiteUnfit
 from registry.contracts import Emission, Tool, ToolContract
 
@@ -27,6 +28,7 @@ tools = "own"
 contract.parse_rate = { min = "1.0" }
 cases.pass_rate = { min = "0.5" }
 """
+PARSED = 'contract.parse_rate = { min = "1.0" }\n'
 TOOL = {
     "name": "get_weather",
     "description": "The weather in a city.",
@@ -41,13 +43,14 @@ HELLO = {
     "checks": [{"check": "answers"}],
 }
 CALLED: Any = {"check": "tool_called", "name": "get_weather"}
+EQUAL: Any = {"check": "args_equal", "arguments": {"city": "Oslo"}}
 WEATHER = HELLO | {
     "id": "weather",
     "cluster": "calls",
     "tools": ["get_weather"],
     "checks": [
         CALLED,
-        {"check": "args_equal", "arguments": {"city": "Oslo"}},
+        EQUAL,
     ],
 }
 
@@ -83,7 +86,7 @@ def test_the_suite_that_ships_with_the_product_is_one() -> None:
     suite = load(BUILTIN / "tool-basics")
     assert "tool-basics" == suite.name
     assert {"answers", "calls", "silence", "results"} == {case.cluster for case in suite.cases}
-    assert all(gate.least == 1 for gate in suite.gates)
+    assert all(isinstance(gate, ShareGate) and gate.least == 1 for gate in suite.gates)
 
 
 def refusal(texts: dict[str, str]) -> SuiteMalformed:
@@ -127,6 +130,53 @@ def refusal(texts: dict[str, str]) -> SuiteMalformed:
         ({"messages": [{"role": "user", "content": "x", "tool_calls": []}]}, "messages[0].tool_calls"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "messages[0]"),
         ({"note": "hi"}, None),
+        ({"checks": [{"check": "answers"}] * 33}, "checks"),
+        ({"checks": [{"check": "tools_called", "names": []}]}, "checks[0].names"),
+        ({"checks": [{"check": "tools_called", "names": ["get_weather"]}]}, "tools"),
+        (
+            {
+                "checks": [CALLED, {"check": "tools_called", "names": ["get_weather"]}],
+                "tools": ["get_weather"],
+            },
+            "checks",
+        ),
+        (
+            {
+                "checks": [{"check": "tools_called", "names": ["get_weather"]}, EQUAL],
+                "tools": ["get_weather"],
+            },
+            "checks[1]",
+        ),
+        ({"checks": [CALLED, {"check": "args_match", "arguments": {}}]}, "checks[1].arguments"),
+        (
+            {"checks": [CALLED, {"check": "args_match", "arguments": {"city": ".*"}}]},
+            "checks[1].arguments.city",
+        ),
+        ({"checks": [{"check": "args_match", "arguments": {"city": "x"}}]}, "checks[0]"),
+        ({"checks": [{"check": "content_absent", "pattern": "x*"}]}, "checks[0].pattern"),
+        ({"checks": [{"check": "json_schema", "schema": {}}]}, "checks[0].schema"),
+        ({"checks": [{"check": "json_schema", "schema": {"type": "strnig"}}]}, "checks[0].schema.type"),
+        ({"checks": [{"check": "json_schema", "schema": True}]}, "checks[0].schema"),
+        ({"checks": [{"check": "max_ttft_ms", "milliseconds": 0}]}, "checks[0].milliseconds"),
+        ({"checks": [{"check": "max_ttft_ms", "milliseconds": 9}], "stream": False}, "stream"),
+        ({"checks": [{"check": "stream_equals_nonstream"}], "stream": False}, "stream"),
+        ({"checks": [{"check": "max_seconds", "seconds": 1.5}]}, "checks[0].seconds"),
+        ({"checks": [{"check": "max_output_tokens", "tokens": "9"}]}, "checks[0].tokens"),
+        ({"checks": [{"check": "python_check", "function": "os.system"}]}, "checks[0].function"),
+        ({"checks": [{"check": "files", "name": "complete"}]}, "checks"),
+        ({"tool_choice": {"name": "get_weather"}}, "tool_choice.name"),
+        ({"tool_choice": {"name": "get_weather", "x": 1}}, "tool_choice"),
+        (
+            {"tool_choice": {"name": "add"}, "tools": ["add", "get_weather"], "checks": [CALLED]},
+            "tool_choice",
+        ),
+        ({"surface": "telephone"}, "surface"),
+        ({"stream": "yes"}, "stream"),
+        ({"temperature": 1}, None),
+        ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
+        ({"response_format": {}}, "response_format"),
+        ({"response_format": {"type": 7}}, "response_format.type"),
+        ({"min_tokens": 17}, "min_tokens"),
     ],
 )
 def test_a_case_that_means_nothing_is_refused_at_its_place(change: dict[str, Any], at: str | None) -> None:
@@ -144,6 +194,12 @@ def test_a_check_that_contradicts_another_is_refused() -> None:
 )
 def test_a_line_that_is_no_case_is_refused_with_its_number(line: str) -> None:
     assert refusal(files(HELLO, line)).at.startswith("cases/basic.jsonl line 2")
+
+
+def test_a_pattern_for_an_argument_that_the_tool_lacks_is_the_suites_own_mistake() -> None:
+    closed = TOOL | {"input": TOOL["input"] | {"additionalProperties": False}}  # type: ignore[operator]
+    wrong = {"checks": [CALLED, {"check": "args_match", "arguments": {"town": "Oslo"}}]}
+    assert "case weather: checks[1].arguments" == refusal(files(HELLO, WEATHER | wrong, tool=closed)).at
 
 
 def test_expected_arguments_that_no_schema_allows_are_the_suites_own_mistake() -> None:
@@ -175,6 +231,16 @@ def test_expected_arguments_that_no_schema_allows_are_the_suites_own_mistake() -
         ("cases.pass_rate", "cluster.calls", "case hello"),
         ('cases.pass_rate = { min = "0.5" }\n', "", "case hello"),
         ("[gates]", "[gates", "suite.toml"),
+        ("repeats = 1", 'repeats = 1\nkind = "other"', "suite.toml: kind"),
+        ("repeats = 1", "repeats = 1\nsurfaces = []", "suite.toml: surfaces"),
+        ("repeats = 1", 'repeats = 1\nsurfaces = ["chat", "chat"]', "suite.toml: surfaces"),
+        ("repeats = 1", 'repeats = 1\nsurfaces = "chat"', "suite.toml: surfaces"),
+        ("repeats = 1", "repeats = 1\nstreaming = [true]", "suite.toml: streaming"),
+        ("repeats = 1", "repeats = 1\nconcurrency = 0", "suite.toml: concurrency"),
+        ("repeats = 1", "repeats = 1\nconcurrency = 1000", "suite.toml: concurrency"),
+        ("repeats = 1", "repeats = 1\nwarmup = 101", "suite.toml: warmup"),
+        ("repeats = 1", "repeats = 1\npython = 1", "suite.toml: python"),
+        ("repeats = 1", "repeats = 1\npython = true", "suite.toml: python"),
     ],
 )
 def test_settings_that_promise_nothing_are_refused(old: str, new: str, at: str) -> None:
@@ -224,6 +290,79 @@ def test_nothing_but_data_may_lie_in_a_suite(tmp_path: Path, name: str) -> None:
     if not name.startswith(".."):
         with pytest.raises(SuiteMalformed):
             load(folder_of(tmp_path, files() | {name: "{}"}))
+
+
+PYTHON = TOML.replace("tools =", "python = true\ntools =")
+POLITE: Any = HELLO | {"checks": [{"check": "python_check", "function": "check_polite"}]}
+SOURCE = "def check_polite(exchange):\n    return None\n"
+
+
+def with_python(source: str, toml: str = PYTHON, case: Any = POLITE) -> dict[str, str]:
+    return files(case, WEATHER, toml=toml) | {"checks/manners.py": source}
+
+
+def test_a_suite_says_that_it_brings_python_and_every_check_is_used() -> None:
+    suite = read(with_python(SOURCE))
+    assert (True, suite) == (suite.python, unpack(pack(suite)))
+    assert "checks/manners.py" == refusal(with_python(SOURCE, toml=TOML)).at
+    assert "checks/manners.py" == refusal(with_python(SOURCE, case=HELLO)).at
+    assert "case hello: checks" == refusal(files(POLITE, WEATHER, toml=TOML)).at
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "", "x = 1\n", "def check_polite(", "def polite(e): ...\n", SOURCE * 2, "#" * 70_000 + SOURCE, "\0",
+        "(" * 5000, "class A:\n    def check_polite(self): ...\n",
+    ],
+)  # fmt: skip
+def test_python_that_is_no_check_is_refused_and_never_run(source: str) -> None:
+    assert "checks/manners.py" == refusal(with_python(source)).at
+
+
+def test_a_suite_is_asked_in_every_way_that_it_says_unless_a_case_fixes_it() -> None:
+    wide = 'surfaces = ["chat", "responses"]\nstreaming = ["no", "yes"]\nrepeats = 1'
+    cases = [
+        HELLO,
+        HELLO | {"id": "fixed", "surface": "responses", "stream": False},
+        HELLO | {"id": "streamed", "checks": [{"check": "max_ttft_ms", "milliseconds": 9}]},
+    ]
+    suite = read(
+        files(*cases, toml=TOML.replace("repeats = 1", wide).replace("s = 2", "s = 3").replace(PARSED, ""))
+    )
+    assert [4, 1, 2] == [len(suite.modes(case)) for case in suite.cases]
+    assert {("chat", True), ("responses", True)} == set(suite.modes(suite.cases[2]))
+    assert [("chat", False)] == list(read(files()).modes(read(files()).cases[0]))
+    assert ["hello", "fixed", "streamed"] == [case.id for case in suite.counted("surface.responses")]
+    assert ["hello", "streamed"] == [case.id for case in suite.counted("perf.ttft_p95_ms")]
+
+
+FILES_TOML = TOML.replace('tools = "own"', 'kind = "files"').replace(PARSED, "")
+
+
+def test_a_suite_about_files_asks_no_engine() -> None:
+    def case(name: str) -> str:
+        return json.dumps({"id": name, "cluster": "files", "checks": [{"check": "files", "name": name}]})
+
+    texts = {"suite.toml": FILES_TOML, "cases/a.jsonl": f"{case('complete')}\n{case('finite')}\n"}
+    suite = read(texts)
+    assert ("files", {}, suite) == (suite.kind, suite.tools, unpack(pack(suite)))
+    assert [1, 1] == [len(suite.modes(one)) for one in suite.cases]
+    for change in (
+        {"checks": [{"check": "answers"}]},
+        {"checks": [{"check": "files", "name": "nice"}]},
+        HELLO,
+    ):
+        wrong = json.dumps(json.loads(case("finite")) | change)
+        assert refusal(texts | {"cases/a.jsonl": f"{case('complete')}\n{wrong}\n"}).at.startswith(
+            "cases/a.jsonl line 2"
+        )
+    for old, new in (
+        ("repeats = 1", "repeats = 2"),
+        ("kind", "warmup = 1\nkind"),
+        ("kind", 'tools = "own"\nkind'),
+    ):
+        assert refusal(texts | {"suite.toml": FILES_TOML.replace(old, new)}).at.startswith("suite.toml")
 
 
 def link(path: Path) -> None:
