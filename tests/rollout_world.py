@@ -5,6 +5,7 @@ Who may pin what is `test_promote`'s story; here a pin is a fact.
 
 import contextlib
 import json
+import shutil
 import socket
 import subprocess
 import time
@@ -17,10 +18,14 @@ from pipelines.agreements import add_document
 from pipelines.intake.folder import add_folder
 from pipelines.rollout import settings, units
 from pipelines.workplace import Workplace
+from registry import home as homes
 from registry.audit import EventKind
 from registry.entities import Pin
+from registry.home import Home
 from registry.names import Ref
 from signing.times import rfc3339
+from tests import world
+from tests.conftest import NOON
 from tests.programs import program
 
 DEMO = Path(__file__).parents[1] / "demo"
@@ -35,6 +40,23 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+def home_with_two_versions(folder: Path) -> Home:
+    """A home that holds versions 1 and 2 of the demonstration's model; built once, copied for each test."""
+    home = world.new_home(folder / "home", name="clinic", roles=("origin", "site"), now=NOON)
+    with world.at_work(home, actor="ines", now=NOON) as work:
+        for version in ("v1", "v2"):
+            add_folder(work, MODEL, DEMO / "models" / version)
+    return home
+
+
+@contextlib.contextmanager
+def copied(built: Home, folder: Path) -> Iterator[Workplace]:
+    """Somebody at work in a copy of a home."""
+    shutil.copytree(built.path, folder, symlinks=True)
+    with world.at_work(homes.load(folder), actor="ines", now=NOON) as work:
+        yield work
 
 
 class Node:
@@ -60,10 +82,6 @@ class Node:
         """The home a minute later, each time."""
         self.minutes += 1
         return replace(self.work, now=self.work.now + timedelta(minutes=self.minutes))
-
-    def add(self, version: str) -> None:
-        """Take one of the demonstration's models in."""
-        add_folder(self.work, MODEL, DEMO / "models" / version)
 
     def pin(self, ordinal: int, *, tier: str = "team") -> Pin:
         """From now on the tier is to serve this version."""

@@ -21,12 +21,14 @@ from pipelines.engines.launch import Slot
 from pipelines.rollback import roll_back
 from pipelines.rollout.carry import Done, carry_out
 from pipelines.rollout.durations import durations
-from pipelines.workplace import Workplace
-from tests.rollout_world import MODEL, NginxNode
+from pipelines.rollout.hands import EngineHands
+from registry.home import Home
+from tests.rollout_world import MODEL, NginxNode, copied, home_with_two_versions
 
 pytestmark = [pytest.mark.engine]
 
 QUESTION = "Who are you?"
+FLAGS = ["--jinja", "--threads", "1", "--parallel", "4"]
 LONG = 700  # tokens of the stream that is in flight during the switch
 
 
@@ -37,17 +39,20 @@ def engine() -> Engine:
     return found
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return home_with_two_versions(tmp_path_factory.mktemp("built"))
+
+
 @pytest.fixture
-def node(workplace: Workplace, tmp_path: Path, engine: Engine) -> Iterator[NginxNode]:
+def node(built: Home, tmp_path: Path, engine: Engine) -> Iterator[NginxNode]:
     """Version 1 and 2 are held, a proxy stands there with its gate shut; whatever was started ends with the test."""
-    flags = ["--jinja", "--threads", "1", "--parallel", "4"]
-    made = NginxNode(workplace, tmp_path / "node", profile={"version": engine.version, "flags": flags})
-    made.add("v1")
-    made.add("v2")
-    made.write_settings(program=[str(engine.path)])
-    with made.proxy():
+    with copied(built, tmp_path / "home") as work:
+        made = NginxNode(work, tmp_path / "node", profile={"version": engine.version, "flags": FLAGS})
+        made.write_settings(program=[str(engine.path)])
         try:
-            yield made
+            with made.proxy():
+                yield made
         finally:
             for name in ("blue", "green"):
                 process.stop(slot_of(made, name), seconds=1)
@@ -136,7 +141,14 @@ class Clients:
 def change_under_load(node: NginxNode) -> tuple[Done, Clients]:
     """Carry the pin out while people ask."""
     with Clients(node.front) as clients:
-        done = carry_out(node.at(), "team", MODEL)
+
+        def say(step: str) -> None:
+            if step.startswith("drain"):
+                assert [] == clients.long, (
+                    "the long answer is still being given when the old engine is drained"
+                )
+
+        done = carry_out(node.at(), "team", MODEL, say=say)
         asked = len(clients.answers)
         while len(clients.answers) < asked + 5 and not clients.errors:
             time.sleep(0.02)
@@ -174,3 +186,14 @@ def test_a_tier_changes_its_model_under_load_and_back_and_every_answer_is_whole(
     assert took is not None
     assert (3, rows[-1].milliseconds) == (took.count, took.last)
     assert "ALREADY" == carry_out(node.at(), "team", MODEL).outcome, "doing it again does nothing"
+
+
+def test_it_is_the_drain_that_saves_the_stream(node: NginxNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the same test sees a stream cut off: so it would see one."""
+    monkeypatch.setattr(EngineHands, "_drain", lambda _self, _slot: "not waited for")
+    node.pin(1)
+    carry_out(node.at(), "team", MODEL)
+    node.pin(2)
+    _, clients = change_under_load(node)
+    assert [] == clients.long
+    assert [error for error in clients.errors if error.startswith(("IncompleteRead", "ConnectionReset"))]
