@@ -1,6 +1,7 @@
 """What fits, what a router update mends, what nothing mends, and what nobody can tell."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -15,8 +16,19 @@ from registry.compatibility import (
     compare,
     compare_documents,
 )
-from registry.contracts import Emission, EngineProfile, RouterContract, Tool, ToolContract
+from registry.contracts import (
+    Emission,
+    EngineProfile,
+    RouterContract,
+    SurfaceFacts,
+    Tool,
+    ToolContract,
+)
 from registry.inclusion import Included, NotIncluded, Undecided, clash, examine, includes
+from registry.router_patch import patch_for
+from registry.schema_widening import widened
+from registry.surface_rules import parser_named, with_parser
+from registry.template_rules import WireDigests
 
 S, INT, N = {"type": "string"}, {"type": "integer"}, {"type": "number"}
 OK, REFUTED, OPEN = Included, NotIncluded, Undecided
@@ -130,15 +142,15 @@ CASES: dict[str, tuple[Any, Any, type]] = {
     "oneOf that two branches take": (one({**INT, "minimum": 0}), one({"oneOf": [INT, N]}), REFUTED),
     "anyOf branch removed": (one({"anyOf": [S, INT]}), one({"anyOf": [S]}), REFUTED),
     "not, provably avoided": (one(S), one({"not": {"type": "null"}}), OK),
-    "not, perhaps hit": (one(S), one({"not": {"const": "x"}}), OPEN),
+    "not, perhaps hit": (one(S), one({"not": {"const": "x"}}), REFUTED),
     "same pattern": (one({**S, "pattern": "^(a+)+$"}), one({**S, "pattern": "^(a+)+$"}), OK),
     "pattern inside pattern": (
         one({**S, "pattern": "^a[0-9]+$"}),
         one({**S, "pattern": "^[a-z][0-9]+$"}),
-        OPEN,
+        OK,
     ),
     "pattern added, plain": (one(S), one({**S, "pattern": "^[a-z]+$"}), REFUTED),
-    "pattern added, catastrophic": (one(S), one({**S, "pattern": "^(a+)+$"}), OPEN),
+    "pattern added, catastrophic": (one(S), one({**S, "pattern": "^(a+)+$"}), REFUTED),
     "lookahead dropped": (one({**S, "pattern": "^(?!x).*$"}), one(S), OK),
     "same format": (one({**S, "format": "uri"}), one({**S, "format": "uri"}), OK),
     "other format": (one({**S, "format": "uri"}), one({**S, "format": "date"}), OPEN),
@@ -146,7 +158,7 @@ CASES: dict[str, tuple[Any, Any, type]] = {
     "a format nobody can exemplify": (one({**S, "format": "isbn"}), one(N), OPEN),
     "recursive, same words": (tree(INT), tree(INT), OK),
     "recursive, narrowed": (tree(N), tree(INT), REFUTED),
-    "recursive, other words": (tree(INT), tree(N), OPEN),
+    "recursive, other words": (tree(INT), tree(N), OK),
     "loop of references": ({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}, one(S), OPEN),
     "remote reference": (one(S), one({"$ref": "https://example.org/s.json"}), OPEN),
     "reference to nothing": (one(S), one({"$ref": "#/$defs/gone"}), OPEN),
@@ -170,7 +182,11 @@ CASES: dict[str, tuple[Any, Any, type]] = {
         obj({"a": S, "b": S}, (), False, dependentRequired={"a": ["b"]}),
         REFUTED,
     ),
-    "blind: unevaluatedProperties": (obj({"a": S}), obj({"a": S}, unevaluatedProperties=False), OPEN),
+    "blind: unevaluatedProperties": (
+        obj({"a": S}, (), True),
+        obj({"a": S}, unevaluatedProperties=False),
+        REFUTED,
+    ),
     "blind: contains": (one({"type": "array"}), one({"type": "array", "contains": INT}), REFUTED),
     "blind: propertyNames": (
         {"type": "object"},
@@ -391,6 +407,179 @@ def test_each_rule_alone_decides(
     assert comparison.findings[0].next_step
 
 
+def emitting(**changes: Any) -> ToolContract:
+    return model(emission=Emission("hermes", **changes))
+
+
+CHAT = {"chat": SurfaceFacts(parallel=True, tool_choice=("named",))}
+WIRE = WireDigests("1" * 64, "2" * 64, "hermes", ("user",), tools=True, parallel=True)
+
+
+@pytest.mark.parametrize(
+    ("documents", "rule", "verdict"),
+    [
+        (
+            (emitting(parsers={"vllm": "qwen3_xml"}), router(), engine()),
+            "parser-differs",
+            Verdict.NEEDS_ROUTER_UPDATE,
+        ),
+        ((model(), router(roles=("user",)), engine()), "roles-unknown", Verdict.UNKNOWN),
+        (
+            (emitting(roles=("user",)), router(roles=("user", "developer")), engine()),
+            "role-not-taken",
+            Verdict.NEEDS_ROUTER_UPDATE,
+        ),
+        (
+            (model(surface=CHAT), router(surface={"chat": SurfaceFacts(streaming=True)}), engine()),
+            "surface-fact-unknown",
+            Verdict.UNKNOWN,
+        ),
+        (
+            (
+                model(surface={"chat": SurfaceFacts(parallel=False)}),
+                router(surface={"chat": SurfaceFacts(parallel=True)}),
+                engine(surface=CHAT),
+            ),
+            "surface-fact-refused",
+            Verdict.INCOMPATIBLE,
+        ),
+        (
+            (
+                model(surface=CHAT),
+                router(surface={"chat": SurfaceFacts(tool_choice=("named",))}),
+                engine(surface={"chat": SurfaceFacts(tool_choice=("auto",))}),
+            ),
+            "surface-fact-not-served",
+            Verdict.NEEDS_ROUTER_UPDATE,
+        ),
+        (
+            (model(tools=(Tool("weather", one(S), S),)), router(required=()), engine()),
+            "tool-not-routed",
+            Verdict.NEEDS_ROUTER_UPDATE,
+        ),
+    ],
+)
+def test_each_rule_about_what_need_not_be_said_decides_alone(
+    documents: tuple[ToolContract, RouterContract, EngineProfile], rule: str, verdict: Verdict
+) -> None:
+    comparison = compare(*documents)
+    assert ([rule], verdict) == (rules(comparison), comparison.verdict)
+
+
+@pytest.mark.parametrize(
+    ("contract", "wire", "rule", "verdict"),
+    [
+        (model(), replace(WIRE, problem="it never ends"), "template-not-rendered", Verdict.UNKNOWN),
+        (model(), replace(WIRE, tools=False), "template-without-tools", Verdict.INCOMPATIBLE),
+        (model(), replace(WIRE, family="glm"), "family-contradicted", Verdict.UNKNOWN),
+        (emitting(call_sha256="3" * 64), WIRE, "calls-not-described", Verdict.UNKNOWN),
+        (
+            emitting(call_sha256="2" * 64, wire_sha256="3" * 64),
+            WIRE,
+            "prompt-not-described",
+            Verdict.UNKNOWN,
+        ),
+        (model(surface=CHAT), replace(WIRE, parallel=False), "parallel-not-rendered", Verdict.UNKNOWN),
+    ],
+)
+def test_a_contract_that_does_not_describe_the_version_never_passes(
+    contract: ToolContract, wire: WireDigests, rule: str, verdict: Verdict
+) -> None:
+    comparison = compare(contract, router(), engine(), wire=wire)
+    assert ([rule], verdict) == (rules(comparison), comparison.verdict)
+    assert comparison.findings[0].next_step
+
+
+def test_a_contract_that_describes_the_version_passes() -> None:
+    described = emitting(call_sha256="2" * 64, wire_sha256="1" * 64, template_sha256="9" * 64)
+    assert compare(described, router(), engine(), wire=WIRE).passed
+    # Whoever states the digest of these very calls may call them by a name of their own.
+    assert compare(described, router(), engine(), wire=replace(WIRE, family="glm")).passed
+    assert compare(model(tools=()), router(required=()), engine(), wire=replace(WIRE, tools=False)).passed
+
+
+def test_a_renamed_tool_is_found_through_the_routers_alias() -> None:
+    """The witness carries the name that the model calls, and the answer is judged by what the model expects."""
+    renamed = model(tools=(Tool("weather", one({}), S),))
+    aliased = router(aliases={"weather": "get_weather"})
+    (finding,) = compare(renamed, aliased, engine()).findings
+    assert ("arguments-not-accepted", "weather") == (finding.rule, finding.tool)
+    assert "'get_weather'" in finding.next_step
+    assert finding.witness is not None
+    assert "weather" == finding.witness["name"]
+    assert compare(model(tools=(Tool("weather", one(S), S),)), aliased, engine()).passed
+    answers = router(aliases={"weather": "get_weather"}, tools=(Tool("get_weather", one(S), one(S)),))
+    (result,) = compare(model(tools=(Tool("weather", one(S), S),)), answers, engine()).findings
+    assert ("results-disjoint", "weather") == (result.rule, result.tool)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named", "changed"),
+    [
+        (("--tool-call-parser", "hermes", "--x"), "hermes", ("--tool-call-parser", "new", "--x")),
+        (("--tool-call-parser=hermes",), "hermes", ("--tool-call-parser=new",)),
+        (("--tool-call-parser hermes",), "hermes", ("--tool-call-parser new",)),
+        (("--reasoning-parser", "qwen3"), None, ("--reasoning-parser", "qwen3")),
+        (("--tool-parser-plugin", "a.py"), None, ("--tool-parser-plugin", "a.py")),
+        (("--jinja",), None, ("--jinja",)),
+        ((), None, ()),
+    ],
+)
+def test_the_parser_among_an_engines_flags(
+    flags: tuple[str, ...], named: str | None, changed: tuple[str, ...]
+) -> None:
+    assert (named, changed) == (parser_named(flags), with_parser(flags, "new"))
+
+
+def test_the_flag_that_must_change_is_named_with_its_new_value() -> None:
+    contract = model(emission=Emission("xml-function", parsers={"vllm": "qwen3_xml"}))
+    patch = patch_for(contract, router(), engine())
+    assert patch is not None
+    assert ("--enable-auto-tool-choice", "--tool-call-parser", "qwen3_xml") == patch.profile.flags
+    assert (("xml-function",), ("hermes", "xml-function")) == (patch.profile.parses, patch.router.accepts)
+    step = compare(contract, router(), engine()).against[0].next_step
+    assert "`qwen3_xml`" in step or "accepts" in step
+
+
+def test_no_alias_is_ever_guessed() -> None:
+    """Two tools with one schema may do opposite things."""
+    path = one(S)
+    contract = model(tools=(Tool("delete_file", path, S),))
+    patch = patch_for(contract, router(tools=(Tool("read_file", path, S),), required=()), engine())
+    assert patch is not None
+    assert {} == patch.router.aliases
+    assert ["read_file", "delete_file"] == [tool.name for tool in patch.router.tools]
+
+
+def test_a_patch_narrows_what_the_router_answers_and_widens_what_it_takes() -> None:
+    tier = router(tools=(Tool("get_weather", one({"enum": ["oslo"]}), {"type": ["string", "null"]}),))
+    patch = patch_for(model(), tier, engine())
+    assert patch is not None
+    (tool,) = patch.router.tools
+    assert ({"anyOf": [{"enum": ["oslo"]}, S]}, S) == (tool.input["properties"]["v"], tool.output)
+    assert "replace tool 'get_weather'/output" in patch.summary
+
+
+def test_a_patch_may_not_only_say_what_nobody_knows() -> None:
+    assert patch_for(model(), router(roles=("user",)), engine()) is None
+    assert patch_for(model(), router(), engine(), wire=replace(WIRE, problem="it never ends")) is None
+    assert patch_for(model(context=1), router(), engine()) is None
+
+
+def test_schemas_that_cannot_be_laid_over_each_other_stand_side_by_side() -> None:
+    """References go on meaning what they meant, one branch deeper."""
+    theirs = {
+        "$ref": "#/$defs/In",
+        "$defs": {"In": obj({"x": {"$ref": "#/$defs/X"}}, ("x",), False), "X": INT},
+    }
+    ours = {"$ref": "#/$defs/In", "$defs": {"In": obj({"x": {"$ref": "#/$defs/X"}}, ("x",), False), "X": S}}
+    wide = widened(ours, theirs)
+    for value in ({"x": 1}, {"x": "a"}):
+        jsonschema.validate(value, wide)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"x": None}, wide)
+
+
 def test_command_became_cmd_is_shown_as_the_call_that_breaks() -> None:
     version = model(tools=(Tool("exec_command", CODEX_OLD),))
     tier = router(tools=(Tool("exec_command", CODEX_NEW),), required=())
@@ -450,6 +639,21 @@ def test_arguments_without_a_stated_type_are_objects_all_the_same() -> None:
         ),
         (engine(), engine(version="0.33.0"), "engine-changed", Verdict.COMPATIBLE),
         (engine(), engine(parses=()), "family-removed", Verdict.NEEDS_ROUTER_UPDATE),
+        (emitting(call_sha256="1" * 64), emitting(call_sha256="2" * 64), "calls-rewritten", Verdict.UNKNOWN),
+        (
+            emitting(wire_sha256="1" * 64),
+            emitting(wire_sha256="2" * 64),
+            "template-changed",
+            Verdict.COMPATIBLE,
+        ),
+        (
+            router(aliases={"weather": "get_weather"}),
+            router(),
+            "alias-removed",
+            Verdict.NEEDS_ROUTER_UPDATE,
+        ),
+        (router(), router(roles=("developer",)), "demand-added", Verdict.UNKNOWN),
+        (router(), router(surface={"chat": SurfaceFacts(strict=True)}), "demand-added", Verdict.UNKNOWN),
     ],
 )
 def test_what_changed_between_two_documents_of_one_kind(

@@ -146,6 +146,71 @@ def test_a_refusal_names_the_exact_place(value: Any, place: str) -> None:
         assert place == refusal.value.at
 
 
+FULL = tool_contract(
+    emission={
+        "family": "hermes",
+        "template_sha256": "ab" * 32,
+        "wire_sha256": "cd" * 32,
+        "call_sha256": "ef" * 32,
+        "roles": ["system", "user"],
+        "parsers": {"vllm": "qwen3_xml"},
+    },
+    surface={"chat": {"parallel": True, "tool_choice": ["auto", "named"]}},
+)
+ALIASED = router_contract(
+    aliases={"weather": "get_weather"},
+    roles=["user", "developer"],
+    clients=["codex-0.151"],
+    surface={"chat": {"streaming": True}, "responses": {"strict": False}},
+)
+
+
+@pytest.mark.parametrize("value", [FULL, ALIASED, engine_profile(surface={"chat": {"parallel": False}})])
+def test_what_need_not_be_said_survives_the_round_trip_too(value: dict[str, Any]) -> None:
+    data = canonical_bytes(value)
+    assert data == encode(decode_document(data))
+    assert decode_document(data) == from_json_text(written(value))
+
+
+def test_what_is_not_said_leaves_a_documents_digest_as_it_was() -> None:
+    """Written down before these fields were: the bytes of a document that does not use them."""
+    for value in (tool_contract(), engine_profile(), router_contract()):
+        assert sha256_hex(canonical_bytes(value)) == decode_document(canonical_bytes(value)).digest
+
+
+def emission(**changes: Any) -> dict[str, Any]:
+    return tool_contract(emission={"family": "hermes", "template_sha256": None, **changes})
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (emission(wire_sha256="AB"), "emission.wire_sha256"),
+        (emission(call_sha256=None), "emission.call_sha256"),
+        (emission(roles="user"), "emission.roles"),
+        (emission(roles=["user", "user"]), "emission.roles[1]"),
+        (emission(parsers={}), "emission.parsers"),
+        (emission(parsers={"vllm": ""}), "emission.parsers.vllm"),
+        (emission(parsers=["vllm"]), "emission.parsers"),
+        (emission(parsers={"v llm": "x"}), "emission.parsers.v llm"),
+        (tool_contract(surface={}), "surface"),
+        (tool_contract(surface={"voice": {}}), "surface.voice"),
+        (tool_contract(surface={"chat": {"parallel": "yes"}}), "surface.chat.parallel"),
+        (tool_contract(surface={"chat": {"paralel": True}}), "surface.chat.paralel"),
+        (tool_contract(surface={"chat": {"tool_choice": ["any"]}}), "surface.chat.tool_choice[0]"),
+        (tool_contract(aliases={"a": "get_weather"}), "aliases"),
+        (router_contract(aliases={"a": "b"}), "aliases.a"),
+        (router_contract(aliases={"get_weather": "get_weather"}), "aliases.get_weather"),
+        (router_contract(roles=[1]), "roles[0]"),
+        (router_contract(clients=["a b"]), "clients[0]"),
+    ],
+)
+def test_a_refusal_names_the_place_of_what_need_not_be_said(value: Any, place: str) -> None:
+    with pytest.raises(MalformedContract) as refusal:
+        decode_document(canonical_bytes(value))
+    assert place == refusal.value.at
+
+
 def test_a_missing_field_is_named() -> None:
     for name in tool_contract().keys() - {"format"}:
         value = tool_contract()
@@ -230,6 +295,8 @@ def test_an_mcp_output_schema_is_kept() -> None:
         ([*RESPONSES, *RESPONSES], "tools[1]"),
         ({"result": {"tools": [{"name": "f", "inputSchema": {"type": 3}}]}}, "result.tools[0].input.type"),
         ([3], "tools[0]"),
+        ({"tools": [], "nextCursor": "2"}, "nextCursor"),
+        ({"result": {"tools": [], "nextCursor": "2"}}, "result.nextCursor"),
     ],
 )
 def test_a_tool_list_is_refused_at_its_place(value: Any, place: str) -> None:
