@@ -8,12 +8,14 @@ The order, so that a crash between any two steps leaves nothing half-done to be 
 4. `index.json` of the OCI layout is written anew from the database. A crash before it is mended by the next call.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import shlex
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
+from pipelines.decide import standing
 from pipelines.evidence import signed_statement
 from pipelines.intake.arrival import Arrived
 from pipelines.intake.errors import ScanBlocked
@@ -27,6 +29,7 @@ from pipelines.scan.values import Finding, ScannedFile, ScanResult, Waiver, in_o
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import BlobStore
+from registry.decisions import Kind
 from registry.entities import Report, Version
 from registry.errors import BlobDamaged
 from registry.manifests import Licence, Manifest, decode, encode, modelpack, oci_index
@@ -56,14 +59,17 @@ def record(
 ) -> Added:
     """Make `arrived` a version of `model`, or find the version that it is already.
 
+    The waivers are those that reviewers of this home have signed and that stand now, and `waivers` beside them.
+
     Raises:
         ScanBlocked: with every blocker; the blob store is as it was.
         MalformedManifest: paths that cannot stand in one folder on every system.
     """
     files = sorted(arrived, key=lambda item: item.path)
+    waivers = (*waivers, *signed_waivers(work, {item.sha256 for item in files}))
     result = scan([_scanned(item, work.blobs) for item in files], waivers=waivers)
     if result.blockers:
-        raise ScanBlocked(model, result.blockers)
+        raise ScanBlocked(model, _with_the_way_out(result.blockers, files))
     manifest = decode(
         encode(
             Manifest(
@@ -148,7 +154,10 @@ def scan_report(
             "format": REPORT_FORMAT,
             "version": digest,
             "scan": result.to_json(),
-            "waivers": [asdict(waiver) for waiver in waivers],
+            "waivers": [
+                {name: value for name, value in asdict(waiver).items() if value is not None}
+                for waiver in waivers
+            ],
             "made_at": rfc3339(work.now),
         }
     )
@@ -178,10 +187,6 @@ def _body(report: Report) -> dict[str, Any]:
         raise BlobDamaged(f"report {report.digest[:12]}", expected=report.digest, actual=sha256_hex(data))
     body: dict[str, Any] = parse_canonical(data, max_bytes=MAX_REPORT, at="report")
     return body
-
-
-def _waivers_of(report: Report) -> tuple[Waiver, ...]:
-    return tuple(Waiver(**item) for item in _body(report)["waivers"])
 
 
 def outcome(result: ScanResult) -> str:
@@ -222,7 +227,7 @@ def left_out(paths: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
 def refuse_names(model: str, paths: Sequence[str], waivers: Sequence[Waiver]) -> None:
     """Refuse names that the scan will refuse, before 60 GB have been moved for them.
 
-    With waivers at hand it does not decide: they name files by SHA-256, which is not known yet.
+    With a waiver for a name at hand it does not decide: waivers name files by SHA-256, which is not known yet.
 
     Raises:
         ScanBlocked: with one finding for each such name.
@@ -240,7 +245,7 @@ def refuse_names(model: str, paths: Sequence[str], waivers: Sequence[Waiver]) ->
         for path in paths
         if kind_of(path) is None
     ]
-    if found and not waivers:
+    if found and not any(waiver.rule == rule for waiver in waivers):
         raise ScanBlocked(model, in_order(found))
 
 
@@ -255,18 +260,50 @@ def _licence(result: ScanResult) -> Licence:
 def rescan(work: Workplace, ref: Ref, *, waivers: Sequence[Waiver] = ()) -> tuple[Report, ScanResult]:
     """Scan a held version by today's rules and keep what was found. Raises `NotFound`, `BytesRemoved`.
 
-    The waivers of its last scan here still stand beside new ones: each was given for these very bytes. An
-    origin's waivers do not travel: each site gives its own.
+    What reviewers here have signed counts as long as it stands: revoked or over, it blocks again. An origin's
+    waivers do not travel: each site gives its own.
     """
     with work.store.view() as view:
         version = view.version(ref)
         demand_bytes(work, view, version)
         earlier = view.reports(version.digest, "scan")
-    waivers = (*(_waivers_of(earlier[-1]) if earlier else ()), *waivers)
+    manifest = decode(version.manifest.encode())
+    waivers = (*waivers, *signed_waivers(work, {entry.sha256 for entry in manifest.files}))
     with work.home.using_store():
-        result = scan_version(work.blobs, decode(version.manifest.encode()), waivers=waivers)
+        result = scan_version(work.blobs, manifest, waivers=waivers)
     report = scan_report(work, version.digest, result, waivers=waivers)
     if report.digest not in {row.digest for row in earlier}:
         with work.store.change(actor=work.actor, now=work.now) as change:
             change.record(EventKind.SCANNED, version.digest, report)
     return report, result
+
+
+def signed_waivers(work: Workplace, files: Collection[str] | None = None) -> tuple[Waiver, ...]:
+    """Return the waivers that stand here and now; with `files` (SHA-256), only those about one of these."""
+    with work.store.view() as view:
+        found = standing(work, view, Kind.WAIVE_FINDING)
+    return tuple(
+        Waiver(
+            rule=str(one.details["rule"]),
+            sha256=one.subject,
+            by=one.person,
+            reason=one.reason,
+            path=str(one.details["path"]),
+            decision=one.digest,
+        )
+        for one in found
+        if files is None or one.subject in files
+    )
+
+
+def _with_the_way_out(blockers: Sequence[Finding], files: Sequence[Arrived]) -> list[Finding]:
+    """Say under each finding that may be waived how a reviewer would, for exactly these bytes."""
+    digests = {item.path: item.sha256 for item in files}
+    told = []
+    for found in blockers:
+        step = found.next_step
+        if RULES[found.rule].waivable and found.path in digests:
+            path = shlex.quote(found.path)
+            step += f" `tidegate models waive {found.rule} sha256:{digests[found.path]} --path {path}`"
+        told.append(replace(found, next_step=step))
+    return told

@@ -33,7 +33,7 @@ class ScannedFile:
 class Waiver:
     """A reviewed exception: this rule, for the file with exactly this SHA-256, accepted by this person.
 
-    With a `path`, only where the file has that name.
+    With a `path`, only where the file has that name. `decision` is the digest of what that person signed.
     """
 
     rule: str
@@ -41,6 +41,7 @@ class Waiver:
     by: str
     reason: str
     path: str | None = None
+    decision: str | None = None
 
 
 @dataclass(frozen=True)

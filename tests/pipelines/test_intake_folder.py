@@ -330,12 +330,12 @@ def test_the_first_failure_stops_the_rest() -> None:
         arrival.in_parallel([0, 1, 2], work, workers=2, meter=meter)
 
 
-def test_a_rescan_keeps_the_waivers_and_is_kept(workplace: Workplace, source: Path) -> None:
+def test_a_rescan_with_the_same_waivers_is_kept(workplace: Workplace, source: Path) -> None:
     (source / "notes.yaml").write_bytes(b"a: 1\n")
     waiver = Waiver("file.not-allowed", file_sha256(source / "notes.yaml"), "nora", "read it")
     added = add_folder(workplace, MODEL, source, waivers=[waiver])
     later = replace(workplace, now=workplace.now + timedelta(days=1))
-    report, result = rescan(later, Ref(MODEL))
+    report, result = rescan(later, Ref(MODEL), waivers=[waiver])
     assert added.scan == result
     assert "WARNED" == report.outcome
     with workplace.store.view() as view:
