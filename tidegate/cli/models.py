@@ -1,30 +1,32 @@
 """`tidegate models`: versions come in, are looked at, handed over, withdrawn."""
 
 import json
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from registry.names import Ref
+from tidegate.cli import scans
 from tidegate.cli.doors import Door, Noun, Reason, pass_app
-from tidegate.cli.signatures import Hand, signing_options
 from tidegate.output import SHORT, progress, show, size, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pipelines.intake.record import Added
     from pipelines.materialise import HandedOver
-    from pipelines.rescan import Rescanned
-    from pipelines.scan import ScanResult, Waiver
+    from pipelines.scan import Waiver
 
 
 @click.group(cls=Noun)
 def models() -> None:
     """Model versions: immutable sets of files, each named by its manifest's SHA-256."""
+
+
+for _command in (scans.scan, scans.rescan, scans.waive, scans.second_opinion):
+    models.add_command(_command)
 
 
 _leave_out = click.option(
@@ -122,7 +124,7 @@ def _show_added(app: App, added: "Added") -> None:
     lines = [
         f"{version.model}@{version.ordinal} {verb} {version.digest}",
         f"  {size(version.size)}, revision {version.revision[:SHORT]}",
-        *scan_lines(added.scan),
+        *scans.scan_lines(added.scan),
     ]
     lines += [f"  left out: {path}" for path in added.left_out]
     document = {
@@ -132,19 +134,6 @@ def _show_added(app: App, added: "Added") -> None:
         "left_out": list(added.left_out),
     }
     show(document, "\n".join(lines), as_json=app.settings.as_json)
-
-
-def scan_lines(scan: "ScanResult") -> list[str]:
-    """What a scan found, for people."""
-    facts = scan.facts
-    licence = facts.licence.state.replace("-", " ") + (
-        f" ({', '.join(facts.licence.ids)})" if facts.licence.ids else ""
-    )
-    lines = [
-        f"  scan: {', '.join(facts.formats) or 'no weights'}; {facts.parameter_count:,} parameters; licence {licence}"
-    ]
-    lines += [f"    {': '.join(filter(None, (f.severity, f.path, f.message)))}" for f in scan.findings]
-    return lines
 
 
 def version_document(version: Any) -> dict[str, Any]:
@@ -232,151 +221,6 @@ def show_(app: App, ref: str) -> None:
         "withdrawn": gone.reason if gone else None,
     }
     show(document, "\n".join(lines), as_json=app.settings.as_json)
-
-
-@models.command()
-@click.argument("ref")
-@pass_app
-def scan(app: App, ref: str) -> None:
-    """Scan a version's held files again, by today's rules; the finding is kept beside the earlier ones.
-
-    What reviewers of this home have waived (`decisions waive`) blocks no more: what an origin waives counts at the
-    origin only.
-    """
-    from pipelines.intake.record import rescan as do
-
-    report, result = do(app.work, Ref.parse(ref))
-    text = "\n".join([f"{ref}: {report.outcome}  [{report.digest[:SHORT]}]", *scan_lines(result)])
-    show(
-        {"report": report.digest, "outcome": report.outcome, **result.to_json()},
-        text,
-        as_json=app.settings.as_json,
-    )
-
-
-@models.command()
-@click.option(
-    "--dry-run", is_flag=True, help="Only say which versions would be scanned, and how much that is."
-)
-@pass_app
-def rescan(app: App, *, dry_run: bool) -> None:
-    """Scan every held version whose newest scan is by older rules, and say what changed.
-
-    Safe to repeat: a run that was stopped goes on where it was, and a second run finds nothing to do.
-    """
-    from pipelines.rescan import outlook, rescan_all
-
-    plan = outlook(app.work)
-    lines = [f"{version.model}@{version.ordinal}: scanned by older rules" for version in plan.due]
-    done = []
-    if not dry_run and plan.due:
-        with progress("scanning", plan.size) as bar:
-            done = rescan_all(app.work, plan.due, progress=bar)
-        lines = [line for item in done for line in _rescan_lines(item)]
-    lines += [f"{version.model}@{version.ordinal}: its bytes are not here" for version in plan.without_bytes]
-    lines.append(f"{len(done)} of {len(plan.due)} scanned by today's rules; {plan.current} were already")
-    document = {
-        "due": [version.digest for version in plan.due],
-        "current": plan.current,
-        "without_bytes": [version.digest for version in plan.without_bytes],
-        "scanned": [_rescan_document(item) for item in done],
-    }
-    show(document, "\n".join(lines), as_json=app.settings.as_json)
-
-
-def _rescan_lines(item: "Rescanned") -> "Iterator[str]":
-    serving = f"; served by {', '.join(item.served_in)}" if item.served_in else ""
-    yield f"{item.version.model}@{item.version.ordinal}: {item.outcome}{serving}"
-    for sign, findings in (("new", item.new), ("gone", item.gone)):
-        for found in findings:
-            yield f"    {sign}: {': '.join(filter(None, (found.severity, found.path, found.message)))} [{found.rule}]"
-
-
-def _rescan_document(item: "Rescanned") -> dict[str, Any]:
-    return {
-        "version": item.version.digest,
-        "outcome": item.outcome,
-        "rules_before": item.before.ruleset if item.before else None,
-        "served_by": list(item.served_in),
-        "new": [dict(vars(found)) for found in item.new],
-        "gone": [dict(vars(found)) for found in item.gone],
-    }
-
-
-@models.command()
-@click.argument("rule")
-@click.argument("file", metavar="FILE|sha256:HEX")
-@click.option("--path", help="The file's path in the version. Default: FILE's name.")
-@click.option(
-    "--days", type=click.IntRange(1, 3650), help="How long it stands. Default: until it is revoked."
-)
-@signing_options()
-@pass_app
-def waive(app: App, rule: str, file: str, path: str | None, days: int | None, *, hand: Hand) -> None:
-    """Sign that FILE may come in although the scan's RULE is against it: before the intake, for exactly these bytes.
-
-    For a file of a version that is here already: `decisions waive`.
-    """
-    from pipelines.decide import record_decision, request_decision
-    from registry.decisions import NAMESPACE, Kind
-
-    digest, name = _waived_file(rule, file)
-    if not (path or name):
-        raise click.UsageError("say the file's path in the version with --path")
-    expires = app.now + timedelta(days=days) if days else None
-    signed = hand.signed(
-        app,
-        lambda reason: request_decision(
-            app.work, Kind.WAIVE_FINDING, digest, hand.name, reason=reason,
-            details={"rule": rule, "path": path or name}, expires_at=expires,
-        ),
-        namespace=NAMESPACE,
-        said=lambda asked: f"{asked['details']['rule']} for {asked['details']['path']}",
-    )  # fmt: skip
-    if signed is None:
-        return
-    row = record_decision(app.work, hand.name, payload=signed[0], signature=signed[1])
-    text = (
-        f"{row.person} waived {rule} for the file {digest[:SHORT]} ({path or name}). Take the model in again."
-    )
-    show(row.content(), text, as_json=app.settings.as_json)
-
-
-def _waived_file(rule: str, file: str) -> tuple[str, str]:
-    """The digest of the file that is meant, and its name."""
-    from pipelines.scan import RULES
-    from signing.digests import file_sha256, is_sha256
-
-    if rule not in RULES or not RULES[rule].waivable:
-        known = ", ".join(name for name, entry in RULES.items() if entry.waivable)
-        raise click.BadParameter(f"may not be waived; these may: {known}", param_hint="RULE")
-    if file.startswith("sha256:"):
-        digest = file.removeprefix("sha256:")
-        if not is_sha256(digest):
-            raise click.BadParameter("write sha256: and 64 lower-case hex digits", param_hint="FILE")
-        return digest, ""
-    if not Path(file).is_file():
-        raise click.BadParameter(f"{file} is no file; write a file's path or sha256:HEX", param_hint="FILE")
-    return file_sha256(Path(file)), Path(file).name
-
-
-@models.command("second-opinion")
-@click.argument("ref")
-@click.argument("file", type=click.Path(path_type=Path))
-@pass_app
-def second_opinion(app: App, ref: str, file: Path) -> None:
-    """Keep what another scanner said of a version: FILE as picklescan, fickling or modelaudit wrote it.
-
-    Evidence for people. It decides nothing, and a clean one changes nothing: each of these has passed files that
-    run code.
-    """
-    from pipelines.second_opinion import take_opinion
-
-    row, opinion = take_opinion(app.work, Ref.parse(ref), file)
-    lines = [f"{opinion.tool}: {opinion.verdict}, {opinion.counted} remarks about {opinion.scanned} files"]
-    lines += [f"  {': '.join(filter(None, (r.severity, r.place, r.message)))}" for r in opinion.remarks[:20]]
-    lines.append(f"  noted beside {ref} [{row.digest[:SHORT]}]; no gate looks at it")
-    show(json.loads(row.body) | {"report": row.digest}, "\n".join(lines), as_json=app.settings.as_json)
 
 
 @models.command()
