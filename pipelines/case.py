@@ -12,6 +12,7 @@ from typing import TypeVar
 from pipelines.decide import standing
 from pipelines.intake.record import read_scan_report
 from pipelines.removed import demand_bytes
+from pipelines.rollout.durations import durations
 from pipelines.workplace import Workplace
 from registry import approvals, contracts, gate, manifests, policy
 from registry.approvals import CLOCK_SKEW, ApprovalJudgement, SignedApproval
@@ -152,7 +153,7 @@ def _facts(
         licences_accepted=_licences_accepted(work, view) if rules.licence == "accepted" else frozenset(),
         formats=_formats(manifest),
         size=version.size,
-        memory=_memory_fact(work, manifest, rules),
+        memory=_memory_fact(work, view, manifest, rules, setting),
         engine=_engine_fact(view, setting),
         companions=companions,
         rollback_takes=_rollback_takes(view, rules.tier, version.model),
@@ -244,8 +245,7 @@ def _scan_fact(report: Report | None, rules: policy.Policy) -> ScanFact | None:
     if report is None:
         return None
     result = read_scan_report(report)
-    blocking = policy.SEVERITIES[: policy.SEVERITIES.index(rules.block) + 1]
-    against = [f"{item.path}: {item.message}" for item in result.findings if item.severity in blocking]
+    against = [f"{item.path}: {item.message}" for item in result.at_least(rules.block)]
     return ScanFact(report.digest, report.outcome, tuple(against), outdated=result.ruleset != RULESET)
 
 
@@ -253,26 +253,51 @@ def _licences_accepted(work: Workplace, view: View) -> frozenset[str]:
     return frozenset(found.subject for found in standing(work, view, Kind.ACCEPT_LICENCE))
 
 
-def _memory_fact(work: Workplace, manifest: manifests.Manifest, rules: policy.Policy) -> MemoryFact | None:
+def _memory_fact(
+    work: Workplace,
+    view: View,
+    manifest: manifests.Manifest,
+    rules: policy.Policy,
+    setting: RouterSetting | None,
+) -> MemoryFact | None:
     """What weights and cache take, where the tier promises a context."""
+    from pipelines.engines.footprint import needed  # noqa: PLC0415 - reads headers; most tiers promise nothing
+
     if rules.context is None or rules.max_bytes is None:
         return None
-    return MemoryFact(None, "not built yet")
+    if setting is None:
+        return MemoryFact(None, "nobody has said what the tier runs")
+    found = needed(
+        manifest,
+        lambda entry: work.blobs.open(entry.sha256),
+        context=rules.context,
+        profile=_read(view, setting.profile, contracts.EngineProfile),
+        concurrency=rules.concurrency,
+    )
+    return MemoryFact(found.total, "; ".join(found.how))
 
 
 def _engine_fact(view: View, setting: RouterSetting | None) -> EngineFact | None:
+    from pipelines.engines import advisories  # noqa: PLC0415 - the drivers' house, for this one table
+
     if setting is None:
         return None
     profile = _read(view, setting.profile, contracts.EngineProfile)
-    return EngineFact(profile.engine, profile.version, (), (setting.profile,))
+    rows = view.documents(advisories.KIND)
+    lists = [advisories.decode(row.body.encode()) for row in rows]
+    named = [hit.advisory for hit in advisories.hits(lists, profile.engine, profile.version)]
+    return EngineFact(
+        profile.engine,
+        profile.version,
+        tuple((entry.id, entry.severity, entry.title) for entry in named),
+        (setting.profile, *(row.digest for row in rows if named)),
+    )
 
 
 def _rollback_takes(view: View, tier: str, model: str) -> str | None:
-    """What the newest rollouts in this tier took: so long would the way back take, too."""
-    times = [row.milliseconds for row in view.rollouts(tier, model)[-3:] if row.outcome == "SERVED"]
-    if not times:
-        return None
-    return f"a rollback takes about {max(times) / 1000:.0f} s (the slowest of the last {len(times)} rollouts)"
+    """What rollouts in this tier took: so long would the way back take, too."""
+    took = durations(view, tier, model)
+    return None if took is None else f"a rollback takes {took}"
 
 
 def _newest_run(
@@ -292,9 +317,9 @@ def _newest_run(
         return SuiteFact(name, None), None
     rows = [row for row in view.reports(version.digest, "validation") if row.suite == suite.digest]
     bodies = [parse(row.body.encode(), max_bytes=_DOCUMENT_BYTES, at="validation report") for row in rows]
-    found = [
-        (row, body) for row, body in zip(rows, bodies, strict=True) if body.get("tier") in (None, tier)
-    ] or list(zip(rows, bodies, strict=True))
+    found = [(row, body) for row, body in zip(rows, bodies, strict=True) if body.get("tier") == tier] or list(
+        zip(rows, bodies, strict=True)
+    )
     if not found:
         return SuiteFact(name, suite.digest), None
     report, body = found[-1]
@@ -305,7 +330,7 @@ def _newest_run(
         outcome=report.outcome,
         same_contract=contract is not None and report.contract == contract,
         same_profile=setting is not None and report.profile == setting.profile,
-        same_tier=body.get("tier") in (None, tier),
+        same_tier=body.get("tier") == tier,
         age_days=(work.now - from_rfc3339(report.made_at)).days,
         identity_proven=body["identity"]["state"] == "proven",
         reasons=tuple(body["reasons"]),

@@ -1,6 +1,7 @@
 """The kinds of documents that people add and bundles bring: who reads each, and which event says that it is here."""
 
 from pipelines.agreements import KINDS
+from pipelines.engines import advisories
 from pipelines.suites.format import KIND as SUITE
 from pipelines.suites.format import unpack
 from registry import companions, contracts
@@ -9,6 +10,7 @@ from registry.audit import EventKind
 _ADDED = {
     SUITE: EventKind.SUITE_ADDED,
     companions.KIND: EventKind.COMPANIONS_ADDED,
+    advisories.KIND: EventKind.ADVISORIES_ADDED,
 }
 
 
@@ -30,4 +32,6 @@ def read(kind: str, body: bytes) -> tuple[str, str] | None:
         return kind, unpack(body).name
     if kind == companions.KIND:
         return kind, companions.decode(body).name
+    if kind == advisories.KIND:
+        return kind, advisories.decode(body).name
     return None

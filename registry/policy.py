@@ -5,7 +5,7 @@ A field that holds its default is left out of the bytes, so that a policy of an 
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, cast
 
 from registry.errors import DocumentRefused
 from registry.names import word
@@ -16,7 +16,8 @@ MAX_BYTES = 64 << 10
 MANUAL, HYBRID, AUTOMATIC = "manual", "hybrid", "automatic"
 MODES = (MANUAL, HYBRID, AUTOMATIC)
 LICENCES = ("any", "stated", "accepted")
-SEVERITIES = ("blocker", "review", "note")  # a finding of this weight or more blocks
+Severity = Literal["blocker", "review", "note"]
+SEVERITIES: tuple[Severity, ...] = ("blocker", "review", "note")  # a finding of this weight or more blocks
 ADVISORIES = ("block", "warn")
 
 
@@ -35,7 +36,7 @@ class Policy:
     fresh_days: int | None  # a site promotes only while its newest bundle is at most this old
     hardware_keys: bool  # approvals by FIDO2 keys with touch and PIN only
     mode: str = MANUAL  # hybrid: staged and validated by itself; automatic: promoted by itself, too
-    block: str = "blocker"  # scan findings of this weight or more close the gate
+    block: Severity = "blocker"  # scan findings of this weight or more close the gate
     engines: tuple[str, ...] = ()  # engines that may serve here; empty: any
     advisories: str = "block"  # whether an engine version named in an advisory closes the gate
     context: int | None = None  # tokens of context whose cache has to fit into memory beside the weights
@@ -102,7 +103,7 @@ def from_fields(raw: dict[str, Any], *, at: str) -> Policy:
         fresh_days=given.optional_number("fresh_days"),
         hardware_keys=given.flag("hardware_keys"),
         mode=given.choice("mode", MODES),
-        block=given.choice("block", SEVERITIES),
+        block=cast("Severity", given.choice("block", SEVERITIES)),
         engines=given.texts("engines"),
         advisories=given.choice("advisories", ADVISORIES),
         context=given.optional_number("context"),

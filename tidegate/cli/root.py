@@ -21,6 +21,7 @@ COMMANDS = {
     "receipts": ("receipts", "receipts", "What sites say back, and what each is known to hold."),
     "companions": ("companions", "companions", "AGENTS.md, skills, client policies: pinned with the model."),
     "client-config": ("companions", "client_config", "A client's configuration, written from the pin."),
+    "advisories": ("advisories", "advisories", "Engine releases that may not serve, and why."),
     "validate": ("validate", "validate", "Start a version, run what a tier demands, end it."),
     "gate": ("gate", "gate", "Whether a version may serve in a tier: one page, every reason."),
     "approve": ("pins", "approve", "Sign that a version may be promoted."),
