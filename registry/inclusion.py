@@ -1,26 +1,23 @@
 """Does everything that one schema emits satisfy another: proved, refuted by an example, or undecided.
 
-`examine` walks both schemas side by side and collects the places where the producer's side is not seen to
-lie inside the consumer's. Each place comes with suggested values; one that the `jsonschema` library finds
-valid for the producer and invalid for the consumer is a refutation. A place without one is undecided, never
-a pass. The proof walks over a form that covers at least what the producer emits (`registry.schema_merge`),
-so `Included` holds; the refutation is checked against the schemas as they were given, so it holds too.
+The door to the comparison of schemas (`registry.schema_engines` says how several engines are weighed). A
+refutation is a value that was checked against both schemas as they are written; a proof walks over a form
+that covers at least what the producer emits. What is neither is undecided, never a pass.
 
 Bounded on purpose: hostile schemas run out of steps and end undecided.
 """
 
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from registry import schema_values as values
-from registry.schema_merge import producer_view
-from registry.schema_walk import Place, Walk
-from registry.schemas import UNSURE, Schema, TooMuchWork, Work, misshapen, normalise, value_key
+from registry import jsoncompat_engine
+from registry.schema_engines import Engine, NotIncluded, Opinion, Pair, Structural, Undecided, weigh
+from registry.schema_flat import Group
+from registry.schemas import TooMuchWork
 
-MAX_STEPS = 400_000  # about a second of work
-MAX_PROBLEMS = 24  # places reported for one pair of schemas
-MAX_CANDIDATES = 10  # values tried for one place
+__all__ = ["Included", "NotIncluded", "Undecided", "clash", "engines", "examine", "includes"]
 
 
 @dataclass(frozen=True)
@@ -28,52 +25,28 @@ class Included:
     """Every value the producer emits is one the consumer accepts."""
 
 
-@dataclass(frozen=True)
-class NotIncluded:
-    """The producer emits `witness`, the consumer refuses it; both checked.
-
-    `path` is a JSON pointer into the producer's schema with references followed (`/properties/city`, empty
-    for the whole), `rule` the keyword that is not met, `reason` a sentence's end for a person.
-    """
-
-    path: str
-    rule: str
-    reason: str
-    witness: Any = field(hash=False)
-
-
-@dataclass(frozen=True)
-class Undecided:
-    """Neither proved nor refuted; `path` as in `NotIncluded`."""
-
-    path: str
-    reason: str
-
-
-def includes(producer: Any, consumer: Any) -> Included | NotIncluded | Undecided:
+def includes(producer: Any, consumer: Any, *, closed: bool = True) -> Included | NotIncluded | Undecided:
     """Return whether all that `producer` emits satisfies `consumer`: the first refutation, else the first doubt.
 
-    Both are JSON Schemas as decoded JSON. Producer objects that declare properties and do not say
-    `additionalProperties` count as closed. Never raises for any JSON value.
+    Both are JSON Schemas as decoded JSON, each in the dialect that its `$schema` names (2020-12 without one).
+    `closed`: producer objects that declare properties and do not say `additionalProperties` emit no others.
+    Never raises for any JSON value.
     """
-    problems = examine(producer, consumer)
+    problems = examine(producer, consumer, closed=closed)
     refuted = [problem for problem in problems if isinstance(problem, NotIncluded)]
     return (*refuted, *problems, Included())[0]
 
 
-def examine(producer: Any, consumer: Any) -> tuple[NotIncluded | Undecided, ...]:
-    """Return every place where inclusion fails or cannot be decided, at most `MAX_PROBLEMS`; none: included."""
-    work, found = Work(MAX_STEPS), list[NotIncluded | Undecided]()
-    try:
-        if value_key(producer) == value_key(consumer) and misshapen(producer) is None:
-            return ()
-        emitted, accepted = normalise(producer, work), normalise(consumer, work)
-        view = producer_view(emitted, work)
-        for place in islice(Walk(work).places(view, accepted, ""), MAX_PROBLEMS):
-            found.append(_judge(place, emitted, view, accepted, work))
-    except (TooMuchWork, RecursionError):
-        found.append(Undecided("", "the schemas are too large or too deeply nested to compare in full"))
-    return tuple(dict.fromkeys(found))
+def examine(producer: Any, consumer: Any, *, closed: bool = True) -> tuple[NotIncluded | Undecided, ...]:
+    """Return every place where inclusion fails or cannot be decided, a bounded number; none: included."""
+    pair = Pair(producer, consumer, closed=closed)
+    return weigh(pair, _opinions(pair))
+
+
+def engines() -> tuple[Engine, ...]:
+    """Return the engines that are asked here, in this order."""
+    second = _second()
+    return (Structural(), *([second] if second is not None else []))
 
 
 def clash(producer: Any, consumer: Any) -> str | None:
@@ -82,25 +55,18 @@ def clash(producer: Any, consumer: Any) -> str | None:
     A clash is about one place that both sides name: a property required by the producer, or the whole value.
     A property that one side calls by another name is not a clash; renaming mends it.
     """
-    work = Work(MAX_STEPS)
+    pair = Pair(producer, consumer)
     try:
-        view = producer_view(normalise(producer, work), work)
-        return Walk(work).clash(view, normalise(consumer, work), "")
+        return pair.walk.apart(Group.of([pair.emitted]), Group.of([pair.accepted]), "", shared=True)
     except (TooMuchWork, RecursionError):
         return None
 
 
-def _judge(
-    place: Place, emitted: Schema, view: Schema, accepted: Schema, work: Work
-) -> NotIncluded | Undecided:
-    """Let the library decide: a witness is valid for the producer as written and closed, and refused."""
-    for value in place.candidates[:MAX_CANDIDATES]:
-        refused = values.surely_rejected(accepted, value, work)
-        if (
-            refused
-            and values.surely_fits(emitted, value, work)
-            and not values.surely_rejected(view, value, work)
-        ):
-            return NotIncluded(place.path, place.rule, place.reason, value)
-    doubt = "" if place.rule == UNSURE else "; no example of it could be confirmed"
-    return Undecided(place.path, f"{place.reason}{doubt}")
+@cache
+def _second() -> Engine | None:
+    return jsoncompat_engine.available()
+
+
+def _opinions(pair: Pair) -> Iterator[tuple[str, Opinion]]:
+    for engine in engines():
+        yield engine.name, engine.compare(pair)

@@ -1,29 +1,29 @@
 """The walk over a producer's and a consumer's schema, side by side.
 
-Each method yields the places where the producer's side is not seen to lie inside the consumer's, with
-values worth trying there. Yielding nothing is a proof; yielding a place proves nothing until a value is
-confirmed (`registry.inclusion`). Keywords that nothing here reasons about always yield a place.
+Each method returns the places where the producer's side is not seen to lie inside the consumer's, with
+values worth trying there. No place is a proof; a place proves nothing until a value is confirmed
+(`registry.inclusion`). A pair of schemas that is met again inside itself is taken to hold: values are finite,
+so a proof that only needs itself about a smaller value is one (and places found later take it back).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import islice
 from typing import Any
 
-from registry import schema_values as values
-from registry.schema_merge import exact_number
-from registry.schemas import UNSURE, Schema, Work, has_type, value_key
+from registry import schema_scalars as scalars
+from registry import schema_text
+from registry.schema_examples import FRESH_NAMES, MAX_EXAMPLES, Examples
+from registry.schema_flat import Flat, Group, Sides, demanded
+from registry.schema_judge import judge_all
+from registry.schema_nodes import Condition, Contains, Keys, Node, Shape
+from registry.schema_regex import matches
+from registry.schema_same import Sameness, says_nothing
+from registry.schemas import UNSURE, Work, value_key
 
-MAX_SMALL_RANGE = 64  # integers between two bounds that are simply all tried
-MAX_BRANCH_PLACES = 4  # places looked at in a branch that does not take everything
-_KINDS = ["null", "boolean", "object", "array", "number", "string"]
-# Keywords that speak for themselves: the same text on both sides is the same demand.
-_WHOLE = (
-    *(("if", "then", "else"), ("contains", "minContains", "maxContains"), ("not",), ("dependentSchemas",)),
-    *(("propertyNames",), ("pattern",), ("format",), ("uniqueItems",), ("dependentRequired",)),
-)
-_FRESH_NAME = "unnamed_key"
+MAX_PLACES = 24  # for one pair of schemas
+MAX_BRANCH_PLACES = 4  # kept of an alternative that does not take everything
+MAX_SPLITS = 5  # times one producer is taken apart to find its alternative
+MAX_CASES = 12  # values by which it is taken apart at once
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,18 @@ class Place:
 
     def lifted(self, wrap: Callable[[Any], Any]) -> "Place":
         """Return the place with each candidate put into what surrounds it; `wrap` answers None for cannot."""
-        whole = (wrap(value) for value in self.candidates[: values.MAX_EXAMPLES])
+        whole = (wrap(value) for value in self.candidates[:MAX_EXAMPLES])
         return replace(self, candidates=tuple(value for value in whole if value is not None))
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Keys that nobody names: what they match, what they do not, and what a producer writes there."""
+
+    matching: tuple[str, ...]
+    avoiding: tuple[str, ...]
+    child: Group
+    path: str
 
 
 def step(path: str, *names: str) -> str:
@@ -46,327 +56,508 @@ def step(path: str, *names: str) -> str:
     return path + "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
 
 
-def shown(value: Any) -> str:
-    """A value short enough for a message."""
-    text = value_key(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 class Walk:
-    """One comparison; holds nothing but the steps that are left. Every method may raise `TooMuchWork`."""
+    """One comparison. Every method may raise `TooMuchWork`."""
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    def __init__(self, keys: Keys, work: Work, *, closed: bool) -> None:
+        self.keys, self.work = keys, work
+        self.sides = Sides(work, closed=closed)
+        self.examples = Examples(self.sides, work)
+        self.same = Sameness(work)
+        self.held: dict[Any, None] = {}  # pairs that are proved, or being proved
+        self.extra: dict[Any, Node] = {}  # demands made up while comparing, each once
 
-    def places(self, p: Schema, c: Schema, path: str) -> Iterator[Place]:
-        """Yield where the flat producer view `p` may leave the normal form `c`."""
+    def places(self, p: Group, c: Group, path: str, splits: int = MAX_SPLITS) -> list[Place]:
+        """Return where the producer `p` may leave the consumer `c`."""
         self.work.spend()
-        if c is True or p is False:
-            return
-        p = {} if p is True else p
-        if c is False:
-            yield Place(path, "false", "nothing is accepted here", tuple(values.examples(p, self.work)))
-            return
-        if "anyOf" in p:
-            for branch in p["anyOf"]:
-                yield from self.places(branch, c, path)
-            return
-        yield from self.flat_places(p, _unmet(p, c), path)
+        pair = (p.key, p.chosen, c.key)
+        if pair in self.held:
+            return []
+        mark = len(self.held)
+        self.held[pair] = None
+        found: list[Place] = []
+        for flat in self.sides.branches(p):
+            found += self.flat_places(flat, c, path, splits)
+            if len(found) >= MAX_PLACES:
+                break
+        if found:
+            for late in list(self.held)[mark:]:
+                del self.held[late]
+        return found[:MAX_PLACES]
 
-    def flat_places(self, p: dict[str, Any], c: dict[str, Any], path: str) -> Iterator[Place]:
-        """As `places`, for a producer without branches."""
-        fixed = self.fixed(p)
-        if fixed is not None:
-            yield from self.fixed_places(fixed, c, path)
-            return
-        for demand in c.get("allOf", ()):
-            yield from self.places(p, demand, path)
-        if UNSURE in c:
-            yield Place(path, UNSURE, c[UNSURE])
-        kinds = list(p.get("type", _KINDS))
-        strange = [kind for kind in kinds if not _kind_taken(kind, c)]
-        if strange:
-            tries = [v for kind in strange for v in values.typed_examples(kind, p, self.work)[:2]]
-            reason = f"emits {' or '.join(strange)}, accepted is {' or '.join(c['type'])}"
-            yield Place(path, "type", reason, tuple(tries))
-        for kind in kinds:
-            if kind not in strange:
-                yield from self.kind_places(kind, {**p, "type": [kind]}, c, path)
+    def flat_places(self, p: Flat, c: Group, path: str, splits: int) -> list[Place]:
+        """As `places`, for one alternative of the producer."""
+        stated = (node for node in self.sides.demands(c).own if not self.same.among(node, p.nodes))
+        demands = [node for node in map(self.alone, stated) if not says_nothing(node)]
+        if not demands:
+            return []
+        wanted = Flat(Group.of(demands), producer=False)
+        if p.enum is not None:
+            return self.fixed_places(p, demands, path)
+        found = self.strange_kinds(p, wanted, path)
+        kinds = p.kinds & wanted.kinds
+        for kind in sorted(kinds - {"array", "object"} - ({"fraction"} if "integer" in kinds else set())):
+            places = self.scalar_places(kind, p, demands, path)
+            found += [place for place in places if place.rule != "type" or not found]
+        for kind in sorted(kinds & {"array", "object"}):
+            found += self.structure_places(kind, p, wanted, path, splits)
+        return found
 
-    def kind_places(self, kind: str, p: dict[str, Any], c: dict[str, Any], path: str) -> Iterator[Place]:
-        """As `places`, for a producer of exactly one type that the consumer takes."""
-        if kind in ("null", "boolean"):
-            demands = {word: value for word, value in c.items() if word not in ("allOf", UNSURE)}
-            yield from self.fixed_places([None] if kind == "null" else [False, True], demands, path)
-            return
-        tries = tuple(values.typed_examples(kind, p, self.work))
-        if "enum" in c:
-            known = ", ".join(shown(value) for value in c["enum"][:5])
-            yield Place(path, "enum", f"emits any {kind}, accepted are {known}", tries)
-            return
-        by_kind = {"string": text_places, "array": self.array_places, "object": self.object_places}
-        yield from by_kind.get(kind, number_places)(p, c, path)
-        for word in ("anyOf", "oneOf"):
-            if word in c:
-                yield from self.branch_places(word, p, c, path)
-        if "not" in c and self.clash(p, c["not"], path) is None:
-            yield Place(path, "not", "what `not` forbids is not seen to be avoided", tries)
-        if "if" in c and ("then" in c or "else" in c):
-            yield Place(path, "if", "what a condition demands is not seen to be met", tries)
+    def alone(self, node: Node) -> Node:
+        """Return the node without the ones that it demands beside itself: those are walked over by themselves."""
+        if not node.all or node.rest_names is not None or node.rest_items is not None:
+            return node
+        name = ("alone", str(node.key))
+        if name not in self.extra:
+            self.extra[name] = replace(node, key=self.keys.node().key, all=())
+        return self.extra[name]
 
-    # ------------------------------------------------------------------------------------------ fixed values
+    def fixed_places(self, p: Flat, demands: Sequence[Node], path: str) -> list[Place]:
+        """Try each value of a producer that has few: exact whatever the consumer's keywords are."""
+        tried = scalars.fixed(p.enum or [], p, demands, self.work)
+        found = []
+        if tried.refused:
+            rule, _ = scalars.unmet(demands, tried.refused[0], self.work)
+            reason = f"{scalars.several(tried.refused)} is not accepted"
+            found.append(Place(path, rule, reason, tried.refused))
+        if tried.doubtful:
+            found.append(Place(path, *scalars.doubtful(tried.doubtful[0], demands, self.work)))
+        return found
 
-    def fixed(self, p: dict[str, Any]) -> list[Any] | None:
-        """Return every value of a producer that has few, or None."""
-        if "enum" in p:
-            return [value for value in p["enum"] if not values.surely_rejected(p, value, self.work)]
-        if p.get("type") == ["integer"] and "multipleOf" not in p:
-            low, high = _low(p, whole=True), _high(p, whole=True)
-            if low is not None and high is not None and high[0] - low[0] < MAX_SMALL_RANGE:
-                return list(range(int(low[0]), int(high[0]) + 1))
-        return None
+    def strange_kinds(self, p: Flat, c: Flat, path: str) -> list[Place]:
+        strange = p.kinds - c.kinds
+        if "integer" in p.kinds and "fraction" in strange and not self.fractions(p):
+            strange = strange - {"fraction"}
+        if not strange:
+            return []
+        if any(node.never for node in c.nodes):
+            return [Place(path, "false", "nothing is accepted here", tuple(self.examples.of_flat(p)))]
+        tries = [v for kind in sorted(strange) for v in self.examples.of_kind(kind, p)[:2]]
+        reason = f"emits {scalars.named(strange)}, accepted is {scalars.named(c.kinds)}"
+        return [Place(path, "type", reason, tuple(tries))]
 
-    def fixed_places(self, fixed: list[Any], c: dict[str, Any], path: str) -> Iterator[Place]:
-        """Try each value: exact whatever the consumer's keywords are."""
-        if c.keys() == {"enum"}:
-            known = {value_key(value) for value in c["enum"]}
-            self.work.spend(len(fixed) + len(known))
-            refused, doubtful = [value for value in fixed if value_key(value) not in known], []
-        else:
-            open_ = [value for value in fixed if not values.surely_fits(c, value, self.work)]
-            refused = [value for value in open_ if values.surely_rejected(c, value, self.work)]
-            doubtful = [value for value in open_ if value not in refused]
-        if refused:
-            rule = "enum" if "enum" in c else "type" if _none_typed(refused, c) else "value"
-            yield Place(path, rule, f"{', '.join(map(shown, refused[:5]))} is not accepted", tuple(refused))
-        if doubtful:
-            reason = c.get(UNSURE, f"whether {shown(doubtful[0])} is accepted cannot be told")
-            yield Place(path, UNSURE, reason)
+    def fractions(self, p: Flat) -> bool:
+        """Whether the producer's steps leave room for numbers that are not whole."""
+        return not any(step.denominator == 1 for step in p.steps)
+
+    def scalar_places(self, kind: str, p: Flat, demands: Sequence[Node], path: str) -> list[Place]:
+        tried = scalars.of_kind(kind, p, demands, self.work)
+        if tried.proved:
+            return []
+        if tried.refused:
+            return [Place(path, *scalars.unmet(demands, tried.refused[0], self.work), tried.refused)]
+        if tried.doubtful:
+            return [Place(path, *scalars.doubtful(tried.doubtful[0], demands, self.work))]
+        return [Place(path, *scalars.doubt(p, demands, kind, self.work))]
 
     # -------------------------------------------------------------------------------------------- structures
 
-    def array_places(self, p: dict[str, Any], c: dict[str, Any], path: str) -> Iterator[Place]:
-        def sized(*sizes: int) -> tuple[Any, ...]:
-            return tuple(values.arrays(p, self.work, tuple(size for size in sizes if size >= 0)))
+    def structure_places(self, kind: str, p: Flat, c: Flat, path: str, splits: int) -> list[Place]:
+        """As `places`, for the arrays or the objects of a producer, where the consumer takes some."""
+        kind_node = self.demand(("kind", kind), kinds=frozenset([kind]))
+        if c.enum is not None:
+            accepted = scalars.several(c.enum)
+            tries = tuple(self.examples.of_kind(kind, p))
+            return [Place(path, "enum", f"emits any {kind}, accepted are {accepted}", tries)]
+        found = [
+            Place(path, UNSURE, reason, tuple(self.examples.of_kind(kind, p))) for reason in c.unsure[:1]
+        ]
+        found += self.array_places(p, c, path) if kind == "array" else self.object_places(p, c, path, splits)
+        group = p.group.also(kind_node)
+        for node in c.nodes:
+            found += self.logic_places(group, node, path, splits)
+        return found
 
-        least, most = p.get("minItems", 0), p.get("maxItems")
-        if least < c.get("minItems", 0):
-            short = f"may have {least} items, at least {c['minItems']} are accepted"
-            yield Place(path, "minItems", short, sized(least, c["minItems"] - 1))
-        if "maxItems" in c and (most is None or most > c["maxItems"]):
-            long = f"may have more than the {c['maxItems']} items accepted"
-            yield Place(path, "maxItems", long, sized(c["maxItems"] + 1))
-        if c.get("uniqueItems") and (most is None or most > 1):
-            yield Place(path, "uniqueItems", "may repeat an item, different ones are accepted", sized(2, 3))
-        if "contains" in c:
-            yield Place(path, "contains", "not every array is seen to contain what is asked for", sized(0, 1))
-        ours, theirs = p.get("prefixItems", []), c.get("prefixItems", [])
-        for number in range(max(len(ours), len(theirs)) + 1):
+    def array_places(self, p: Flat, c: Flat, path: str) -> list[Place]:
+        found: list[Place] = []
+        (least, most), (low, high) = p.sizes, c.sizes
+        if least < low:
+            tries = self.sized(p, least, low - 1)
+            found.append(
+                Place(path, "minItems", f"may have {least} items, at least {low} are accepted", tries)
+            )
+        if high is not None and (most is None or most > high):
+            reason = f"may have more than the {high} items accepted"
+            found.append(Place(path, "maxItems", reason, self.sized(p, high + 1)))
+        if c.unique and not p.unique and (most is None or most > 1):
+            reason = "may repeat an item, different ones are accepted"
+            found.append(Place(path, "uniqueItems", reason, self.repeating(p)))
+        for contains in c.contains:
+            found += self.contains_places(p, contains, path)
+        for number in range(max(p.longest_prefix, c.longest_prefix) + 1):
             if most is not None and number >= most:
                 break
-            mine = ours[number] if number < len(ours) else p.get("items", True)
-            yours = theirs[number] if number < len(theirs) else c.get("items", True)
-            name = ("prefixItems", str(number)) if number < len(ours) else ("items",)
-            for place in self.places(mine, yours, step(path, *name)):
-                yield place.lifted(self.at(p, number))
+            mine = p.item(number)
+            if not self.sides.branches(mine):
+                break  # there is never an item here
+            name = ("prefixItems", str(number)) if number < p.longest_prefix else ("items",)
+            for place in self.places(mine, c.item(number), step(path, *name)):
+                found.append(place.lifted(self.at(p, number)))
+        return found
 
-    def at(self, p: dict[str, Any], number: int) -> Callable[[Any], Any]:
-        def wrap(value: Any) -> list[Any] | None:
-            array = values.array_of(p, max(number + 1, p.get("minItems", 0)), self.work)
-            if array is not None:
-                array[number] = value
-            return array
+    def sized(self, p: Flat, *sizes: int) -> tuple[Any, ...]:
+        return tuple(self.examples.arrays(p, [size for size in sizes if size >= 0]))
 
-        return wrap
+    def repeating(self, p: Flat) -> tuple[Any, ...]:
+        pairs = [self.examples.array_of(p, 2, {0: item, 1: item}) for item in self.examples.of(p.item(0))]
+        return (*(pair for pair in pairs if pair is not None), *self.sized(p, 2, 3))
 
-    def object_places(self, p: dict[str, Any], c: dict[str, Any], path: str) -> Iterator[Place]:
-        declared, rest = p.get("properties", {}), p.get("additionalProperties", True)
-        wanted, others = c.get("properties", {}), c.get("additionalProperties", True)
-        for name in c.get("required", ()):
-            if name not in p.get("required", ()):
-                how = "is never emitted" if name not in declared and rest is False else "may be left out"
-                yield Place(path, "required", f"`{name}` {how} and is required", self.around(p, {}))
-        for name, child in declared.items():
-            there = step(path, "properties", name)
-            if name not in wanted and others is False and child is not False:
-                tries = tuple(values.examples(child, self.work)[:2])
-                refused = Place(there, "additionalProperties", f"`{name}` is not a property accepted", tries)
-                yield refused.lifted(self.into(p, name))
+    def at(self, p: Flat, number: int) -> Callable[[Any], Any]:
+        return lambda value: self.examples.array_of(p, max(number + 1, p.sizes[0]), {number: value})
+
+    def contains_places(self, p: Flat, c: Contains, path: str) -> list[Place]:
+        """Enough items that surely fit, and not too many that may."""
+        least, most = p.sizes
+        wanted, reach = Group.of([c.node]), p.longest_prefix
+        rest_fits = least > reach and not self.places(p.item(reach), wanted, path)
+        sure = sum(not self.places(p.item(n), wanted, path) for n in range(min(least, reach)))
+        sure += (least - reach) * rest_fits
+        inside = [
+            m.least
+            for m in p.contains
+            if not self.places(p.item(reach).also(m.node), wanted, path) and not reach
+        ]
+        found: list[Place] = []
+        if max([sure, *inside]) < c.least:
+            reason = "not every array is seen to contain what is asked for"
+            tries = (*self.sized(p, 0, 1), *self.lacking(p, c))
+            found.append(Place(path, "contains", reason, tries))
+        if c.most is not None and (most is None or most > c.most):
+            possible = sum(
+                self.apart(p.item(n), wanted, path) is None for n in range(min(most or reach, reach))
+            )
+            if possible > c.most or self.apart(p.item(reach), wanted, path) is None:
+                reason = f"may contain more than {c.most} of what is asked for"
+                found.append(Place(path, "maxContains", reason, self.sized(p, c.most + 1)))
+        return found
+
+    def lacking(self, p: Flat, c: Contains) -> tuple[Any, ...]:
+        """Return arrays whose items do not fit, where such an item is known."""
+        strange = [v for v in self.examples.of(p.item(0)) if judge_all([c.node], v, self.work) is False]
+        size = max(p.sizes[0], 1)
+        made = (
+            self.examples.array_of(p, size, dict.fromkeys(range(size), v)) for v in strange[:2] if size < 9
+        )
+        return tuple(array for array in made if array is not None)
+
+    def object_places(self, p: Flat, c: Flat, path: str, splits: int) -> list[Place]:
+        found: list[Place] = []
+        for name in sorted(c.required - p.required):
+            never = p.child(name) is None
+            how = "is never emitted" if never else "may be left out"
+            found.append(Place(path, "required", f"`{name}` {how} and is required", self.around(p, {})))
+        for name in dict.fromkeys((*p.declared, *c.declared)):
+            child = p.child(name)
+            if child is not None and self.sides.branches(child):
+                found += self.property_places(p, c, name, child, path)
+            if len(found) >= MAX_PLACES:
+                return found
+        found += self.other_keys(p, c, path)
+        found += self.key_places(p, c, path)
+        for node in c.nodes:
+            found += self.key_conditions(p, node, path, splits)
+        return found
+
+    def property_places(self, p: Flat, c: Flat, name: str, child: Group, path: str) -> Iterator[Place]:
+        there = step(path, *(("properties", name) if name in p.declared else ("additionalProperties",)))
+        wanted: list[Node] = []
+        for shape in c.shapes:
+            about, known = demanded(shape, name)
+            wanted += about
+            if known is None:
+                yield Place(there, UNSURE, f"whether a pattern takes the key `{name}` cannot be told")
+        if any(node.never for node in wanted) and not any(name in shape.properties for shape in c.shapes):
+            tries = tuple(self.examples.of(child)[:2])
+            refused = Place(there, "additionalProperties", f"`{name}` is not a property accepted", tries)
+            yield refused.lifted(self.into(p, name))
+            return
+        for place in self.places(child, Group.of(wanted), there):
+            yield place.lifted(self.into(p, name))
+
+    def other_keys(self, p: Flat, c: Flat, path: str) -> list[Place]:
+        """Keys that neither side names: those that a pattern of the producer takes, and any others."""
+        patterns = [(pattern, node) for shape in p.shapes for pattern, node in shape.patterns]
+        sorts = [_Keys((t,), (), Group.of([n]), step(path, "patternProperties", t)) for t, n in patterns]
+        rest = [shape.rest for shape in p.shapes if shape.rest is not None]
+        if not p.closed:
+            avoiding = tuple(pattern for pattern, _ in patterns)
+            sorts.append(_Keys((), avoiding, Group.of(rest), step(path, "additionalProperties")))
+        return [place for keys in sorts for place in self.keys_like(p, c, keys)]
+
+    def keys_like(self, p: Flat, c: Flat, keys: "_Keys") -> Iterator[Place]:
+        """Compare the values at all keys of one sort with each demand that could fall on such a key."""
+        named = {*p.declared, *c.declared}
+        for shape in c.shapes if self.sides.branches(keys.child) else ():
+            theirs = tuple(pattern for pattern, _ in shape.patterns)
+            found = [((pattern,), (), node) for pattern, node in shape.patterns]
+            rest = [((), theirs, shape.rest)] if shape.rest is not None else []
+            for also, without, wanted in (*found, *rest):
+                name = self.key_like([*keys.matching, *also], [*keys.avoiding, *without], named)
+                if name is not None:
+                    for place in self.places(keys.child, Group.of([wanted]), keys.path):
+                        yield place.lifted(self.into(p, name))
+
+    def key_like(self, matching: list[str], avoiding: list[str], named: set[str]) -> str | None:
+        """Return a key that matches and is named by nobody, None where there surely is none."""
+        if not matching:
+            for name in FRESH_NAMES:
+                if name not in named and not any(matches(pattern, name) for pattern in avoiding):
+                    return name
+        sample = schema_text.sample(matching, avoiding, named, self.work)
+        if sample.text is None and not sample.complete:
+            return FRESH_NAMES[0]
+        return sample.text
+
+    def key_places(self, p: Flat, c: Flat, path: str) -> list[Place]:
+        """Demands on the set of keys: how many, and which names."""
+        found: list[Place] = []
+        (least, most), (low, high) = p.name_counts, c.name_counts
+        everything = (*self.around(p, {}), *self.around(p, {}, names=tuple(p.declared)))
+        if max(least, len(p.required)) < low:
+            found.append(Place(path, "minProperties", f"may have fewer than {low} keys", everything))
+        possible = [name for name in p.declared if p.child(name) is not None]
+        bounded = p.closed and not any(shape.patterns for shape in p.shapes)
+        if high is not None and (most is None or most > high) and (not bounded or len(possible) > high):
+            tries = (*everything, *self.around(p, {}, names=(*p.declared, *FRESH_NAMES)))
+            found.append(Place(path, "maxProperties", f"may have more than {high} keys", tries))
+        for node in c.names:
+            found += self.name_places(p, node, possible, everything, path)
+        return found
+
+    def name_places(
+        self, p: Flat, node: Node, possible: list[str], everything: tuple[Any, ...], path: str
+    ) -> list[Place]:
+        """Names that `propertyNames` does not accept: of the keys declared, and of any others."""
+        bad = [name for name in possible if judge_all([node], name, self.work) is not True]
+        tries = [value for name in bad[:3] for value in self.around(p, {}, names=(name,))]
+        doubtful = bool(bad)
+        texts = [Group.of([*p.names])] if p.free else []
+        texts += [Group.of([self.demand(("key", t), patterns=(t,))]) for s in p.shapes for t, _ in s.patterns]
+        text = self.demand(("kind", "string"), kinds=frozenset(["string"]))
+        for group in texts:
+            for place in self.places(group.also(text), Group.of([node]), path):
+                doubtful = True
+                tries += [
+                    v
+                    for name in place.candidates
+                    if isinstance(name, str)
+                    for v in self.around(p, {}, (name,))
+                ]
+        if not doubtful:
+            return []
+        return [Place(path, "propertyNames", "not every key is seen to be accepted", (*tries, *everything))]
+
+    def key_conditions(self, p: Flat, node: Node, path: str, splits: int) -> Iterator[Place]:
+        """What the presence of a key brings with it."""
+        for name, more in node.together:
+            if p.child(name) is None:
                 continue
-            for place in self.places(child, wanted.get(name, others), there):
-                yield place.lifted(self.into(p, name))
-        if rest is not False:
-            for name in [name for name in wanted if name not in declared] + [_FRESH_NAME]:
-                for place in self.places(rest, wanted.get(name, others), step(path, "additionalProperties")):
-                    yield place.lifted(self.into(p, name))
-        yield from self.key_places(p, c, path)
-
-    def key_places(self, p: dict[str, Any], c: dict[str, Any], path: str) -> Iterator[Place]:
-        """Demands on the set of keys: how many, which names, which together."""
-        declared, closed = p.get("properties", {}), p.get("additionalProperties", True) is False
-        required = p.get("required", ())
-        everything = (*self.around(p, {}), *self.around(p, {}, names=tuple(declared)))
-        if max(p.get("minProperties", 0), len(required)) < c.get("minProperties", 0):
-            yield Place(path, "minProperties", f"may have fewer than {c['minProperties']} keys", everything)
-        most = min([p.get("maxProperties", float("inf"))] + ([len(declared)] if closed else []))
-        if most > c.get("maxProperties", float("inf")):
-            yield Place(path, "maxProperties", f"may have more than {c['maxProperties']} keys", everything)
-        if "propertyNames" in c:
-            names = [n for n in declared if not values.surely_fits(c["propertyNames"], n, self.work)]
-            if names or not closed:
-                tries = [*everything, *(v for n in names[:3] for v in self.around(p, {}, names=(n,)))]
-                tries += [] if closed else self.around(p, {_FRESH_NAME: 0})
-                yield Place(path, "propertyNames", "not every key is seen to be accepted", tuple(tries))
-        for name, together in c.get("dependentRequired", {}).items():
-            if (name in declared or not closed) and not set(together) <= set(required):
-                there = f"`{name}` may come without {', '.join(together)}"
+            missing = set(more) - self.with_key(p, name).required
+            if missing:
+                there = f"`{name}` may come without {', '.join(sorted(missing))}"
                 yield Place(path, "dependentRequired", there, self.around(p, {}, names=(name,)))
-        if "dependentSchemas" in c:
-            yield Place(path, "dependentSchemas", "what a key demands is not seen to be met", everything)
+        for name, about in node.whens:
+            if p.child(name) is not None:
+                group = p.group.also(
+                    self.demand(("has", name), required=(name,), kinds=frozenset(["object"]))
+                )
+                for place in self.places(group, Group.of([about]), path, splits):
+                    yield replace(place, rule="dependentSchemas") if place.path == path else place
 
-    def around(
-        self, p: dict[str, Any], given: dict[str, Any], names: tuple[str, ...] = ()
-    ) -> tuple[Any, ...]:
-        made = values.object_with(p, given, self.work, names=names)
+    def with_key(self, p: Flat, name: str) -> Flat:
+        group = p.group.also(self.demand(("has", name), required=(name,), kinds=frozenset(["object"])))
+        return Flat(group, producer=True)
+
+    def around(self, p: Flat, given: dict[str, Any], names: tuple[str, ...] = ()) -> tuple[Any, ...]:
+        made = self.examples.object_with(p, given, names)
         return () if made is None else (made,)
 
-    def into(self, p: dict[str, Any], name: str) -> Callable[[Any], Any]:
-        return lambda value: values.object_with(p, {name: value}, self.work)
+    def into(self, p: Flat, name: str) -> Callable[[Any], Any]:
+        return lambda value: self.examples.object_with(p, {name: value})
+
+    def demand(self, name: tuple[str, ...], **demands: Any) -> Node:
+        """Return a demand made up while comparing; the same name is the same node."""
+        if name not in self.extra:
+            self.extra[name] = self.keys.node(**demands)
+        return self.extra[name]
 
     # ---------------------------------------------------------------------------------------------- branches
 
-    def branch_places(self, word: str, p: dict[str, Any], c: dict[str, Any], path: str) -> Iterator[Place]:
+    def logic_places(self, p: Group, c: Node, path: str, splits: int) -> Iterator[Place]:
+        """Alternatives, conditions and `not`, for arrays and objects."""
+        for word, groups in (("anyOf", c.any), ("oneOf", c.one)):
+            for group in groups:
+                yield from self.branch_places(word, p, group, path, splits)
+        for condition in c.ifs:
+            yield from self.condition_places(p, condition, path, splits)
+        for part in c.nots:
+            yield from self.not_places(p, part, path, splits)
+
+    def branch_places(
+        self, word: str, p: Group, branches: Sequence[Node], path: str, splits: int
+    ) -> list[Place]:
         """One branch must take everything; for `oneOf` the others must take nothing."""
-        near = [branch for branch in c[word] if self.clash(p, branch, path) is None]
-        found = [list(islice(self.places(p, branch, path), MAX_BRANCH_PLACES)) for branch in near]
+        near = [node for node in branches if self.apart(p, Group.of([node]), path) is None]
         if len(near) == 1:
-            yield from found[0]
-            return
-        if word == "anyOf" and any(not places for places in found):
-            return
-        tries = list(values.examples(p, self.work))
+            return self.places(p, Group.of(near), path, splits)
+        found = []
+        for node in near:
+            places = self.places(p, Group.of([node]), path, 0)
+            if not places and word == "anyOf":
+                return []
+            found.append(places[:MAX_BRANCH_PLACES])
+        cases = self.cases(p, near, splits) if near else []
+        if cases:
+            return self.each_case(
+                cases, lambda case: self.branch_places(word, case, branches, path, splits - 1)
+            )
+        tries = list(self.examples.of(p))
         tries += [value for places in found for place in places for value in place.candidates[:2]]
         how = "one of the alternatives" if word == "anyOf" else "exactly one of the alternatives"
-        yield Place(path, word, f"not every value is seen to fit {how}", tuple(tries))
+        return [Place(path, word, f"not every value is seen to fit {how}", tuple(tries))]
 
-    def clash(self, p: Schema, c: Schema, path: str) -> str | None:
-        """Return the path where `p` always emits what `c` never accepts, or None where that is not proved."""
+    def condition_places(self, p: Group, c: Condition, path: str, splits: int) -> list[Place]:
+        """What passes the test must meet `then`, the rest `else`."""
+        test, then, otherwise = (Group.of([node]) for node in (c.test, c.then, c.otherwise))
+        if self.apart(p, test, path) is not None:
+            return self.places(p, otherwise, path, splits)
+        if not self.places(p, test, path, 0):
+            return self.places(p, then, path, splits)
+        cases = self.cases(p, [c.test], splits)
+        if cases:
+            return self.each_case(cases, lambda case: self.condition_places(case, c, path, splits - 1))
+        found = [*self.places(p.also(c.test), then, path, 0), *self.places(p, otherwise, path, 0)]
+        if not found:
+            return []
+        tries = [*(v for place in found for v in place.candidates), *self.examples.of(p)]
+        return [Place(path, "if", "what a condition demands is not seen to be met", tuple(tries))]
+
+    def not_places(self, p: Group, part: Node, path: str, splits: int) -> list[Place]:
+        if self.apart(p, Group.of([part]), path) is not None:
+            return []
+        cases = self.cases(p, [part], splits)
+        if cases:
+            return self.each_case(cases, lambda case: self.not_places(case, part, path, splits - 1))
+        tries = (*self.examples.of(p.also(part)), *self.examples.of(p))
+        return [Place(path, "not", "what `not` forbids is not seen to be avoided", tries)]
+
+    def each_case(self, cases: Iterable[Group], look: Callable[[Group], Iterable[Place]]) -> list[Place]:
+        found: list[Place] = []
+        for case in cases:
+            found += look(case)
+            if len(found) >= MAX_BRANCH_PLACES:
+                break
+        return found
+
+    def cases(self, p: Group, about: Sequence[Node], splits: int) -> list[Group]:
+        """Take objects apart by one key that `about` speaks of: by its few values, or by whether it is there."""
+        flats = self.sides.branches(p)
+        if splits <= 0 or not flats:
+            return []
+        if len(flats) > 1:
+            return [flat.group for flat in flats]
+        flat = flats[0]
+        if flat.kinds != {"object"}:
+            return []
+        for name in self.spoken_of(about):
+            child = flat.child(name)
+            if child is None or not self.sides.branches(child):
+                continue
+            values = self.few_values(child)
+            if values is not None and name in flat.required and len(values) > 1:
+                return [p.also(self.holding(name, value)) for value in values]
+            if name not in flat.required:
+                has = self.demand(("has", name), required=(name,), kinds=frozenset(["object"]))
+                return [p.also(has), p.also(self.lacking_key(name))]
+        return []
+
+    def spoken_of(self, about: Sequence[Node]) -> list[str]:
+        """Return the keys that demands on objects name, those that fix a value first."""
+        flats = [self.sides.demands(Group.of([node])) for node in about]
+        names = dict.fromkeys(name for flat in flats for name in (*flat.required, *flat.declared))
+        fixing = [n for n in names if any(self.fixes(flat, n) for flat in flats)]
+        return [*sorted(fixing), *sorted(n for n in names if n not in fixing)]
+
+    def fixes(self, flat: Flat, name: str) -> bool:
+        return any(name in s.properties and s.properties[name].enum is not None for s in flat.shapes)
+
+    def few_values(self, child: Group) -> list[Any] | None:
+        """Return every value of a producer that has few, None for one that has many."""
+        found: list[Any] = []
+        for flat in self.sides.branches(child):
+            if flat.enum is not None:
+                found += flat.enum
+            elif flat.kinds <= {"null", "boolean"}:
+                found += [value for kind in sorted(flat.kinds) for value in self.examples.of_kind(kind, flat)]
+            else:
+                return None
+        different = list({value_key(value): value for value in found}.values())
+        return different if len(different) <= MAX_CASES else None
+
+    def holding(self, name: str, value: Any) -> Node:
+        only = self.demand(("value", value_key(value)), enum=(value,))
+        return self.demand(("holds", name, value_key(value)), shapes=(Shape({name: only}, (), None),))
+
+    def lacking_key(self, name: str) -> Node:
+        nothing = self.demand(("nothing",), never=True)
+        return self.demand(("lacks", name), shapes=(Shape({name: nothing}, (), None),))
+
+    # ------------------------------------------------------------------------------------------------- apart
+
+    def apart(self, p: Group, c: Group, path: str, *, depth: int = 8, shared: bool = False) -> str | None:
+        """Return the path where `p` always emits what `c` never accepts, or None where that is not proved.
+
+        `shared`: only at a key that both sides name and the producer always writes.
+        """
         self.work.spend()
-        if isinstance(p, bool) or isinstance(c, bool):
-            return path if c is False and p is not False else None
-        if "anyOf" in p:
-            clashes = [self.clash(branch, c, path) for branch in p["anyOf"]]
-            return clashes[0] if clashes and None not in clashes else None
-        for fixed, other in ((p, c), (c, p)):
-            if fixed.get("enum"):
-                refused = all(values.surely_rejected(other, value, self.work) for value in fixed["enum"])
-                return path if refused else None
-        return self.flat_clash(p, c, path)
+        branches = self.sides.branches(p)
+        found = [self.flat_apart(flat, c, path, depth, shared=shared) for flat in branches] if depth else []
+        return None if None in found or not found else found[0]
 
-    def flat_clash(self, p: dict[str, Any], c: dict[str, Any], path: str) -> str | None:
-        """As `clash`, for two schemas without fixed values, the producer without branches."""
-        kinds = p.get("type", _KINDS)
-        if not any(_kinds_meet(kind, c.get("type", _KINDS)) for kind in kinds):
+    def flat_apart(self, p: Flat, c: Group, path: str, depth: int, *, shared: bool) -> str | None:
+        wanted = self.sides.demands(c)
+        if not p.kinds & wanted.kinds:
             return path
-        for demand in c.get("allOf", ()):
-            if (found := self.clash(p, demand, path)) is not None:
-                return found
-        for word in ("anyOf", "oneOf"):
-            clashes = [self.clash(p, branch, path) for branch in c.get(word, ())]
-            if clashes and None not in clashes:
-                return clashes[0]
-        return self.property_clash(p, c, path) if kinds == ["object"] else None
+        if p.enum is not None:
+            held = [value for value in p.enum if judge_all(p.nodes, value, self.work) is not False]
+            return path if all(judge_all(wanted.own, v, self.work) is False for v in held) else None
+        for node in wanted.own:
+            for group in (*node.any, *node.one):
+                parts = [
+                    self.apart(p.group, Group.of([n]), path, depth=depth - 1, shared=shared) for n in group
+                ]
+                if parts and None not in parts:
+                    return parts[0]
+        kinds = p.kinds & wanted.kinds
+        kinds -= {"fraction"} if "integer" in kinds else set()
+        if len(kinds) > 1:
+            return None
+        return self.kind_apart(next(iter(kinds)), p, wanted, path, depth, shared=shared)
 
-    def property_clash(self, p: dict[str, Any], c: dict[str, Any], path: str) -> str | None:
-        for name in p.get("required", ()):
-            if name in p.get("properties", {}) and name in c.get("properties", {}):
-                there = step(path, "properties", name)
-                found = self.clash(p["properties"][name], c["properties"][name], there)
-                if found is not None:
-                    return found
+    def kind_apart(self, kind: str, p: Flat, c: Flat, path: str, depth: int, *, shared: bool) -> str | None:
+        """As `apart`, where both sides have one kind in common."""
+        if kind == "object":
+            return self.object_apart(p, c, path, depth, shared=shared)
+        if kind == "array":
+            (least, most), (low, high) = p.sizes, c.sizes
+            misfit = (high is not None and least > high) or (most is not None and most < low)
+            return path if misfit and not shared else None
+        if kind == "string" or kind in scalars.NUMBERS:
+            refused = self.keys.node(nots=(self.keys.node(all=tuple(c.own)),))
+            return path if scalars.of_kind(kind, p, [refused], self.work).proved else None
         return None
 
-
-# -------------------------------------------------------------------------------------------------- leaves
-
-
-def text_places(p: dict[str, Any], c: dict[str, Any], path: str) -> Iterator[Place]:
-    """Yield where text may leave the accepted lengths, pattern or format."""
-    least, most = p.get("minLength", 0), p.get("maxLength")
-    if least < c.get("minLength", 0):
-        short = f"may have {least} characters, at least {c['minLength']} are accepted"
-        yield Place(path, "minLength", short, tuple(values.texts(p, (least, c["minLength"] - 1))))
-    if "maxLength" in c and (most is None or most > c["maxLength"]):
-        long = f"may have more than the {c['maxLength']} characters accepted"
-        yield Place(path, "maxLength", long, tuple(values.texts(p, (c["maxLength"] + 1,))))
-    if "pattern" in c:
-        yield Place(
-            path, "pattern", f"not all text is seen to match {shown(c['pattern'])}", tuple(values.texts(p))
-        )
-    if "format" in c:
-        yield Place(path, "format", f"not all text is seen to have the format {shown(c['format'])}")
-
-
-def number_places(p: dict[str, Any], c: dict[str, Any], path: str) -> Iterator[Place]:
-    """Yield where numbers may leave the accepted bounds or steps."""
-    kind = p["type"][0]
-    whole = kind == "integer"
-    low, high = _low(c, whole=whole), _high(c, whole=whole)
-    mine = _low(p, whole=whole)
-    if low is not None and (mine is None or mine < low):
-        tries = tuple(values.numbers(kind, p, (low[0] - 1, low[0])))
-        yield Place(path, "minimum", f"may be below the {values.as_json(low[0])} accepted", tries)
-    mine = _high(p, whole=whole)
-    if high is not None and (mine is None or mine > high):
-        tries = tuple(values.numbers(kind, p, (high[0] + 1, high[0])))
-        yield Place(path, "maximum", f"may be above the {values.as_json(high[0])} accepted", tries)
-    if "multipleOf" in c:
-        wanted = exact_number(c["multipleOf"])
-        steps = [exact_number(p["multipleOf"])] if "multipleOf" in p else []
-        if not any(have % wanted == 0 for have in steps + [Fraction(1)] * whole):
-            reason = f"may be no multiple of {c['multipleOf']}"
-            yield Place(path, "multipleOf", reason, tuple(values.numbers(kind, p, (wanted, Fraction(1)))))
-
-
-def _low(node: dict[str, Any], *, whole: bool) -> tuple[Fraction, int] | None:
-    """The lower bound, comparable: the number, then 1 if it is itself left out. Whole numbers reach theirs."""
-    bounds = [(exact_number(node["minimum"]), 0)] if "minimum" in node else []
-    bounds += [(exact_number(node["exclusiveMinimum"]), 1)] if "exclusiveMinimum" in node else []
-    if whole:
-        bounds = [(Fraction(-(-value // 1) if not out else value // 1 + 1), 0) for value, out in bounds]
-    return max(bounds, default=None)
-
-
-def _high(node: dict[str, Any], *, whole: bool) -> tuple[Fraction, int] | None:
-    """The upper bound, comparable: the number, then -1 if it is itself left out."""
-    bounds = [(exact_number(node["maximum"]), 0)] if "maximum" in node else []
-    bounds += [(exact_number(node["exclusiveMaximum"]), -1)] if "exclusiveMaximum" in node else []
-    if whole:
-        bounds = [(Fraction(value // 1 if not out else -(-value // 1) - 1), 0) for value, out in bounds]
-    return min(bounds, default=None)
-
-
-def _unmet(p: dict[str, Any], c: dict[str, Any]) -> dict[str, Any]:
-    """Return the consumer's keywords without those that the producer states in the same words."""
-    met = {
-        word
-        for group in _WHOLE
-        if group[0] in c and all(value_key(c.get(word)) == value_key(p.get(word)) for word in group)
-        for word in group
-    }
-    return {word: value for word, value in c.items() if word not in met} if met else c
-
-
-def _kind_taken(kind: str, c: dict[str, Any]) -> bool:
-    accepted = c.get("type", _KINDS)
-    return kind in accepted or (kind == "integer" and "number" in accepted)
-
-
-def _kinds_meet(kind: str, accepted: list[str]) -> bool:
-    return kind in accepted or (
-        kind in ("integer", "number") and not {"integer", "number"}.isdisjoint(accepted)
-    )
-
-
-def _none_typed(refused: list[Any], c: dict[str, Any]) -> bool:
-    return "type" in c and not any(has_type(value, c["type"]) for value in refused)
+    def object_apart(self, p: Flat, c: Flat, path: str, depth: int, *, shared: bool) -> str | None:
+        for name in sorted(p.required if shared else p.required | c.required):
+            mine, yours = p.child(name), c.child(name)
+            if mine is None or yours is None:
+                if not shared and (name in p.required or name in c.required):
+                    return path
+                continue
+            if shared and not (name in p.declared and name in c.declared):
+                continue
+            there = step(path, "properties", name)
+            found = self.apart(mine, yours, there, depth=depth - 1, shared=shared)
+            if found is not None:
+                return found
+        return None
