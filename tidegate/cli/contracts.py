@@ -70,7 +70,17 @@ def _said_options(command: Command) -> Command:
 @_said_options
 @click.option("--for", "ref", help="Also say that this version keeps to this tool contract.")
 @pass_app
-def add(app: App, file: Path | None, from_tools: Path | None, ref: str | None, **said: Any) -> None:
+def add(
+    app: App,
+    file: Path | None,
+    from_tools: Path | None,
+    ref: str | None,
+    name: str | None,
+    family: str | None,
+    context: int | None,
+    surfaces: tuple[str, ...],
+    parsers: tuple[str, ...],
+) -> None:
     """Keep the document in FILE: a tool contract, an engine profile or a router contract (JSON).
 
     With --from-tools no FILE is needed: the tools are read as people have them (OpenAI, MCP tools/list, a Python
@@ -84,14 +94,15 @@ def add(app: App, file: Path | None, from_tools: Path | None, ref: str | None, *
         raise click.UsageError("name a FILE, or --from-tools FILE")
     parsed = Ref.parse(ref) if ref is not None else None
     if from_tools is not None:
-        data, name = encode(_made(app, parsed, _said(from_tools, said))), from_tools.name
+        said = _said(from_tools, name, family, context, surfaces, parsers)
+        data, source = encode(_made(app, parsed, said)), from_tools.name
     else:
         assert file is not None
-        data, name = read_file(file, max_bytes=_BYTES), file.name
+        data, source = read_file(file, max_bytes=_BYTES), file.name
     try:
         row, version = add_document(app.work, data, ref=parsed)
     except MalformedContract as refusal:
-        raise MalformedContract(refusal.problem, at=f"{name}, {refusal.at}") from refusal
+        raise MalformedContract(refusal.problem, at=f"{source}, {refusal.at}") from refusal
     text = f"{row.kind} {row.name} is {row.digest[:SHORT]}."
     if version is not None:
         text += f"\n{version.model}@{version.ordinal} keeps to it from now on."
@@ -110,7 +121,17 @@ def add(app: App, file: Path | None, from_tools: Path | None, ref: str | None, *
 @_said_options
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the contract here.")
 @pass_app
-def derive(app: App, ref: str, file: Path, out: Path | None, **said: Any) -> None:
+def derive(
+    app: App,
+    ref: str,
+    file: Path,
+    out: Path | None,
+    name: str | None,
+    family: str | None,
+    context: int | None,
+    surfaces: tuple[str, ...],
+    parsers: tuple[str, ...],
+) -> None:
     """Make the tool contract of REF out of its chat template and the tools in a file, and show it.
 
     The template is rendered over one fixed dialogue, in a child process: that tells how calls are written, which roles
@@ -120,7 +141,8 @@ def derive(app: App, ref: str, file: Path, out: Path | None, **said: Any) -> Non
     from signing.canonical import pretty_bytes
     from signing.durable import write_durably
 
-    document = to_json(_made(app, Ref.parse(ref), _said(file, said)))
+    said = _said(file, name, family, context, surfaces, parsers)
+    document = to_json(_made(app, Ref.parse(ref), said))
     text = pretty_bytes(document).decode().rstrip()
     if out is not None:
         write_durably(out, pretty_bytes(document))
@@ -128,20 +150,27 @@ def derive(app: App, ref: str, file: Path, out: Path | None, **said: Any) -> Non
     show(document, text, as_json=app.settings.as_json)
 
 
-def _said(file: Path, said: dict[str, Any]) -> "Said":
+def _said(
+    file: Path,
+    name: str | None,
+    family: str | None,
+    context: int | None,
+    surfaces: tuple[str, ...],
+    parsers: tuple[str, ...],
+) -> "Said":
     from pipelines.deriving import Said
     from registry.contracts import SURFACES
 
-    pairs = [tuple(pair.partition("=")[::2]) for pair in said["parsers"]]
-    if any(not engine or not name for engine, name in pairs):
+    pairs = [pair.partition("=") for pair in parsers]
+    if any(not engine or not parser for engine, _, parser in pairs):
         raise click.UsageError("write --parser ENGINE=NAME, such as vllm=hermes")
     return Said(
         tools=_tools_in(file),
-        name=said["name"],
-        family=said["family"],
-        context=said["context"],
-        surfaces=said["surfaces"] or SURFACES,
-        parsers=dict(pairs),
+        name=name,
+        family=family,
+        context=context,
+        surfaces=surfaces or SURFACES,
+        parsers={engine: parser for engine, _, parser in pairs},
     )
 
 
