@@ -30,7 +30,7 @@ from signing.canonical import NotCanonical, canonical_bytes, parse
 KILL_SECONDS = 10.0  # after SIGKILL only a process inside the kernel is still there
 _NOTE_SECONDS = 1.0
 _TAIL = 1200  # bytes of the log that a refusal shows
-_JOURNAL = "journal.jsonl"
+_JOURNAL, _LOG_BEFORE = "journal.jsonl", "log.before"
 
 
 class EngineProcessTrouble(JudgingRefused):
@@ -78,6 +78,7 @@ def _spawn(slot: Slot, wanted: Staged) -> None:
     if program is None:
         raise EngineProcessTrouble(slot, f"there is no program {wanted.argv[0]} on this machine")
     staged.folder_of(slot).mkdir(mode=0o700, exist_ok=True)
+    _begin_log(slot)
     orders = {
         "argv": [program, *wanted.argv[1:]],
         "env": dict(wanted.env),
@@ -212,10 +213,16 @@ def log_head(slot: Slot, size: int = 1 << 18) -> str:
     return ""
 
 
-def forget_log(slot: Slot) -> None:
-    """Remove the log of what was staged before."""
-    for name in (keeper.OLD_LOG, keeper.LOG, _JOURNAL):
-        (slot.folder / name).unlink(missing_ok=True)
+def forget_journal(slot: Slot) -> None:
+    """Begin a new journal: something else is staged, and nothing runs."""
+    (slot.folder / _JOURNAL).unlink(missing_ok=True)
+
+
+def _begin_log(slot: Slot) -> None:
+    """The new process's log begins empty, for its head is read; the last words of the one before are kept beside."""
+    (slot.folder / keeper.OLD_LOG).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        (slot.folder / keeper.LOG).rename(slot.folder / _LOG_BEFORE)
 
 
 def _check_free(slot: Slot) -> None:

@@ -136,7 +136,7 @@ class ProcessDriver:
         )
         if new:
             if process.running(slot) is None:
-                process.forget_log(slot)
+                process.forget_journal(slot)
             with process.step(slot, "stage"):
                 pass
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.engines.advisories import (
@@ -129,6 +129,7 @@ releases = st.one_of(
 
 
 @pytest.mark.property
+@settings(deadline=None)
 @given(st.lists(st.tuples(releases | st.none(), releases | st.none()), min_size=1, max_size=4), releases)
 def test_what_is_written_is_read_again_and_every_release_gets_an_answer(
     spans: list[tuple[str | None, str | None]], version: str
@@ -147,6 +148,7 @@ def test_what_is_written_is_read_again_and_every_release_gets_an_answer(
 
 
 @pytest.mark.property
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_do_more_than_be_refused(data: bytes) -> None:
     with pytest.raises(MalformedAdvisories):

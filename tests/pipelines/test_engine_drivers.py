@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.engines import called, counting, keeper, process, staged, tool_call
 from pipelines.engines.any_endpoint import AnyEndpoint, LmStudio
@@ -43,14 +46,18 @@ def listening(port: int) -> list[str]:
     return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
 
 
-def stage(slot: Slot, argv: list[str], **changes: Any) -> Staged:
-    """Stage any program: what the drivers write down, without a driver."""
+def staged_as(argv: list[str], **changes: Any) -> Staged:
+    """What the drivers write down, of any program."""
     plain = Staged(
         ref="demo/tiny@v1", version="0" * 64, engine="llama-server", argv=tuple(argv), env={"PATH": os.defpath},
         flags=(), model="demo/tiny", path="/models/x.gguf", calls=True, parser=None, template_sha256=None,
         dtype=None, context=1024,
     )  # fmt: skip
-    made = replace(plain, **changes)
+    return replace(plain, **changes)
+
+
+def stage(slot: Slot, argv: list[str]) -> Staged:
+    made = staged_as(argv)
     staged.write(slot, made)
     return made
 
@@ -225,6 +232,17 @@ def wait_for(what: Any, seconds: float = 10) -> Any:
     return found
 
 
+def test_the_log_is_of_the_process_that_runs_and_the_last_ones_is_kept_beside(places: Slots) -> None:
+    slot = places.new("blue")
+    for word in ("first", "second"):
+        stage(slot, [sys.executable, "-c", f"print({word!r}, flush=True); import time; time.sleep(60)"])
+        process.start(slot)
+        assert word == wait_for(lambda: process.log_tail(slot))
+        assert f"{word}\n" == process.log_head(slot)
+        process.stop(slot, seconds=5)
+    assert "first\n" == (slot.folder / "log.before").read_text()
+
+
 def test_a_number_that_is_somebody_elses_now_is_not_touched(places: Slots) -> None:
     slot = places.new("blue")
     wanted = stage(slot, listening(slot.port))
@@ -276,6 +294,20 @@ def test_a_slot_where_nothing_is_staged_or_the_document_was_edited_starts_nothin
         (slot.folder / "command.json").write_bytes(broken)
         with pytest.raises(SlotUnusable):
             process.start(slot)
+
+
+words = st.text(st.characters(codec="utf-8"), max_size=8)
+
+
+@pytest.mark.property
+@settings(deadline=None)
+@given(st.lists(words, max_size=4), st.dictionaries(st.text("ABC_", min_size=1), words, max_size=3), words)
+def test_what_was_staged_is_read_again_to_the_letter(argv: list[str], env: dict[str, str], path: str) -> None:
+    made = staged_as(argv, env=env, path=path)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "command.json").write_bytes(made.encode())
+        again = staged.read(Slot("blue", Path(folder), "127.0.0.1", 1))
+    assert (made, made.digest) == (again, again.digest)
 
 
 def test_what_is_staged_twice_is_written_once_and_as_systemd_reads_it(places: Slots) -> None:
