@@ -235,7 +235,7 @@ def _page(body: Mapping[str, Any], digest: str) -> bytes:
 def flips(app: App, suite: str, ref: str | None) -> None:
     """How often each case of SUITE flips: the same question, version and engine profile, another outcome.
 
-    A flaky case still counts. Setting one aside is a person's decision: `tidegate decisions request`.
+    A flaky case still counts. Setting one aside is a person's decision: `tidegate decisions quarantine`.
     """
     from pipelines.decide import standing
     from pipelines.suites.flips import count_flips, past_bodies
