@@ -56,7 +56,7 @@ class PythonChecks:
             stdin.write(line + b"\n")
             stdin.flush()
             return dict(parse(stdout.readline(MAX_SAID), max_bytes=MAX_SAID, at="check"))
-        except (OSError, NotCanonical):
+        except (OSError, ValueError, NotCanonical):  # ValueError: closed by us
             return {"broke": "its host process is gone"}
 
     def close(self) -> None:
