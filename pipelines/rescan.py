@@ -79,13 +79,18 @@ def rescan_all(
     """
     done = []
     for version in due:
-        with work.store.view() as view:
-            before = _newest(view, version)
-            served = tuple(sorted(pin.tier for pin in view.pins() if pin.version == version.digest))
-        report, after = rescan(work, Ref.parse(f"{version.model}@{version.ordinal}"))
-        done.append(Rescanned(version, before, after, report.outcome, served))
+        done.append(rescan_version(work, version))
         progress(version.size)
     return done
+
+
+def rescan_version(work: Workplace, version: Version) -> Rescanned:
+    """Scan one version by today's rules and keep what was found. Raises `BytesRemoved`, `HomeBusy`."""
+    with work.store.view() as view:
+        before = _newest(view, version)
+        served = tuple(sorted(pin.tier for pin in view.pins() if pin.version == version.digest))
+    report, after = rescan(work, Ref.parse(f"{version.model}@{version.ordinal}"))
+    return Rescanned(version, before, after, report.outcome, served)
 
 
 def _newest(view: View, version: Version) -> ScanResult | None:
