@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.inclusion import examine
+from registry.schemas import value_key
 
 Schema = Mapping[str, Any]
 _NOTES = frozenset(
@@ -15,13 +16,14 @@ _NOTES = frozenset(
 )
 _PLAIN = frozenset(("type", "properties", "required", "additionalProperties"))
 _MAX_DEPTH = 16
+_MAX_PAIRS = 64  # of schemas that are compared to find the smallest change; each may take a second
 
 
 def widened(consumer: Schema, producer: Schema) -> dict[str, Any]:
     """Return `consumer`, changed so that it also takes in what `producer` emits. Both describe arguments: objects."""
     if not examine(_object(producer), _object(consumer)):
         return dict(consumer)
-    merged = _merged(consumer, producer, 0)
+    merged = _Merge().objects(consumer, producer, 0)
     if merged is not None and not examine(_object(producer), _object(merged)):
         return merged
     # A reference means a place in its own document, which stands one branch deeper now.
@@ -35,47 +37,63 @@ def _object(schema: Schema) -> Schema:
     return schema if "type" in schema or "$ref" in schema else {**schema, "type": "object"}
 
 
-def _merged(consumer: Schema, producer: Schema, depth: int) -> dict[str, Any] | None:
-    """Lay two object schemas of the plainest kind over each other; None where one of them says more than that."""
-    if depth > _MAX_DEPTH or not (_is_plain(consumer) and _is_plain(producer)):
-        return None
-    ours, theirs = consumer.get("properties", {}), producer.get("properties", {})
-    closed = consumer.get("additionalProperties") is False
-    if closed and producer.get("additionalProperties", False) is not False:
-        return None
-    properties = dict(ours)
-    for name, schema in theirs.items():
-        if name in ours:
-            both = _either(ours[name], schema, depth + 1)
-            if both is None:
-                return None
-            properties[name] = both
-        elif closed:
-            properties[name] = schema
-    out = {**consumer, "properties": properties}
-    required = [name for name in consumer.get("required", ()) if name in producer.get("required", ())]
-    if "required" in consumer and required != consumer["required"]:
-        del out["required"]
-        out |= {"required": required} if required else {}
-    return out
+class _Merge:
+    """Lays two schemas over each other; None where that is more than the plainest kind, or too much work."""
+
+    def __init__(self) -> None:
+        self.left = _MAX_PAIRS
+
+    def objects(self, consumer: Schema, producer: Schema, depth: int) -> dict[str, Any] | None:
+        if depth > _MAX_DEPTH or not (_is_plain(consumer) and _is_plain(producer)):
+            return None
+        ours, theirs = consumer.get("properties", {}), producer.get("properties", {})
+        closed = consumer.get("additionalProperties") is False
+        if closed and producer.get("additionalProperties", False) is not False:
+            return None
+        properties = dict(ours)
+        for name, schema in theirs.items():
+            if name in ours:
+                both = self.either(ours[name], schema, depth + 1)
+                if both is None:
+                    return None
+                properties[name] = both
+            elif closed:
+                properties[name] = schema
+        return _demanding({**consumer, "properties": properties}, producer)
+
+    def either(self, consumer: Any, producer: Any, depth: int) -> Any:
+        if not (isinstance(consumer, Mapping) and isinstance(producer, Mapping)):
+            return consumer if consumer is True or producer is False else True
+        if value_key(consumer) == value_key(producer):
+            return consumer
+        self.left -= 1
+        if self.left < 0 or _refers(consumer) or _refers(producer):
+            return None
+        if not examine(producer, consumer):
+            return consumer
+        if consumer.get("type") == producer.get("type") == "object":
+            merged = self.objects(consumer, producer, depth)
+            if merged is not None:
+                return merged
+        return _side_by_side(consumer, producer)
 
 
-def _either(consumer: Any, producer: Any, depth: int) -> Any:
-    if not (isinstance(consumer, Mapping) and isinstance(producer, Mapping)):
-        return consumer if consumer is True or producer is False else True
-    if _refers(consumer) or _refers(producer):
-        return None
-    if not examine(producer, consumer):
-        return consumer
-    if consumer.get("type") == producer.get("type") == "object":
-        merged = _merged(consumer, producer, depth)
-        if merged is not None:
-            return merged
+def _side_by_side(consumer: Schema, producer: Schema) -> dict[str, Any]:
+    """Either of the two: one longer list where both are lists of types or of values, else an `anyOf`."""
     for word in ("type", "enum"):
         if _says_only(consumer, word) and _says_only(producer, word):
             return {**consumer, word: _union(consumer[word], producer[word])}
     options = consumer["anyOf"] if _says_only(consumer, "anyOf") else [consumer]
     return {"anyOf": [*options, producer]}
+
+
+def _demanding(consumer: dict[str, Any], producer: Schema) -> dict[str, Any]:
+    """Demand only what both demand."""
+    both = [name for name in consumer.get("required", ()) if name in producer.get("required", ())]
+    if "required" not in consumer or both == consumer["required"]:
+        return consumer
+    rest = {word: value for word, value in consumer.items() if word != "required"}
+    return {**rest, "required": both} if both else rest
 
 
 def _union(first: Any, second: Any) -> list[Any]:

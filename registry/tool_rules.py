@@ -87,7 +87,8 @@ def _inclusion(
     what: str, producer: Mapping[str, Any], consumer: Mapping[str, Any], tool: str, mend: str
 ) -> Iterator[Finding]:
     """Turn the problems of one pair of schemas into findings; what can never fit is said once and first."""
-    problems = examine(producer, consumer)
+    # What a model writes is held to its schema; a tool may answer more than its schema names.
+    problems = examine(producer, consumer, closed=what == "arguments")
     key = "result" if what == "results" else what
     never = clash(producer, consumer) if problems else None
     if never is not None:

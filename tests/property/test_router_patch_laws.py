@@ -108,9 +108,8 @@ def test_a_patch_applied_makes_the_version_compatible(
 def test_widening_takes_nothing_away(consumer: dict[str, Any], producer: dict[str, Any]) -> None:
     wide = widened(consumer, producer)
     assert not isinstance(includes(producer, wide), NotIncluded)
-    # As a producer an object that says nothing is closed; here it has to stand for all that it accepts.
-    accepted = consumer if "additionalProperties" in consumer else {**consumer, "additionalProperties": True}
-    assert not isinstance(includes(accepted, wide), NotIncluded)
+    # Here the consumer stands for all that it accepts, also under names that it does not declare.
+    assert not isinstance(includes(consumer, wide, closed=False), NotIncluded)
 
 
 VALUES = st.recursive(

@@ -541,6 +541,28 @@ def test_the_flag_that_must_change_is_named_with_its_new_value() -> None:
     assert "`qwen3_xml`" in step or "accepts" in step
 
 
+def test_a_tool_may_answer_more_than_its_schema_names() -> None:
+    """What a model writes is held to its schema; a tool's answer is not, and the model may never have seen it."""
+    answers, expects = obj({"v": S}, ("v",)), obj({"v": S}, ("v",), False)
+    tier = router(tools=(Tool("get_weather", one(S), answers),))
+    (finding,) = compare(model(tools=(Tool("get_weather", one(S), expects),)), tier, engine()).findings
+    assert ("results-not-accepted", Verdict.NEEDS_ROUTER_UPDATE) == (finding.rule, finding.verdict)
+    assert finding.witness is not None
+    jsonschema.validate(finding.witness["result"], answers)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(finding.witness["result"], expects)
+
+
+@pytest.mark.parametrize("schema", [deep(60), explosion()], ids=["deep", "explosion"])
+def test_a_patch_for_hostile_schemas_ends(schema: dict[str, Any]) -> None:
+    for contract, tier in (
+        (model(tools=(Tool("get_weather", schema, S),)), router()),
+        (model(), router(tools=(Tool("get_weather", {**schema, "maxProperties": 1}, S),))),
+    ):
+        patch = patch_for(contract, tier, engine())
+        assert patch is None or patch.comparison.passed
+
+
 def test_no_alias_is_ever_guessed() -> None:
     """Two tools with one schema may do opposite things."""
     path = one(S)
