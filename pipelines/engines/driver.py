@@ -7,11 +7,12 @@ what an engine does not say: `in_flight` is None where it cannot be told, and th
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from pipelines.engines.any_endpoint import AnyEndpoint, LmStudio
+from pipelines.engines.any_endpoint import AnyEndpoint
 from pipelines.engines.fingerprint import Fingerprint
 from pipelines.engines.launch import DOCUMENTATION_ONLY, REAL, Command, Drained, Launch, NotStartedHere, Slot
 from pipelines.engines.llama_cpp_python import LlamaCppPython
 from pipelines.engines.llama_server import LlamaServer
+from pipelines.engines.lm_studio import LmStudio
 from pipelines.engines.ollama import Ollama
 from pipelines.engines.probe import Readiness
 from pipelines.engines.transformers_serve import TransformersServe

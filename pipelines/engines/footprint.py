@@ -34,7 +34,7 @@ _DTYPES = {
     "float8_e4m3fn": 1,
 }  # fmt: skip
 # What a process of the engine takes before it has loaded anything, bytes; seen on CPU, rounded up generously.
-_BASE = {"vllm": 2 << 30, "transformers": 1 << 30, "llama-cpp-python": 192 << 20}
+_BASE = {"vllm": 3 << 30, "transformers": 1 << 30, "llama-cpp-python": 192 << 20}
 _BASE_OTHER = 64 << 20
 _BATCH = {"vllm": 8192}  # tokens that are computed at once
 _BATCH_OTHER = 512

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engines import process
-from pipelines.engines.driver import Driver, driver_for
+from pipelines.engines import keeper, process
+from pipelines.engines.driver import Driver, Slot, driver_for
 from pipelines.engines.endpoint import Endpoint, json_body
 from pipelines.engines.footprint import needed
 from pipelines.engines.probe import identify
@@ -43,12 +43,22 @@ def long_stream(endpoint: Endpoint) -> threading.Thread:
     return thread
 
 
+def memory_of(slot: Slot) -> int:
+    """Bytes that the engine's processes hold, pages that they share counted once."""
+    there = process.running(slot)
+    assert there is not None
+    entries = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    family = [entry for entry in entries if keeper.session_of(int(entry.name)) == there.pid]
+    rolled = [(entry / "smaps_rollup").read_text() for entry in family]
+    return sum(int(text.split("Pss:")[1].split()[0]) * 1024 for text in rolled)
+
+
 def test_the_whole_walk_of_a_version_whose_calls_the_parser_knows(
     program: Callable[[str], Path], places: Slots
 ) -> None:
     driver, of = vllm(program("vllm"), "hermes")
     slot = places.new("blue")
-    serve(driver, launch("v1", of), slot, seconds=180)
+    serve(driver, launch("v1", of), slot, seconds=300)
     there = process.running(slot)
     driver.start(slot)
     assert there == process.running(slot), "started twice, there once"
@@ -70,6 +80,9 @@ def test_the_whole_walk_of_a_version_whose_calls_the_parser_knows(
         concurrency=1,
     )
     assert 1 << 30 == computed.kv_cache, "the gigabyte that it was given holds that many tokens"
+
+    assert computed.total is not None
+    assert memory_of(slot) <= computed.total, "an estimate on the safe side"
 
     assert 200 == slot.endpoint.post("/pause", b"", seconds=10).status
     paused = driver.ready(slot, seconds=2)
@@ -97,7 +110,7 @@ def test_a_version_with_another_wire_format_is_ready_only_under_the_parser_that_
     slot = places.new("green")
     driver.stage(launch("v3", of), slot)
     driver.start(slot)
-    found = driver.ready(slot, seconds=180)
+    found = driver.ready(slot, seconds=300)
     assert (parsed, parsed) == (found.ready, found.parses_calls), found.why
     assert parsed or "200, but no parsed tool call" in found.why
     assert "vllm" == identify(slot.endpoint).engine

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.engines import called, counting, keeper, process, staged, tool_call
-from pipelines.engines.any_endpoint import AnyEndpoint, LmStudio
+from pipelines.engines.any_endpoint import AnyEndpoint
 from pipelines.engines.driver import DOCUMENTATION_ONLY, REAL, NoDriver, NotStartedHere, Slot, driver_for
 from pipelines.engines.endpoint import Endpoint
 from pipelines.engines.fingerprint import Fingerprint
@@ -528,14 +528,22 @@ def test_lm_studio_serves_what_people_loaded_and_says_how_if_it_is_not_there(
 
     monkeypatch.setattr(Endpoint, "get", page)
     monkeypatch.setattr(Endpoint, "post", page)
-    loaded = LmStudio(model="demo/tiny")
-    loaded.start(slot)
-    loaded.stop(slot, seconds=1)
+    driver, what = driver_for(profile("lm-studio")), launch("v1", profile("lm-studio"))
+    with pytest.raises(SlotUnusable, match="nothing is staged"):
+        driver.start(slot)
+    driver.stage(what, slot)
+    driver.start(slot)
+    driver.stop(slot, seconds=1)
     assert ("/api/v1/models/unload", b'{"instance_id":"demo/tiny"}') == asked[-1]
-    with pytest.raises(NotStartedHere, match="lms import"):
-        LmStudio(model="demo/other").start(slot)
-    LmStudio(model="demo/other").stop(slot, seconds=1)
+    driver.stage(replace(what, served_name="demo/other"), slot)
+    with pytest.raises(
+        NotStartedHere, match=r"lms import .*model.gguf .*, then `lms load demo/other --identifier"
+    ):
+        driver.start(slot)
+    driver.stop(slot, seconds=1)
     assert 1 == sum(path.endswith("unload") for path, _ in asked)
+    assert driver.in_flight(slot) is None
+    assert not driver.identity(slot, what.manifest).proven
 
 
 def test_ollama_is_given_the_file_and_proven_by_the_blob_that_the_model_is_made_from(
