@@ -14,7 +14,7 @@ class ServingMalformed(JudgingRefused):
 
     exit_code: ClassVar[int] = 226
     next_step: ClassVar[str] = (
-        "Correct the field that the message names in serving.toml; docs/operator/rollout.md shows a whole file."
+        "Correct the field that the message names in the home's serving.toml; `tidegate serving show` reads it again."
     )
 
     def __init__(self, problem: str, *, at: str) -> None:

@@ -186,19 +186,20 @@ def test_nginx_takes_the_configuration_and_a_file_that_it_refuses_is_put_back(tm
     front = NginxFront(told, "team", "demo/one", place.listen)
     before = front.path.read_bytes()
     unfit = Live(**shut("not a host", 1).document() | {"slot": "blue", "rollout": "r"})
-    with pytest.raises(StepFailed, match="host not found"):
+    with pytest.raises(StepFailed, match="invalid parameter"):
         front.point(unfit)
     assert before == front.path.read_bytes(), "what the proxy refuses is not left lying there"
 
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze on this machine")
     includes = tmp_path / "includes"
     out = written(several(tmp_path / "serving", includes), tmp_path / "out", includes)
     names = sorted(str(path) for path in out.glob("tidegate-*"))
     assert 5 == len(names)
-    done = subprocess.run(
-        [program("systemd-analyze"), "verify", *names], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([analyze, "verify", *names], capture_output=True, text=True, check=False)
     assert ("", 0) == (done.stderr, done.returncode)
 
 

@@ -11,25 +11,29 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from demo.engine import Engine, find_engine
+from demo.engine import ask as ask_engine
+from pipelines.drift import drift
 from pipelines.engines import process
 from pipelines.engines.launch import Slot
 from pipelines.rollback import roll_back
+from pipelines.rollout.agent import observe
 from pipelines.rollout.carry import Done, carry_out
 from pipelines.rollout.durations import durations
 from pipelines.rollout.hands import EngineHands
 from registry.home import Home
-from tests.rollout_world import MODEL, NginxNode, copied, home_with_two_versions
+from tests.rollout_world import DEMO, MODEL, NginxNode, copied, home_with_two_versions
 
 pytestmark = [pytest.mark.engine]
 
 QUESTION = "Who are you?"
 FLAGS = ["--jinja", "--threads", "1", "--parallel", "4"]
-LONG = 700  # tokens of the stream that is in flight during the switch
+SHORT = 60
+LONG = 800  # tokens of the stream that is in flight during the switch
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +48,20 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home_with_two_versions(tmp_path_factory.mktemp("built"))
 
 
+@pytest.fixture(scope="module")
+def build(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the engine says of itself while it runs: profiles name that."""
+    log = tmp_path_factory.mktemp("asked") / "log"
+    with engine.serve(DEMO / "models" / "v1", log) as served:
+        return str(ask_engine(served.base_url.removesuffix("/v1") + "/props")["build_info"])
+
+
 @pytest.fixture
-def node(built: Home, tmp_path: Path, engine: Engine) -> Iterator[NginxNode]:
+def node(built: Home, build: str, tmp_path: Path, engine: Engine) -> Iterator[NginxNode]:
     """Version 1 and 2 are held, a proxy stands there with its gate shut; whatever was started ends with the test."""
     with copied(built, tmp_path / "home") as work:
-        made = NginxNode(work, tmp_path / "node", profile={"version": engine.version, "flags": FLAGS})
-        made.write_settings(program=[str(engine.path)])
+        made = NginxNode(work, tmp_path / "node", profile={"version": build, "flags": FLAGS})
+        made.write_settings(program=[str(engine.path)], retry_after=7)
         try:
             with made.proxy():
                 yield made
@@ -63,7 +75,9 @@ def slot_of(node: NginxNode, name: str) -> Slot:
     return Slot(name, folder, "127.0.0.1", node.blue if name == "blue" else node.green)
 
 
-def ask(port: int, *, tokens: int = 60, stream: bool = False) -> tuple[str, str | None]:
+def ask(
+    port: int, *, tokens: int = SHORT, stream: bool = False, began: threading.Event | None = None
+) -> tuple[str, str | None]:
     """One whole answer and the slot that gave it. Raises when it is not whole."""
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     body = {
@@ -80,13 +94,17 @@ def ask(port: int, *, tokens: int = 60, stream: bool = False) -> tuple[str, str 
         answer = link.getresponse()
         if answer.status != 200:
             raise http.client.HTTPException(f"status {answer.status}: {answer.read(200)!r}")
-        text = streamed(answer) if stream else json.loads(answer.read())["choices"][0]["message"]["content"]
+        text = (
+            streamed(answer, began)
+            if stream
+            else json.loads(answer.read())["choices"][0]["message"]["content"]
+        )
         return text, answer.headers["X-Tidegate-Slot"]
     finally:
         link.close()
 
 
-def streamed(answer: http.client.HTTPResponse) -> str:
+def streamed(answer: http.client.HTTPResponse, began: threading.Event | None) -> str:
     """The words of a stream that ended as streams should."""
     words: list[str] = []
     for line in answer:
@@ -95,63 +113,75 @@ def streamed(answer: http.client.HTTPResponse) -> str:
         if line.startswith(b"data: "):
             delta = json.loads(line[6:])["choices"][0]["delta"]
             words.append(delta.get("content") or "")
+            if began is not None:
+                began.set()
     raise http.client.IncompleteRead(b"".join(word.encode() for word in words))
 
 
 @dataclass
 class Clients:
-    """Several people who ask all the time, each on a new connection, and one whose answer takes long."""
+    """People who ask all the time, each time on a new connection, and one whose answer takes long."""
 
     port: int
     answers: list[tuple[str, str | None]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     long: list[tuple[str, str | None]] = field(default_factory=list)
+    began: threading.Event = field(
+        default_factory=threading.Event
+    )  # the first word of the long answer is there
     over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        self.threads = [
-            threading.Thread(target=self._many, args=(stream,)) for stream in (False, True, False)
-        ]
+        self.threads = [threading.Thread(target=self._many, args=(stream,)) for stream in (False, True)]
         self.threads.append(threading.Thread(target=self._one))
-        for thread in self.threads:
+        for thread in self.threads[:-1]:
             thread.start()
-        while len(self.answers) < 3 and not self.errors:
-            time.sleep(0.02)
+        self.wait_for(3)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.over.set()
         for thread in self.threads:
-            thread.join(60)
+            thread.join(120)
+
+    def ask_for_long(self) -> None:
+        """Have one long answer in flight."""
+        self.threads[-1].start()
+        assert self.began.wait(60)
+
+    def wait_for(self, more: int) -> None:
+        wanted = len(self.answers) + more
+        while len(self.answers) < wanted and not self.errors:
+            time.sleep(0.02)
 
     def _many(self, stream: bool) -> None:
         while not self.over.is_set():
-            self._note(self.answers, tokens=60, stream=stream)
+            self._note(self.answers, tokens=SHORT, stream=stream)
 
     def _one(self) -> None:
-        self._note(self.long, tokens=LONG, stream=True)
+        self._note(self.long, tokens=LONG, stream=True, began=self.began)
 
-    def _note(self, where: list[tuple[str, str | None]], *, tokens: int, stream: bool) -> None:
+    def _note(self, where: list[tuple[str, str | None]], **how: Any) -> None:
         try:
-            where.append(ask(self.port, tokens=tokens, stream=stream))
+            where.append(ask(self.port, **how))
         except (OSError, http.client.HTTPException, ValueError, KeyError) as exc:
             self.errors.append(f"{type(exc).__name__}: {exc}")
 
 
 def change_under_load(node: NginxNode) -> tuple[Done, Clients]:
-    """Carry the pin out while people ask."""
+    """Carry the pin out while people ask; a long answer begins just before the switch and outlasts it."""
     with Clients(node.front) as clients:
 
         def say(step: str) -> None:
+            if step.startswith("switch"):
+                clients.ask_for_long()
             if step.startswith("drain"):
                 assert [] == clients.long, (
                     "the long answer is still being given when the old engine is drained"
                 )
 
         done = carry_out(node.at(), "team", MODEL, say=say)
-        asked = len(clients.answers)
-        while len(clients.answers) < asked + 5 and not clients.errors:
-            time.sleep(0.02)
+        clients.wait_for(5)
     return done, clients
 
 
@@ -159,25 +189,25 @@ def test_a_tier_changes_its_model_under_load_and_back_and_every_answer_is_whole(
     node.pin(1)
     first = carry_out(node.at(), "team", MODEL)
     assert ("SERVED", "blue") == (first.outcome, first.live.slot)
-    own = {"blue": (ask(node.blue)[0], ask(node.blue, tokens=LONG)[0])}  # version 1, asked directly
+    own = {"blue": ask(node.blue)[0]}  # version 1, asked directly
 
     node.pin(2)
     done, clients = change_under_load(node)
-    own["green"] = (ask(node.green)[0], ask(node.green, tokens=LONG)[0])
+    own["green"] = ask(node.green)[0]
 
-    assert own["blue"][0] != own["green"][0], "the two versions can be told apart"
+    assert own["blue"] != own["green"], "the two versions can be told apart"
     assert [] == clients.errors
     assert {"blue", "green"} == {slot for _, slot in clients.answers}
-    assert [] == [text for text, slot in clients.answers if text != own[str(slot)][0]], "no mixed answer"
-    assert [(own["blue"][1], "blue")] == clients.long, "the stream that was in flight ended on version 1"
+    assert [] == [text for text, slot in clients.answers if text != own[str(slot)]], "no mixed answer"
+    assert ["blue"] == whole(clients, own), "the stream that was in flight ended, on version 1"
     assert ("SERVED", "green", ()) == (done.outcome, done.live.slot, done.notes)
     assert process.running(slot_of(node, "blue")) is None, "version 1 was stopped once nobody used it"
 
     roll_back(node.at(), MODEL, "team", reason="answers oddly")
     done, clients = change_under_load(node)
     assert [] == clients.errors
-    assert [] == [text for text, slot in clients.answers if text != own[str(slot)][0]]
-    assert [(own["green"][1], "green")] == clients.long
+    assert [] == [text for text, slot in clients.answers if text != own[str(slot)]]
+    assert ["green"] == whole(clients, own)
     assert ("SERVED", "blue", f"{MODEL}@1") == (done.outcome, done.live.slot, done.pinned.ref)
 
     with node.work.store.view() as view:
@@ -186,6 +216,11 @@ def test_a_tier_changes_its_model_under_load_and_back_and_every_answer_is_whole(
     assert took is not None
     assert (3, rows[-1].milliseconds) == (took.count, took.last)
     assert "ALREADY" == carry_out(node.at(), "team", MODEL).outcome, "doing it again does nothing"
+
+
+def whole(clients: Clients, own: dict[str, str]) -> list[str]:
+    """Who gave the long answers; each began as that version begins, and has its full length."""
+    return [str(slot) for text, slot in clients.long if text.startswith(own[str(slot)]) and len(text) >= LONG]
 
 
 def test_it_is_the_drain_that_saves_the_stream(node: NginxNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,3 +232,57 @@ def test_it_is_the_drain_that_saves_the_stream(node: NginxNode, monkeypatch: pyt
     _, clients = change_under_load(node)
     assert [] == clients.long
     assert [error for error in clients.errors if error.startswith(("IncompleteRead", "ConnectionReset"))]
+
+
+def observed(node: NginxNode) -> tuple[str, str | None, str]:
+    """What the agent sees, and what that is called."""
+    work = node.at()
+    (row,) = observe(work, "team")
+    with work.store.view() as view:
+        found = drift(view.pins(), view.observations("team"), now=work.now)
+    return row.state, row.version, found[0].kind
+
+
+def test_what_truly_serves_is_seen_by_its_files(node: NginxNode, engine: Engine) -> None:
+    """One box, no room for two: the gate is shut while the engine changes, and the agent looks at every stage."""
+    node.write_settings(strategy="recreate", program=[str(engine.path)], retry_after=7)
+    one = node.pin(1)
+    assert ("SILENT", None, "silent") == observed(node)
+    assert 503 == status(node.front)["status"], "nobody is sent to an engine that was never proven"
+
+    carry_out(node.at(), "team", MODEL)
+    assert ("SERVES", one.version, "as-pinned") == observed(node)
+
+    two = node.pin(2)
+    assert ("OTHER", one.version, "other-files") == observed(node), "pinned, and not carried out"
+    gates: list[dict[str, object]] = []
+
+    def look(step: str) -> None:
+        if step.startswith("stop"):
+            gates.append(status(node.front))
+
+    done = carry_out(node.at(), "team", MODEL, say=look)
+    assert {"status": 503, "retry_after": "7"} == gates[-1]
+    assert done.row is not None
+    assert json.loads(done.row.body)["closed_ms"] > 0
+    assert ("SERVES", two.version, "as-pinned") == observed(node)
+
+    loaded = node.serving().store / two.version / "model.gguf"
+    (loaded.parent / "other").write_bytes((DEMO / "models" / "v1" / "model.gguf").read_bytes())
+    (loaded.parent / "other").rename(loaded)
+    assert ("OTHER", one.version, "other-files") == observed(node), (
+        "another file lies where it was loaded from"
+    )
+
+    process.stop(slot_of(node, done.live.slot), seconds=1)
+    assert ("SILENT", None, "silent") == observed(node)
+
+
+def status(port: int) -> dict[str, object]:
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        link.request("GET", "/v1/models")
+        answer = link.getresponse()
+        return {"status": answer.status, "retry_after": answer.headers["Retry-After"]}
+    finally:
+        link.close()
