@@ -1,10 +1,12 @@
 """How fast weights are looked at: the NaN scan and the header scan, against the disk and against numpy's own way.
 
     python -m benchmarks.weights_scan [--size 2GiB] [--folder FOLDER] [--rounds 3] [--json]
+    python -m benchmarks.weights_scan --only FILE    the scan alone, for a process whose memory is measured
 
 Makes one safetensors file of random finite weights per type and one of many tensors, reads them by every means in turn,
 and prints bytes per second: best of the rounds, as whatever else the machine does only ever takes away. "Cold" drops
-the file from the page cache first; "warm" has it there, so that the processor is what is measured.
+the file from the page cache first; "warm" has it there, so that the processor is what is measured; "of CPU" counts the
+processor's time instead of the clock's, which a busy machine does not change much.
 
 The plain peer is what one writes first: read the file, `np.isnan(values).any()`, one core, BF16 widened to float32.
 """
@@ -12,7 +14,6 @@ The plain peer is what one writes first: read the file, `np.isnan(values).any()`
 import argparse
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import chill, machine, settle, warm
+from benchmarks.measure import chill, machine, run, settle, warm
 from pipelines.bundle.media import parse_size
 
 _PIECE = 64 << 20  # bytes written, or read by the plain peer, at once
@@ -41,7 +42,11 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often everything runs; default 3")
     parser.add_argument("--json", action="store_true", help="figures for programs")
+    parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.only:
+        scan(arguments.only)
+        return
     with tempfile.TemporaryDirectory(prefix="tidegate-weights-", dir=arguments.folder) as name:
         figures = measured(Path(name), parse_size(arguments.size), arguments.rounds)
     document = {"machine": machine(), "cores": os.cpu_count(), **figures}
@@ -49,11 +54,27 @@ def main() -> None:
 
 
 def measured(folder: Path, size: int, rounds: int) -> dict[str, Any]:
-    """Return the figures: of each type, of the headers, and this process's memory at its largest."""
+    """Return the figures: of each type, of the headers, and the memory that a scan takes at most."""
+    peak = memory_of_a_scan(folder / "memory", size)  # first: a child's figure begins at what its parent has
     types = {dtype: of_type(folder / dtype, dtype, size, rounds) for dtype in _WIDTH}
     header = of_header(folder / "header", rounds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"types": types, "header": header, "peak_bytes": peak}
+
+
+def memory_of_a_scan(folder: Path, size: int) -> int:
+    """Bytes resident at most in a process that scans a file and does nothing else."""
+    folder.mkdir()
+    path = folder / "model.safetensors"
+    run(
+        [
+            sys.executable,
+            "-c",
+            f"from benchmarks.weights_scan import *; make(Path({str(path)!r}), 'BF16', {size})",
+        ]
+    )
+    cost = run([sys.executable, "-m", "benchmarks.weights_scan", "--only", str(path)])
+    path.unlink()
+    return cost.peak
 
 
 def of_type(folder: Path, dtype: str, size: int, rounds: int) -> Rates:
@@ -62,7 +83,7 @@ def of_type(folder: Path, dtype: str, size: int, rounds: int) -> Rates:
     path = folder / "model.safetensors"
     make(path, dtype, size)
     settle()
-    runs: dict[str, Callable[[], None]] = {
+    ways: dict[str, Callable[[], None]] = {
         "read": lambda: read_plainly(path),
         "scan": lambda: scan(path),
         "scan, one worker": lambda: scan(path, crew=1),
@@ -72,18 +93,21 @@ def of_type(folder: Path, dtype: str, size: int, rounds: int) -> Rates:
     total = path.stat().st_size
     for _ in range(rounds):
         for temperature, prepare in (("cold", chill), ("warm", warm)):
-            for name, run in runs.items():
+            for name, way in ways.items():
                 prepare(folder)
-                began = time.perf_counter()
-                run()
-                rate = total / (time.perf_counter() - began)
-                best[f"{name}, {temperature}"] = max(rate, best.get(f"{name}, {temperature}", 0.0))
+                began, busy = time.perf_counter(), time.process_time()
+                way()
+                spent = {temperature: time.perf_counter() - began}
+                if temperature == "warm":
+                    spent["of CPU"] = time.process_time() - busy
+                for kind, seconds in spent.items():
+                    best[f"{name}, {kind}"] = max(total / seconds, best.get(f"{name}, {kind}", 0.0))
     path.unlink()
     return best
 
 
 def of_header(folder: Path, rounds: int) -> Rates:
-    """Read the header of a file with very many tensors; bytes of header per second, and tensors."""
+    """Read the header of a file with very many tensors; bytes and tensors per second of CPU."""
     from pipelines.scan.safetensors import read_header
 
     folder.mkdir()
@@ -92,15 +116,14 @@ def of_header(folder: Path, rounds: int) -> Rates:
     size = path.stat().st_size
     seconds, loads = [], []
     for _ in range(rounds):
-        began = time.perf_counter()
+        began = time.process_time()
         with path.open("rb") as stream:
             header = read_header(stream, size)
-        seconds.append(time.perf_counter() - began)
-        with path.open("rb") as stream:
-            raw = stream.read(header.data_start)[8:]
-        began = time.perf_counter()
+        seconds.append(time.process_time() - began)
+        raw = path.read_bytes()[8 : header.data_start]
+        began = time.process_time()
         json.loads(raw)
-        loads.append(time.perf_counter() - began)
+        loads.append(time.process_time() - began)
     return {
         "tensors": len(header.tensors),
         "bytes": header.data_start,
@@ -190,7 +213,7 @@ def page(document: dict[str, Any]) -> str:
         f"  {header['bytes per second'] / 1e6:.0f} MB/s, {header['tensors per second']:.0f} tensors/s"
     )
     lines.append(f"  json alone: {header['json alone, bytes per second'] / 1e6:.0f} MB/s")
-    lines.append(f"memory of this process at most: {document['peak_bytes'] / (1 << 20):.0f} MiB")
+    lines.append(f"memory of a scan at most: {document['peak_bytes'] / (1 << 20):.0f} MiB")
     return "\n".join(lines)
 
 

@@ -5,17 +5,21 @@
 
 Plain questions that one of three tools answers, or none; wordings and arguments are drawn with a fixed seed. They are
 easy on purpose: a suite of hard questions measures taste, one of easy questions notices what broke.
+
+A cluster is what questions have in common that a model may fail at as one: the same city, path, number or phrase. The
+interval of a comparison counts clusters; one cluster for all sums would make a model that learnt to add look like luck.
 """
 
 import json
 import random
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parents[1] / "pipelines" / "suites" / "builtin" / "behaviour" / "cases"
-SEED = 20_261_121
+SEED = 7
 MAX_TOKENS = 256
 TOOLS = ("get_weather", "read_file", "add")
 CITIES = (
@@ -64,11 +68,11 @@ def main(arguments: list[str]) -> int:
 
 def files() -> Iterator[tuple[str, str]]:
     """Yield each file's name and text."""
-    makers = (weather, file, total, results, talk, beyond, missing)
+    makers = (weather, file, sums, results, talk, beyond, missing)
     for number, maker in enumerate(makers, start=1):
         cases = list(maker(random.Random(SEED + number)))
         lines = [json.dumps(case | {"max_tokens": MAX_TOKENS}) for case in cases]
-        yield f"{number}-{cases[0]['cluster']}.jsonl", "".join(f"{line}\n" for line in lines)
+        yield f"{number}-{maker.__name__}.jsonl", "".join(f"{line}\n" for line in lines)
 
 
 def weather(rng: random.Random) -> Iterator[Case]:
@@ -87,7 +91,7 @@ def file(rng: random.Random) -> Iterator[Case]:
         yield calling(rng, f"file-{number:03}", way.format(path), "read_file", {"path": path})
 
 
-def total(rng: random.Random) -> Iterator[Case]:
+def sums(rng: random.Random) -> Iterator[Case]:
     """Two numbers, in their order."""
     chosen = rng.sample([(a, b, way) for a in range(1, 10) for b in range(1, 10) for way in SUM], 32)
     for number, (a, b, way) in enumerate(chosen, start=1):
@@ -110,20 +114,20 @@ def results(rng: random.Random) -> Iterator[Case]:
                 rng.choice(CONTENTS),
             )
         used = {"check": "multi_turn_tool_result", "result": said, "contains": said}
-        yield case(rng, f"result-{number:03}", "results", question, TOOLS, called(name), used)
+        yield case(rng, f"results-{number:03}", said, question, TOOLS, called(name), used)
 
 
 def talk(rng: random.Random) -> Iterator[Case]:
     """Small talk: with tools at hand and without."""
     for number, said in enumerate((*TALK, *TALK), start=1):
         tools = some(rng) if number > len(TALK) else ()
-        yield case(rng, f"talk-{number:03}", "no-tool", said, tools, *silent())
+        yield case(rng, f"talk-{number:03}", said, said, tools, *silent())
 
 
 def beyond(rng: random.Random) -> Iterator[Case]:
     """What no tool can do."""
     for number, said in enumerate(BEYOND * 2, start=1):
-        yield case(rng, f"beyond-{number:03}", "beyond", said, some(rng), *silent())
+        yield case(rng, f"beyond-{number:03}", said, said, some(rng), *silent())
 
 
 def missing(rng: random.Random) -> Iterator[Case]:
@@ -131,9 +135,7 @@ def missing(rng: random.Random) -> Iterator[Case]:
     for number in range(1, 17):
         city = rng.choice(CITIES).capitalize()
         offered = [name for name in some(rng) if name != "get_weather"] or ["add"]
-        yield case(
-            rng, f"missing-{number:03}", "missing", rng.choice(WEATHER).format(city), offered, *silent()
-        )
+        yield case(rng, f"missing-{number:03}", city, rng.choice(WEATHER).format(city), offered, *silent())
 
 
 def calling(rng: random.Random, name: str, question: str, tool: str, arguments: Case) -> Case:
@@ -141,16 +143,17 @@ def calling(rng: random.Random, name: str, question: str, tool: str, arguments: 
     offered = [one for one in TOOLS if one == tool or rng.random() < 0.7]
     rng.shuffle(offered)
     equal = {"check": "args_equal", "arguments": arguments}
-    return case(
-        rng, name, name.rpartition("-")[0], question, offered, called(tool), {"check": "args_valid"}, equal
-    )
+    about = str(next(iter(arguments.values())))
+    return case(rng, name, about, question, offered, called(tool), {"check": "args_valid"}, equal)
 
 
-def case(rng: random.Random, name: str, cluster: str, question: str, tools: Any, *checks: Case) -> Case:
-    """One line of a file."""
+def case(rng: random.Random, name: str, about: str, question: str, tools: Any, *checks: Case) -> Case:
+    """One line of a file. `about`: what makes the cluster, with the kind of question."""
     system = rng.choice(SYSTEMS)
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": question})
+    kind = name.rpartition("-")[0]
+    cluster = f"{kind}.{re.sub(r'[^a-z0-9]+', '-', about.lower()).strip('-')}"
     return {
         "id": name,
         "cluster": cluster,

@@ -208,7 +208,7 @@ class TestComplete:
 
     def test_shards_and_index_are_held_against_each_other_both_ways(self, weights: Path) -> None:
         names = sorted(read(weights / "model.safetensors"))
-        listed = {name: "model.safetensors" for name in names[1:]} | {"model.lost": "model.safetensors"}
+        listed = dict.fromkeys(names[1:], "model.safetensors") | {"model.lost": "model.safetensors"}
         (weights / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
         words = said(judged(weights), "complete")
         assert "lacks model.lost, listed in" in words
