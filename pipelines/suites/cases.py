@@ -229,11 +229,26 @@ def _messages(raw: Any, *, at: str) -> tuple[Mapping[str, Any], ...]:
             raise SuiteMalformed(f"a text of at most {MAX_TEXT} characters", at=f"{place}.content")
         if ("tool_calls" in message) > (message["role"] == "assistant"):
             raise SuiteMalformed("only an assistant calls tools", at=f"{place}.tool_calls")
+        if not isinstance(message.get("tool_call_id", ""), str):
+            raise SuiteMalformed("a text", at=f"{place}.tool_call_id")
+        _past_calls(message.get("tool_calls", []), at=f"{place}.tool_calls")
     if raw[-1]["role"] not in ("user", "tool"):
         raise SuiteMalformed(
             "the last message leaves nothing to answer", at=f"{at}: messages[{len(raw) - 1}]"
         )
     return tuple(raw)
+
+
+def _past_calls(raw: Any, *, at: str) -> None:
+    """Calls that a case says were made: both surfaces and the transcript read them."""
+    if not isinstance(raw, list) or len(raw) > MAX_TOOLS:
+        raise SuiteMalformed(f"a list of at most {MAX_TOOLS} calls", at=at)
+    for number, item in enumerate(raw):
+        place = f"{at}[{number}]"
+        call = exactly(item, {"id", "function"}, {"type"}, at=place)
+        function = exactly(call["function"], {"name", "arguments"}, set(), at=f"{place}.function")
+        if not all(isinstance(value, str) for value in (call["id"], *function.values())):
+            raise SuiteMalformed("id, name and arguments are texts", at=place)
 
 
 def _tools(raw: Any, *, at: str) -> tuple[str, ...]:

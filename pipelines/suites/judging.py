@@ -1,9 +1,10 @@
 """From what was heard to the line that is written down: every check of the case, each within its time."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from pipelines.engines.endpoint import AnswerUnusable
 from pipelines.suites.asking import Heard, Task
@@ -81,15 +82,23 @@ def _valid(task: Task, reply: Reply) -> bool:
 
 def _transcript(task: Task, first: Reply | None, exchange: Exchange | None) -> tuple[str, ...]:
     """Return the dialogue in short texts: what a person reads who wants to know why a case was lost."""
-    lines = [
-        f"{message['role']}: {message['content']}" for message in task.case.messages[-(MAX_MESSAGES - 6) :]
-    ]
+    asked = task.case.messages[-(MAX_MESSAGES - 6) :]
+    lines = [line for message in asked for line in _written(message)]
     if first is not None:
         lines.extend(_said(first))
     if exchange is not None and exchange.second is not None and task.case.turn is not None:
         lines.append(f"tool: {task.case.turn.result}")
         lines.extend(_said(exchange.second))
     return tuple(excerpt(line) for line in lines[:MAX_MESSAGES])
+
+
+def _written(message: Mapping[str, Any]) -> Iterator[str]:
+    """What a message of the case says, its calls included."""
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    if message["content"] or not calls:
+        yield f"{message['role']}: {message['content']}"
+    if calls:
+        yield "assistant calls: " + "; ".join(f"{call['name']} {call['arguments']}" for call in calls[:4])
 
 
 def _said(reply: Reply) -> Iterator[str]:

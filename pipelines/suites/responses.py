@@ -84,9 +84,8 @@ def _items(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if words:
         part = {"type": "output_text" if role == "assistant" else "input_text", "text": words}
         yield {"type": "message", "role": role, "content": [part]}
-    for number, call in enumerate(message.get("tool_calls", ())):
-        function = call.get("function", {})
-        yield _called(Call(call.get("id", f"call-{number}"), function.get("name"), function.get("arguments")))
+    for call in message.get("tool_calls", ()):
+        yield _called(Call(call["id"], **call["function"]))
 
 
 def _called(call: Call) -> dict[str, Any]:

@@ -116,6 +116,18 @@ def test_a_suite_is_asked_on_both_surfaces_and_both_ways(bench: Bench, engine: F
     assert "hello[responses, streamed]" in {case.get("name") for case in suite.iter("testcase")}
 
 
+def test_a_dialogue_that_has_a_past_is_told_whole(bench: Bench, engine: FaultyEngine) -> None:
+    call = {"id": "c7", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    past = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c7", "content": "snow"},
+    ]
+    done = bench.run(suite_of(WEATHER | {"messages": past, "checks": [{"check": "answers"}]}), engine)
+    told = ("user: Weather?", "assistant calls: get_weather {}", "tool: snow", "assistant: It is snow.")
+    assert told == done.results.attempts[0].messages
+
+
 def test_a_surface_that_loses_calls_when_it_streams_is_found_there_alone(
     bench: Bench, engine: FaultyEngine
 ) -> None:

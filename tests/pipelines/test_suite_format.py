@@ -42,6 +42,8 @@ HELLO = {
     "max_tokens": 16,
     "checks": [{"check": "answers"}],
 }
+ASKED = {"role": "user", "content": "Hello"}
+SAID = {"role": "assistant", "content": ""}
 CALLED: Any = {"check": "tool_called", "name": "get_weather"}
 EQUAL: Any = {"check": "args_equal", "arguments": {"city": "Oslo"}}
 WEATHER = HELLO | {
@@ -129,6 +131,22 @@ def refusal(texts: dict[str, str]) -> SuiteMalformed:
         ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": "x", "tool_calls": []}]}, "messages[0].tool_calls"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "messages[0]"),
+        ({"messages": [SAID | {"tool_calls": 7}, ASKED]}, "messages[0].tool_calls"),
+        ({"messages": [SAID | {"tool_calls": [7]}, ASKED]}, "messages[0].tool_calls[0]"),
+        (
+            {"messages": [SAID | {"tool_calls": [{"id": "c", "function": 7}]}, ASKED]},
+            "messages[0].tool_calls[0].function",
+        ),
+        (
+            {
+                "messages": [
+                    SAID | {"tool_calls": [{"id": "c", "function": {"name": "x", "arguments": {}}}]},
+                    ASKED,
+                ]
+            },
+            "messages[0].tool_calls[0]",
+        ),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": 7}]}, "messages[0].tool_call_id"),
         ({"note": "hi"}, None),
         ({"checks": [{"check": "answers"}] * 33}, "checks"),
         ({"checks": [{"check": "tools_called", "names": []}]}, "checks[0].names"),
