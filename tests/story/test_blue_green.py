@@ -25,6 +25,8 @@ from pipelines.rollout.agent import observe
 from pipelines.rollout.carry import Done, carry_out
 from pipelines.rollout.durations import durations
 from pipelines.rollout.hands import EngineHands
+from pipelines.suites import BUILTIN
+from pipelines.suites.run import add_suite
 from registry.home import Home
 from tests.rollout_world import DEMO, MODEL, NginxNode, copied, home_with_two_versions
 
@@ -245,13 +247,18 @@ def observed(node: NginxNode) -> tuple[str, str | None, str]:
 
 def test_what_truly_serves_is_seen_by_its_files(node: NginxNode, engine: Engine) -> None:
     """One box, no room for two: the gate is shut while the engine changes, and the agent looks at every stage."""
-    node.write_settings(strategy="recreate", program=[str(engine.path)], retry_after=7)
+    add_suite(node.work, BUILTIN / "smoke")
+    own = {"strategy": "recreate", "program": [str(engine.path)], "retry_after": 7}
+    node.write_settings(**own, smoke="smoke")
     one = node.pin(1)
     assert ("SILENT", None, "silent") == observed(node)
     assert 503 == status(node.front)["status"], "nobody is sent to an engine that was never proven"
 
     carry_out(node.at(), "team", MODEL)
     assert ("SERVES", one.version, "as-pinned") == observed(node)
+    with node.work.store.view() as view:
+        assert ["PASSED"] == [row.outcome for row in view.reports(one.version, "validation")]
+    node.write_settings(**own)
 
     two = node.pin(2)
     assert ("OTHER", one.version, "other-files") == observed(node), "pinned, and not carried out"
