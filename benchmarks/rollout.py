@@ -175,10 +175,11 @@ def _summary(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _text(found: dict[str, Any]) -> str:
-    lines = [
+    lines = []
+    lines.append(
         f"{found['rounds']} rounds, {found['clients']} clients; {found['machine']['cores']} cores, "
         f"{found['machine']['processor']}; load average {found['load_average']:.1f}"
-    ]
+    )
     for way, title in (("forth", "rollout"), ("back", "rollback")):
         one = found[way]
         lines.append(

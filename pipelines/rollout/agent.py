@@ -84,8 +84,6 @@ def _row(work: Workplace, tier: str, node: str, seen: Seen) -> Observation:
 
 def _look(work: Workplace, serving: Serving, tier: TierServing, place: Place) -> Seen:
     """What serves one model: which slot the proxy uses, whether it answers, which files are behind it."""
-    if tier.nginx is None:
-        return Seen(place.model, UNPROVEN, None, "no proxy says which engine serves", {})
     front = NginxFront(tier.nginx, tier.tier, place.model, place.listen)
     try:
         live = front.live()

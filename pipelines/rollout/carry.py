@@ -26,7 +26,6 @@ from pipelines.rollout.refusals import (
     JournalDamaged,
     RolloutTurnedBack,
     RolloutUnderway,
-    ServingMalformed,
     StepFailed,
 )
 from pipelines.rollout.settings import Serving, TierServing
@@ -149,10 +148,6 @@ def _read(
         place = ours.place(model)
         want = wanted(view, tier, model, smoke=ours.smoke)
     chosen = Strategy(strategy) if strategy else ours.strategy
-    if chosen is Strategy.ALIAS_SWAP or ours.nginx is None:
-        raise ServingMalformed(
-            "no engine that has a driver can move a name between two models yet", at="strategy alias-swap"
-        )
     front = NginxFront(ours.nginx, tier, model, place.listen)
     return _Desk(work, serving, ours, model, front, progress, say), chosen, want
 

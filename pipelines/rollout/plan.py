@@ -14,11 +14,14 @@ from enum import StrEnum
 
 
 class Strategy(StrEnum):
-    """How one version takes another's place."""
+    """How one version takes another's place.
+
+    A daemon that holds several models and moves a name between them is not among them: every driver runs one
+    process per slot, daemons too, so those are switched by the proxy like all others.
+    """
 
     BLUE_GREEN = "blue-green"  # both run for a while; the proxy is switched
     RECREATE = "recreate"  # no room for two: the gate is shut meanwhile
-    ALIAS_SWAP = "alias-swap"  # one daemon holds both; a name is moved
 
 
 class Do(StrEnum):

@@ -80,7 +80,7 @@ class TierServing:
     program: tuple[str, ...]  # how the engine is called here; empty: its usual name
     environment: Mapping[str, str]
     systemctl: tuple[str, ...]
-    nginx: Nginx | None  # None only where nothing is switched by a proxy
+    nginx: Nginx
     models: Mapping[str, Place]
 
     def place(self, model: str) -> Place:
@@ -247,7 +247,7 @@ class _Table:
 
 _TIER_FIELDS = {
     "runner", "host", "drain_seconds", "ready_seconds", "stop_seconds", "retry_after", "context", "smoke",
-    "observe_hours", "program", "environment", "systemctl", "nginx",
+    "observe_hours", "program", "environment", "systemctl",
 }  # fmt: skip
 
 
@@ -256,16 +256,12 @@ def _tier(name: str, table: _Table) -> TierServing:
         word("tier", name)
     except NameUnusable as exc:
         raise ServingMalformed(str(exc), at=table.at) from exc
-    table.exactly({"node", "strategy", "models"}, _TIER_FIELDS)
-    strategy = Strategy(table.choice("strategy", [str(one) for one in Strategy]))
-    nginx = _nginx(table.table("nginx")) if "nginx" in table.raw else None
-    if nginx is None and strategy is not Strategy.ALIAS_SWAP:
-        raise table.wrong("nginx", f"is missing; {strategy} switches there")
+    table.exactly({"node", "strategy", "nginx", "models"}, _TIER_FIELDS)
     models = table.table("models")
     return TierServing(
         tier=name,
         node=_node(table),
-        strategy=strategy,
+        strategy=Strategy(table.choice("strategy", [str(one) for one in Strategy])),
         runner=table.choice("runner", RUNNERS, "process"),
         host=_host(table, table.text("host", "127.0.0.1"), "host"),
         drain_seconds=table.seconds("drain_seconds", 600),
@@ -278,8 +274,8 @@ def _tier(name: str, table: _Table) -> TierServing:
         program=table.words("program", []),
         environment=_environment(table),
         systemctl=table.program("systemctl", ["systemctl"]),
-        nginx=nginx,
-        models={model: _place(model, models.table(model), strategy) for model in models.raw},
+        nginx=_nginx(table.table("nginx")),
+        models={model: _place(model, models.table(model)) for model in models.raw},
     )
 
 
@@ -315,7 +311,7 @@ def _nginx(table: _Table) -> Nginx:
     )
 
 
-def _place(model: str, table: _Table, strategy: Strategy) -> Place:
+def _place(model: str, table: _Table) -> Place:
     try:
         model_name(model)
     except NameUnusable as exc:
@@ -325,12 +321,7 @@ def _place(model: str, table: _Table, strategy: Strategy) -> Place:
     if not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
         raise table.wrong("listen", "must be HOST:PORT, as 127.0.0.1:8080")
     listen = Address(_host(table, host.removeprefix("[").removesuffix("]"), "listen"), int(port))
-    place = Place(model, listen, table.number("blue", most=65535), table.number("green", most=65535))
-    # A daemon that holds several models has one port for both.
-    if (place.blue == place.green) != (strategy is Strategy.ALIAS_SWAP):
-        problem = "must be the daemon's port, as blue" if place.blue != place.green else "is blue's port too"
-        raise table.wrong("green", problem)
-    return place
+    return Place(model, listen, table.number("blue", most=65535), table.number("green", most=65535))
 
 
 def _demand_own_ports(tiers: Mapping[str, TierServing]) -> None:
@@ -339,9 +330,7 @@ def _demand_own_ports(tiers: Mapping[str, TierServing]) -> None:
     for tier in tiers.values():
         for place in tier.models.values():
             here = f"tiers.{tier.tier}.models.{place.model}"
-            alias = tier.strategy is Strategy.ALIAS_SWAP
-            ports = () if alias else (place.listen.port, place.blue, place.green)
-            for port in ports:
+            for port in (place.listen.port, place.blue, place.green):
                 if port in taken:
                     raise ServingMalformed(f"port {port} is taken by {taken[port]}", at=f"{FILE}: {here}")
                 taken[port] = here

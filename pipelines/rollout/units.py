@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.rollout.front import TOKEN_PATH, include_text, shut
 from pipelines.rollout.runners import SCRIPT
-from pipelines.rollout.settings import Nginx, Place, Serving, TierServing, label, variable
+from pipelines.rollout.settings import Place, Serving, TierServing, label, variable
 
 USER = "tidegate"
 _GRACE = 60  # seconds that the proxy's old workers have beyond the longest drain
@@ -28,13 +28,9 @@ def files(serving: Serving, home: Path, *, program: str) -> Mapping[str, str]:
     for tier in serving.tiers.values():
         found[f"tidegate-agent-{tier.tier}.service"] = _agent_unit(tier, home, program)
         found[f"tidegate-agent-{tier.tier}.timer"] = _agent_timer(tier)
-        if tier.nginx is not None:
-            found |= {
-                f"includes/{label(tier.tier, place.model)}.conf": _first_include(tier, place)
-                for place in tier.models.values()
-            }
-    if any(tier.nginx for tier in serving.tiers.values()):
-        found["nginx.conf"] = nginx_conf(serving)
+        for place in tier.models.values():
+            found[f"includes/{label(tier.tier, place.model)}.conf"] = _first_include(tier, place)
+    found["nginx.conf"] = nginx_conf(serving)
     return dict(sorted(found.items()))
 
 
@@ -43,7 +39,7 @@ def _first_include(tier: TierServing, place: Place) -> str:
 
 
 def _readme(serving: Serving) -> str:
-    includes = sorted({str(tier.nginx.includes) for tier in serving.tiers.values() if tier.nginx})
+    includes = sorted({str(tier.nginx.includes) for tier in serving.tiers.values()})
     return "\n".join(
         [
             "Written by `tidegate serving units` from serving.toml. Read each file, then install:",
@@ -155,11 +151,9 @@ WantedBy=timers.target
 
 def nginx_conf(serving: Serving) -> str:
     """Return a whole `nginx.conf`: one server per model, each sending where its include file says."""
-    with_proxy = [(tier, tier.nginx) for tier in serving.tiers.values() if tier.nginx]
-    longest = max((tier.drain_seconds for tier, _ in with_proxy), default=0.0)
-    servers = "".join(
-        _server(tier, nginx, place) for tier, nginx in with_proxy for place in tier.models.values()
-    )
+    tiers = serving.tiers.values()
+    longest = max((tier.drain_seconds for tier in tiers), default=0.0)
+    servers = "".join(_server(tier, place) for tier in tiers for place in tier.models.values())
     return f"""\
 # Written by `tidegate serving units`. Streams in flight live on in the old workers after a reload; they may
 # take as long as the longest drain of serving.toml, and then {_GRACE} s.
@@ -179,12 +173,12 @@ http {{
 """
 
 
-def _server(tier: TierServing, nginx: Nginx, place: Place) -> str:
+def _server(tier: TierServing, place: Place) -> str:
     name = variable(tier.tier, place.model)
     shown = f"{tier.tier} serves no {place.model} at this moment; try again."
     return f"""
     # {place.model} in tier {tier.tier}
-    include {nginx.includes}/{label(tier.tier, place.model)}.conf;
+    include {tier.nginx.includes}/{label(tier.tier, place.model)}.conf;
     server {{
         listen {place.listen};
         client_max_body_size 256m;

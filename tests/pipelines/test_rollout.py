@@ -130,7 +130,6 @@ def node(built: Home, tmp_path: Path) -> Iterator[Node]:
 def live(node: Node) -> tuple[str, str, bool] | None:
     """Slot, version and gate, as the proxy's file says."""
     nginx = node.serving().tier("team").nginx
-    assert nginx is not None
     found = NginxFront(nginx, "team", MODEL, node.serving().tier("team").place(MODEL).listen).live()
     return (found.slot, found.ref.removeprefix(f"{MODEL}@"), found.closed) if found else None
 

@@ -12,7 +12,7 @@ from tidegate.wiring import App
 if TYPE_CHECKING:
     from pipelines.rollout.carry import Done, Preview
 
-_STRATEGIES = ("blue-green", "recreate", "alias-swap")  # a test holds them against the plan's
+_STRATEGIES = ("blue-green", "recreate")  # a test holds them against the plan's
 
 
 @click.command(cls=Door)
@@ -131,8 +131,8 @@ def show_(app: App) -> None:
     with app.store.view() as view:
         for tier in found.tiers.values():
             for place in tier.models.values():
-                front = tier.nginx and NginxFront(tier.nginx, tier.tier, place.model, place.listen)
-                live = front.live() if front else None
+                front = NginxFront(tier.nginx, tier.tier, place.model, place.listen)
+                live = front.live()
                 took = durations(view, tier.tier, place.model)
                 rows.append(
                     {
