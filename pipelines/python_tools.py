@@ -138,7 +138,10 @@ class _Module:
 
     def _elements(self, node: ast.expr) -> list[Any]:
         if isinstance(node, ast.Name) and node.id in self.functions:
-            return [self.tool(self.functions[node.id])]
+            function = self.functions[node.id]
+            if function.lineno >= node.lineno:
+                raise _NotLiteral(node)
+            return [self.tool(function)]
         if not isinstance(node, ast.Starred):
             return [self.value(node)]
         inner = self.value(node.value)

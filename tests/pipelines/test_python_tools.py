@@ -130,6 +130,7 @@ def test_a_list_of_functions_offers_these() -> None:
         ("x = 1\nTOOLS = [make(3)]", "line 2", "TOOLS is no literal"),
         ("TOOLS = make()", "line 1", "TOOLS is no literal"),
         ("TOOLS = [later]\nlater = {}", "line 1", "TOOLS is no literal"),
+        ("TOOLS = [work]\n" + function("(x: int)"), "line 1", "TOOLS is no literal"),
         ("TOOLS = [TOOLS]", "line 1", "TOOLS is no literal"),
         ('TOOLS = [{"nome": "x"}]', "line 1", "no tool"),
         ("def work(x: int):\n    pass\nTOOLS = [work]", "line 1", "no docstring"),

@@ -44,14 +44,14 @@ def test_whatever_was_rendered_can_be_told(texts: dict[str, str | None]) -> None
 
 MODULE = '''
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
-TOOLS = [{"type": "function", "function": {"name": "work", "parameters": CITY}}, other]
-
 def other(a: int, b: list[str] | None = None, *, c: Literal["x", -1] = "x") -> dict[str, int]:
     """Does it.
 
     Args:
         a: How often.
     """
+
+TOOLS = [{"type": "function", "function": {"name": "work", "parameters": CITY}}, other]
 '''
 
 
