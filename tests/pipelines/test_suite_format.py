@@ -84,6 +84,16 @@ def test_the_identity_covers_every_letter_even_a_comment(tmp_path: Path) -> None
     assert read(files()).digest != read(files(toml=TOML + "# a note\n")).digest
 
 
+def test_a_suite_that_was_signed_by_an_earlier_release_keeps_its_digest() -> None:
+    """0.1.0 knew no surfaces, no streams and no Python; what it packed is read as it was meant, and is the same bytes."""
+    suite = load(BUILTIN / "tool-basics")
+    assert "56ce212d9d17" == suite.digest[:12]
+    assert ("endpoint", ("chat",), (False,), 1, False, 0) == (
+        *(suite.kind, suite.surfaces, suite.streaming, suite.concurrency, suite.python, suite.warmup),
+    )
+    assert suite == unpack(pack(suite))
+
+
 def test_the_suite_that_ships_with_the_product_is_one() -> None:
     suite = load(BUILTIN / "tool-basics")
     assert "tool-basics" == suite.name
