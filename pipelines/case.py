@@ -136,17 +136,16 @@ def _facts(
 ) -> Facts:
     withdrawal = view.withdrawal(version.digest)
     manifest = manifests.decode(version.manifest.encode())
-    imports = view.imports()
-    bundles = {row.bundle for row in imports}
+    signed = view.newest_signed_time()
     return Facts(
         ref=f"{version.model}@{version.ordinal}",
         tier=rules.tier,
         policy=rules,
         withdrawn=withdrawal.reason if withdrawal else None,
         brought_by=version.brought_by,
-        verified_bundle=version.brought_by in bundles,
+        verified_bundle=view.imported(version.brought_by),
         taken_in_here=version.brought_by in ("fetch", "add"),
-        age_days=(work.now - from_rfc3339(imports[-1].signed_time)).days if imports else None,
+        age_days=(work.now - from_rfc3339(signed)).days if signed else None,
         scan=_scan_fact(scan, rules),
         licence=manifest.licence.state,
         licence_ids=tuple(manifest.licence.ids),

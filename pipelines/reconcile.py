@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipelines.case import Case, case, rules_of
+from pipelines.intake.record import rescan
 from pipelines.promote import promote, same_set
-from pipelines.rescan import rescan_version
+from pipelines.removed import removed
 from pipelines.rollback import served
 from pipelines.validate import Bench, stands, validate
 from pipelines.workplace import Workplace
 from registry import pins, policy
-from registry.entities import Version
 from registry.gate import GateClosed
 from registry.names import Ref
 from registry.views import View
@@ -64,9 +64,9 @@ def reconcile(
     """
     with work.home.busy("reconcile"):
         return [
-            _step(work, tier, version, bench, dry_run=dry_run, say=say)
+            _step(work, tier, ref, bench, dry_run=dry_run, say=say)
             for tier in _tiers(work, tiers)
-            for version in _newest(work, tier)
+            for ref in _newest(work, tier)
         ]
 
 
@@ -77,31 +77,37 @@ def _tiers(work: Workplace, wanted: Sequence[str]) -> list[str]:
         return [row.tier for row in view.tiers() if not wanted or row.tier in wanted]
 
 
-def _newest(work: Workplace, tier: str) -> list[Version]:
+def _newest(work: Workplace, tier: str) -> list[Ref]:
     """Of each model the newest version that may come into question in a tier; none below what it serves."""
     with work.store.view() as view:
-        newest = {version.model: version for version in view.versions() if _in_question(view, tier, version)}
-    return [newest[model] for model in sorted(newest)]
+        gone = {row.version for row in view.withdrawals()}
+        without = removed(view, work.blobs)
+        by_model: dict[str, list[tuple[int, str]]] = {}
+        for model, ordinal, digest in view.version_columns():
+            if digest not in gone and digest not in without:
+                by_model.setdefault(model, []).append((ordinal, digest))
+        found = [(model, _in_question(view, tier, model, held)) for model, held in by_model.items()]
+    return [Ref(model, ordinal=ordinal) for model, ordinal in found if ordinal is not None]
 
 
-def _in_question(view: View, tier: str, version: Version) -> bool:
-    if view.withdrawal(version.digest) is not None:
-        return False
-    history = view.pin_history(tier, version.model)
+def _in_question(view: View, tier: str, model: str, held: Sequence[tuple[int, str]]) -> int | None:
+    """The ordinal of the newest version that no rollback left and that is not older than what the tier serves."""
+    history = view.pin_history(tier, model)
     left = pins.left_by_rollback([served(line) for line in history])
-    return version.digest not in left and (not history or version.ordinal >= history[-1].ordinal)
+    ordinals = [ordinal for ordinal, digest in held if digest not in left]
+    newest = max(ordinals, default=None)
+    return None if newest is None or (history and newest < history[-1].ordinal) else newest
 
 
 def _step(
     work: Workplace,
     tier: str,
-    version: Version,
+    ref: Ref,
     bench: Callable[[str], Bench],
     *,
     dry_run: bool,
     say: Callable[[str], None],
 ) -> Step:
-    ref = Ref(version.model, ordinal=version.ordinal)
     done: list[str] = []
     with work.store.view() as view:
         mode = rules_of(work, view, tier).mode
@@ -120,9 +126,9 @@ def _step(
     against = [] if pinned else [item for item in found.findings if not item.ok]
     return Step(
         tier=tier,
-        model=version.model,
+        model=ref.model,
         mode=mode,
-        ordinal=version.ordinal,
+        ordinal=found.version.ordinal,
         done=tuple(done),
         state=state,
         waits_for=tuple(f"{item.check} ({item.who}): {item.message}" for item in against),
@@ -142,7 +148,7 @@ def _scan(work: Workplace, found: Case) -> list[str]:
     scan = next(item for item in found.findings if item.check == "scan")
     if scan.ok or (scan.evidence and "rules have changed" not in scan.message):
         return []
-    rescan_version(work, found.version)
+    rescan(work, Ref(found.version.model, ordinal=found.version.ordinal))
     return ["scanned"]
 
 

@@ -223,7 +223,7 @@ class Pin(Row, table=True):
     model: str
     position: int
     kind: str
-    version: str  # digest
+    version: str = Field(index=True)  # digest
     ordinal: int
     contract: str | None
     profile: str | None
@@ -462,7 +462,7 @@ class Event(SQLModel, table=True):
     position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})  # 0 is the first leaf
     kind: str = Field(index=True)
     subject: str = Field(index=True)
-    at: str
+    at: str = Field(index=True)  # the latest moment is the clock's floor, and every gate asks for it
     actor: str
     leaf: str = Field(sa_type=Text)  # canonical JSON: exactly the bytes that the tree hashes
 

@@ -87,6 +87,11 @@ class View:
         query = select(Version).order_by(col(Version.model), col(Version.ordinal))
         return list(self.session.exec(query.where(Version.model == model) if model else query))
 
+    def version_columns(self) -> list[tuple[str, int, str]]:
+        """Model, ordinal and digest of every version, by model and ordinal: without the manifests."""
+        query = select(Version.model, Version.ordinal, Version.digest)
+        return list(self.session.exec(query.order_by(col(Version.model), col(Version.ordinal))))
+
     def next_ordinal(self, model: str) -> int:
         """The number that the model's next version gets."""
         last = self.session.exec(select(func.max(Version.ordinal)).where(Version.model == model)).one()
@@ -329,6 +334,17 @@ class View:
     def imports(self) -> list[Import]:
         """Bundles taken in here, by sequence."""
         return list(self.session.exec(select(Import).order_by(col(Import.sequence))))
+
+    def imported(self, bundle: str) -> bool:
+        """Whether a bundle was taken in here."""
+        return (
+            self.session.exec(select(Import.id).where(Import.bundle == bundle).limit(1)).first() is not None
+        )
+
+    def newest_signed_time(self) -> str | None:
+        """When the newest bundle that was taken in here was signed."""
+        query = select(Import.signed_time).order_by(col(Import.sequence).desc())
+        return self.session.exec(query.limit(1)).first()
 
     def assumptions(self, site: str) -> list[Assumption]:
         """What people said a site received, oldest first."""

@@ -33,6 +33,8 @@ def _who() -> tuple[sa.Column, sa.Column]:  # type: ignore[type-arg]
 
 def upgrade() -> None:
     op.add_column("pin", _text("companions", nullable=True))
+    op.create_index(op.f("ix_pin_version"), "pin", ["version"])
+    op.create_index(op.f("ix_event_at"), "event", ["at"])
     _table(
         "companionbinding",
         _text("subject"),
@@ -75,4 +77,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("observation", "rollout", "decision", "companionbinding"):
         op.drop_table(table)
+    op.drop_index(op.f("ix_event_at"), "event")
+    op.drop_index(op.f("ix_pin_version"), "pin")
     op.drop_column("pin", "companions")
