@@ -67,10 +67,10 @@ def start(slot: Slot) -> Running:
         _check_free(slot)
         with step(slot, "start"):
             _spawn(slot, wanted)
-        found = running(slot)
-        if found is None:
-            raise EngineProcessTrouble(slot, f"ended at once ({how_it_ended(slot)})")
-        return found
+        written = _written(slot)
+        if written is None or written[0].digest != wanted.digest:
+            raise EngineProcessTrouble(slot, "was not started")
+        return written[0]  # it may have ended already; that is what `ready` finds out and tells
 
 
 def _spawn(slot: Slot, wanted: Staged) -> None:
