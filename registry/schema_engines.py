@@ -19,7 +19,7 @@ from registry.schema_nodes import Keys, Node, read
 from registry.schema_walk import Place, Walk
 from registry.schemas import UNSURE, TooMuchWork, Work, misshapen, value_key
 
-MAX_STEPS = 400_000  # about a second of work
+MAX_STEPS = 200_000  # well under a second of work
 MAX_CANDIDATES = 12  # values tried for one place
 _TOO_LARGE = "the schemas are too large or too deeply nested to compare in full"
 

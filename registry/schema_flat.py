@@ -7,7 +7,7 @@ each can be followed to its end. Where a producer's demand cannot be followed it
 covers at least what the producer emits, and a proof over it holds.
 
 Producer objects are closed: a model under a grammar or in strict mode emits the keys that it declares and
-no others, unless the schema says `additionalProperties` itself or declares no keys at all.
+no others, unless the schema says `additionalProperties` itself or has no `properties` at all.
 """
 
 from collections.abc import Iterable, Iterator
@@ -83,7 +83,7 @@ class Flat:
         self.nodes = list({node.key: node for node in (*self.own, *group.given)}.values())
         self.shapes = [shape for node in self.nodes for shape in _shapes(node, producer=producer)]
         self.own_shapes = {id(shape) for node in self.own for shape in node.shapes}
-        declares = any(shape.properties or shape.patterns for node in group.nodes for shape in node.shapes)
+        declares = any(shape.rest is None for node in group.nodes for shape in node.shapes)
         said = any(shape.rest is not None for node in self.own for shape in node.shapes)
         self.closed = closed and declares and not said and all(node.rest_names is None for node in self.own)
 

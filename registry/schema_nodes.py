@@ -17,7 +17,7 @@ from registry.schemas import Misshapen, Schema, TooMuchWork, Work, children, mis
 
 MAX_NODES = 20_000  # schemas in one document; real tools stay under a hundred
 MAX_CHAIN = 100  # schemas about one and the same value, inside each other
-MAX_EVALUATIONS = 100_000  # that a plain validator needs for one value, without its parts
+MAX_EVALUATIONS = 5_000  # that a plain validator needs for one value, without its parts
 KINDS = frozenset(("null", "boolean", "object", "array", "integer", "fraction", "string"))
 _KINDS_OF = {name: frozenset([name]) for name in KINDS} | {"number": frozenset(("integer", "fraction"))}
 
@@ -424,8 +424,7 @@ def _measure(start: Node, costs: dict[int, tuple[int, int]], work: Work) -> None
         if rest:
             child = rest.pop()
             if child.key in open_ or len(chain) > MAX_CHAIN:
-                node.blur("a `$ref` leads back to itself, or through too many others")
-                rest.clear()
+                _blur_from(chain, child)
             elif child.key not in costs:
                 open_.add(child.key)
                 chain.append((child, list(child.about_itself())))
@@ -438,6 +437,14 @@ def _measure(start: Node, costs: dict[int, tuple[int, int]], work: Work) -> None
             node.blur("one value would have to be evaluated too many times")
             depth, evaluations = 1, 1
         costs[node.key] = depth, evaluations
+
+
+def _blur_from(chain: list[tuple[Node, list[Node]]], again: Node) -> None:
+    """Blur every schema of the loop that has come back to `again`, or the end of a chain that is too long."""
+    places = [place for place, (node, _) in enumerate(chain) if node is again]
+    for node, rest in chain[places[0] if places else -1 :]:
+        node.blur("a `$ref` leads back to itself, or through too many others")
+        rest.clear()
 
 
 def _reachable(root: Node, work: Work) -> list[Node]:

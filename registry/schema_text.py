@@ -18,7 +18,7 @@ from registry.schemas import Work
 
 MAX_LENGTH = 256  # characters counted one by one beside patterns
 MAX_TEXT = 4096  # longest text made up as an example
-MAX_VISITS = 20_000  # states of one product
+MAX_VISITS = 5_000  # states of one product
 MAX_FOUND = 3
 _NICE = "abcxyzABC0123456789-_./ :@#é\n"
 _SURROGATES = range(0xD800, 0xE000)
@@ -176,7 +176,7 @@ class _Product:
             yield state
             for code in self.letters:
                 work.spend(1 + len(self.automata))
-                after = self.after(state, code)
+                after = self.after(state, code, work)
                 if after not in self.came:
                     if len(self.came) >= MAX_VISITS:
                         self.complete = False
@@ -184,19 +184,20 @@ class _Product:
                     self.came[after] = (state, code)
                     todo.append(after)
 
-    def after(self, state: _At, code: int) -> _At:
+    def after(self, state: _At, code: int, work: Work) -> _At:
         threads, place, length = state
         moved = tuple(
-            self.moved(pattern, automaton, held, code)
+            self.moved(pattern, automaton, held, code, work)
             for (pattern, automaton), held in zip(self.automata.items(), threads, strict=True)
         )
         place = self.words[place].get(chr(code), -1) if place >= 0 else -1
         return moved, place, min(length + 1, self.top)
 
-    def moved(self, pattern: str, automaton: Automaton, threads: Threads, code: int) -> Threads:
+    def moved(self, pattern: str, automaton: Automaton, threads: Threads, code: int, work: Work) -> Threads:
         key = (pattern, threads, code)
         found = self.moves.get(key)
         if found is None:
+            work.spend(2 * len(threads))
             found = self.moves[key] = automaton.move(threads, code)
         return found
 

@@ -170,7 +170,7 @@ class Walk:
 
     def array_places(self, p: Flat, c: Flat, path: str) -> list[Place]:
         found: list[Place] = []
-        (least, most), (low, high) = p.sizes, c.sizes
+        (least, most), (low, high) = self.sizes(p), c.sizes
         if least < low:
             tries = self.sized(p, least, low - 1)
             found.append(
@@ -188,12 +188,18 @@ class Walk:
             if most is not None and number >= most:
                 break
             mine = p.item(number)
-            if not self.sides.branches(mine):
-                break  # there is never an item here
             name = ("prefixItems", str(number)) if number < p.longest_prefix else ("items",)
             for place in self.places(mine, c.item(number), step(path, *name)):
                 found.append(place.lifted(self.at(p, number)))
         return found
+
+    def sizes(self, p: Flat) -> tuple[int, int | None]:
+        """Return how many items an array may have; none comes after a place where no value can be."""
+        least, most = p.sizes
+        for place in range(min(p.longest_prefix + 1, p.longest_prefix + 1 if most is None else most)):
+            if not self.sides.branches(p.item(place)):
+                return least, place
+        return least, most
 
     def sized(self, p: Flat, *sizes: int) -> tuple[Any, ...]:
         return tuple(self.examples.arrays(p, [size for size in sizes if size >= 0]))
@@ -207,7 +213,7 @@ class Walk:
 
     def contains_places(self, p: Flat, c: Contains, path: str) -> list[Place]:
         """Enough items that surely fit, and not too many that may."""
-        least, most = p.sizes
+        least, most = self.sizes(p)
         wanted, reach = Group.of([c.node]), p.longest_prefix
         rest_fits = least > reach and not self.places(p.item(reach), wanted, path)
         sure = sum(not self.places(p.item(n), wanted, path) for n in range(min(least, reach)))
@@ -316,7 +322,7 @@ class Walk:
         if max(least, len(p.required)) < low:
             found.append(Place(path, "minProperties", f"may have fewer than {low} keys", everything))
         possible = [name for name in p.declared if p.child(name) is not None]
-        bounded = p.closed and not any(shape.patterns for shape in p.shapes)
+        bounded = not p.free and not (p.closed and any(shape.patterns for shape in p.shapes))
         if high is not None and (most is None or most > high) and (not bounded or len(possible) > high):
             tries = (*everything, *self.around(p, {}, names=(*p.declared, *FRESH_NAMES)))
             found.append(Place(path, "maxProperties", f"may have more than {high} keys", tries))
@@ -539,7 +545,7 @@ class Walk:
         if kind == "object":
             return self.object_apart(p, c, path, depth, shared=shared)
         if kind == "array":
-            (least, most), (low, high) = p.sizes, c.sizes
+            (least, most), (low, high) = self.sizes(p), c.sizes
             misfit = (high is not None and least > high) or (most is not None and most < low)
             return path if misfit and not shared else None
         if kind == "string" or kind in scalars.NUMBERS:
