@@ -108,13 +108,14 @@ def of_type(folder: Path, dtype: str, size: int, rounds: int) -> Rates:
 
 def of_header(folder: Path, rounds: int) -> Rates:
     """Read the header of a file with very many tensors; bytes and tensors per second of CPU."""
-    from pipelines.scan.safetensors import read_header
+    from pipelines.scan.safetensors import SafetensorsHeader, read_header
 
     folder.mkdir()
     path = folder / "model.safetensors"
     make(path, "BF16", _TENSORS * 64, tensor=64)
     size = path.stat().st_size
     seconds, loads = [], []
+    header = SafetensorsHeader((), {}, 0)
     for _ in range(rounds):
         began = time.process_time()
         with path.open("rb") as stream:
@@ -137,7 +138,8 @@ def make(path: Path, dtype: str, size: int, *, tensor: int = _TENSOR) -> None:
     """Write a safetensors file of `size` bytes of finite random weights, in tensors of `tensor` bytes at most."""
     import numpy as np
 
-    header, place = {}, 0
+    header: dict[str, Any] = {}
+    place = 0
     while place < size:
         end = min(place + tensor, size) // 4 * 4
         shape = [(end - place) // _WIDTH[dtype]]

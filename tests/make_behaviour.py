@@ -23,22 +23,26 @@ SEED = 7
 MAX_TOKENS = 256
 TOOLS = ("get_weather", "read_file", "add")
 CITIES = (
-    "oslo",
-    "paris",
-    "rome",
-    "lima",
-    "cairo",
-    "tokyo",
-    "delhi",
-    "quito",
-    "accra",
-    "minsk",
-    "dakar",
-    "seoul",
+    *(
+        "oslo",
+        "paris",
+        "rome",
+        "lima",
+        "cairo",
+        "tokyo",
+        "delhi",
+        "quito",
+        "accra",
+        "minsk",
+        "dakar",
+        "seoul",
+    ),
+    *("berlin", "madrid", "lisbon", "vienna"),
 )
-CITIES += ("berlin", "madrid", "lisbon", "vienna")
-PATHS = ("README.md", "main.py", "setup.cfg", "notes.txt", "app.toml", "Makefile", "src/a.py", "docs/x.md")
-PATHS += ("pyproject.toml", "src/main.py", "tests/test_app.py", "config.json")
+PATHS = (
+    *("README.md", "main.py", "setup.cfg", "notes.txt", "app.toml", "Makefile", "src/a.py", "docs/x.md"),
+    *("pyproject.toml", "src/main.py", "tests/test_app.py", "config.json"),
+)
 SKIES = ("sunny", "rain", "snow", "fog", "windy")
 CONTENTS = ("draft", "done", "empty", "secret", "todo")
 WEATHER = (
@@ -50,8 +54,10 @@ WEATHER = (
 FILE = ("Read {}", "Read the file {}.", "Open the file {}", "Show me {} please", "What is in {}?")
 SUM = ("Add {} and {}", "What is {} plus {}?", "Sum {} and {}")
 TALK = ("Hello", "Hello!", "Hi", "Good morning", "Say ok", "Say ok.", "Thanks", "Thank you!", "Who are you?")
-BEYOND = ("Tell me a joke", "Sing a song", "Translate this into French", "Send a mail to Ann")
-BEYOND += tuple(f"Book a flight to {city}" for city in ("Oslo", "Rome", "Lima", "Tokyo"))
+BEYOND = (
+    *("Tell me a joke", "Sing a song", "Translate this into French", "Send a mail to Ann"),
+    *(f"Book a flight to {city}" for city in ("Oslo", "Rome", "Lima", "Tokyo")),
+)
 SYSTEMS = ("", "", "You are helpful.", "You are a coding agent.", "Be brief.")
 Case = dict[str, Any]
 

@@ -137,7 +137,7 @@ def _layers(
     if beyond := sorted(number for number in stack.layers if number >= depth + extra):
         found.wrong("complete", "", f"layer {beyond[0]} is there, and the config counts {depth} from 0")
     _alike(stack, config, depth, found, certain=certain)
-    return _whole(stack, depth, found)
+    return _whole(stack, found)
 
 
 def _alike(
@@ -149,16 +149,13 @@ def _alike(
     for layer in odd:
         path = next(iter(stack.layers[layer.layer].values())).path
         where = f"{stack.prefix}.{layer.layer}"
-        explained = layer.alone and bool(
-            layer.own
-        )  # another kind, the config says so, and it has parts of its own
-        if explained:
-            continue
+        if layer.alone and layer.own and not layer.missing:
+            continue  # the config says that it is of another kind, and it has parts of its own
         if certain and layer.missing and not layer.own and not layer.alone:
             names = _some([f"{where}.{name}" for name in layer.missing])
             found.wrong("complete", path, f"lacks {names}, which other layers of its kind have")
         elif layer.missing or layer.own:
-            names = _some([*layer.missing, *layer.own])
+            names = _some([*layer.missing, *(() if layer.alone else layer.own)])
             found.unknown("complete", path, f"layer {where} differs in {names}, and nothing here says why")
         for name in layer.reshaped if not layer.alone else ():
             shape = list(stack.layers[layer.layer][name].shape)
@@ -166,11 +163,11 @@ def _alike(
             say("complete", path, f"{where}.{name} has shape {shape}, unlike in other layers of its kind")
 
 
-def _whole(stack: Stack, depth: int, found: Findings) -> bool:
+def _whole(stack: Stack, found: Findings) -> bool:
     """Rule 4 for layers. Layers with the same tensors are looked at once."""
     seen: dict[frozenset[str], int] = {}
     understood = True
-    for number in sorted(number for number in stack.layers if number < depth):
+    for number in sorted(stack.layers):
         seen.setdefault(frozenset(stack.layers[number]), number)
     for names, number in seen.items():
         where = f"layer {stack.prefix}.{number}"

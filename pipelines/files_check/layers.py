@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipelines.files_check.parts import has_norms
 from pipelines.files_check.values import first_number, whole_number
 
 _NAME = re.compile(r"(?:(.*?)\.)?(\d+)\.(.+)")
@@ -124,7 +125,8 @@ class Odd:
 def odd_layers(stack: Stack, labels: Sequence[tuple[Any, ...]]) -> list[Odd]:
     """Hold each layer against the commonest one of its kind. A layer without a label is not looked at.
 
-    A kind with a single layer is held against all layers, and marked: that it differs may be right.
+    A kind with a single layer is held against all layers, and marked: that it differs may be right. Where it has parts
+    of its own, `missing` is only the norms around them that every other layer has.
     """
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number in sorted(stack.layers):
@@ -134,8 +136,15 @@ def odd_layers(stack: Stack, labels: Sequence[tuple[Any, ...]]) -> list[Odd]:
     alone = {group[0] for group in groups.values() if len(group) == 1}
     if alone and len(groups) > 1:
         everybody = _odd_of(stack, sorted(stack.layers))
-        found += [replace(odd, alone=True) for odd in everybody if odd.layer in alone]
+        found += [_lonely(stack, odd) for odd in everybody if odd.layer in alone]
     return found
+
+
+def _lonely(stack: Stack, odd: Odd) -> Odd:
+    others = [layer for number, layer in stack.layers.items() if number != odd.layer]
+    around = [name for name in odd.missing if name.count(".") == 1 and has_norms([name])]
+    everywhere = tuple(name for name in around if all(name in layer for layer in others))
+    return replace(odd, alone=True, missing=everywhere if odd.own else odd.missing)
 
 
 def _odd_of(stack: Stack, group: Sequence[int]) -> list[Odd]:

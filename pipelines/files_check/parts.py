@@ -58,8 +58,8 @@ class Lack:
 
 
 def words(names: Iterable[str]) -> set[str]:
-    """The components of tensor names, without the ending that says how a weight is stored."""
-    return {_STORED.sub("", word) for name in names for word in name.split(".")}
+    """The components of tensor names, also without the ending that says how a weight is stored."""
+    return {word for name in names for part in name.split(".") for word in (part, _STORED.sub("", part))}
 
 
 def lacks(names: Collection[str]) -> Iterator[Lack]:

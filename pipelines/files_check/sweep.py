@@ -15,7 +15,9 @@ from pipelines.files_check.values import Progress
 from pipelines.scan.gguf import TYPES
 from pipelines.scan.safetensors import BITS
 
-BLOCK = 4 << 20  # bytes read at once: much smaller, and the workers wait for each other; larger, and for memory
+BLOCK = (
+    4 << 20
+)  # bytes read at once: much smaller, and the workers wait for each other; larger, and for memory
 MAX_WORKERS = 4  # more wait for memory, not for a core
 # Type: bytes that belong together. A block never ends inside one.
 _GRAIN = {name: max(1, bits // 8) for name, bits in BITS.items()} | {

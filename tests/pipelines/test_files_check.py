@@ -80,7 +80,7 @@ def write(path: Path, tensors: Tensors) -> None:
     path.write_bytes(len(raw).to_bytes(8, "little") + raw + b"".join(data for _, _, data in tensors.values()))
 
 
-def change(folder: Path, how: Callable[[Tensors], None]) -> None:
+def change(folder: Path, how: Callable[[Tensors], object]) -> None:
     tensors = read(folder / "model.safetensors")
     how(tensors)
     write(folder / "model.safetensors", tensors)
