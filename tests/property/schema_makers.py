@@ -120,7 +120,7 @@ class Maker:
 
     def recursive(self) -> dict[str, Any]:
         """Return a tree: a schema that asks for itself inside."""
-        node = {
+        node: dict[str, Any] = {
             "type": "object",
             "properties": {"v": self.leaf(), "k": {"type": "array", "items": {"$ref": "#"}}},
         }
