@@ -14,6 +14,7 @@ import click
 from tidegate.output import SHORT, duration
 
 SHOWN_CASES = 10
+_COMPARING = ("margin", "lost_cases_max", "ratio")  # fields of a gate that compares
 _MEMORY = re.compile(r"MemTotal:\s+(\d+) kB")
 
 
@@ -82,8 +83,10 @@ def run_lines(digest: str, body: Mapping[str, Any], page: Path | None) -> Iterat
 
 
 def _comparison(body: Mapping[str, Any]) -> Iterator[str]:
+    """What a gate wanted to compare with, and what came of it; nothing where no gate compares."""
     comparison = body.get("comparison")
-    if comparison is None or (comparison["state"] == "nothing-to-compare" and body.get("tier") is None):
+    compares = any(gate.get(name) is not None for gate in body["gates"] for name in _COMPARING)
+    if comparison is None or (comparison["state"] != "measured" and not compares):
         return
     yield f"  {comparison['why']}"
     if comparison["state"] == "measured":

@@ -37,7 +37,7 @@ from pipelines.suites.format import Suite, tools_for, unpack
 from pipelines.suites.identity import Served
 from pipelines.suites.journal import Journal, journal
 from pipelines.suites.judge import Verdict, judge
-from pipelines.suites.judged import ALONE
+from pipelines.suites.judged import NOTHING_TO_COMPARE, Comparison
 from pipelines.suites.look import Looked, changed, look
 from pipelines.suites.parent import Done, Ended, run_child
 from pipelines.suites.plan import CANDIDATE, Side
@@ -57,6 +57,7 @@ __all__ = ["EngineNotNamed", "Settings", "SuiteRun", "add_suite", "adopt_suite",
 
 REPORT_KIND = "validation"
 MAX_TEMPLATE = 1 << 20  # bytes
+_BY_THEMSELVES = Comparison(NOTHING_TO_COMPARE, "files are looked at by themselves")
 Progress = Callable[[int, int], None]  # (requests done, requests in all)
 
 
@@ -221,7 +222,7 @@ def _check_files(work: Workplace, suite: Suite, version: Version, progress: Prog
     from pipelines import files_check  # noqa: PLC0415 - reads tensors, and nothing else needs it
 
     results = files_check.run(work, suite, version, progress)
-    return _Measured(results, Ended(0, None), Baseline(ALONE))
+    return _Measured(results, Ended(0, None), Baseline(_BY_THEMSELVES))
 
 
 @dataclass(frozen=True)

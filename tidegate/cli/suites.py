@@ -231,8 +231,9 @@ def _page(body: Mapping[str, Any], digest: str) -> bytes:
 @suites.command()
 @click.argument("suite")
 @click.option("--version", "ref", metavar="REF", help="Only runs on this version.")
+@click.option("--all", "everything", is_flag=True, help="Cases that never flipped, too.")
 @pass_app
-def flips(app: App, suite: str, ref: str | None) -> None:
+def flips(app: App, suite: str, ref: str | None, *, everything: bool) -> None:
     """How often each case of SUITE flips: the same question, version and engine profile, another outcome.
 
     A flaky case still counts. Setting one aside is a person's decision: `tidegate decisions quarantine`.
@@ -258,12 +259,11 @@ def flips(app: App, suite: str, ref: str | None) -> None:
             _aside(document.name, one.case, aside),
         )
         for one in found
+        if one.flaky or everything
     ]
-    text = table(
-        ("case", "answers", "right", "flipped", "rate", "runs", "set aside"),
-        lines,
-        empty=f"No whole run of {document.name} is held. Next: tidegate suites run {document.name} REF",
-    )
+    headings = ("case", "answers", "right", "flipped", "rate", "runs", "set aside")
+    runs = f"{len(bodies)} whole runs of {document.name}"
+    text = table(headings, lines, empty=f"No case flipped in {runs}.")
     show(
         [vars(one) | {"rate": one.rate, "flaky": one.flaky} for one in found],
         text,
