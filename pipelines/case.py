@@ -10,17 +10,17 @@ from datetime import datetime
 from typing import TypeVar
 
 from pipelines.decide import standing
+from pipelines.fitting import contract_fact, engine_fact, memory_fact, way_back
 from pipelines.intake.record import read_scan_report
 from pipelines.removed import demand_bytes
 from pipelines.rollout.durations import durations
 from pipelines.workplace import Workplace
-from registry import approvals, contracts, gate, manifests, policy
+from registry import approvals, gate, manifests, policy
 from registry.approvals import CLOCK_SKEW, ApprovalJudgement, SignedApproval
-from registry.compatibility import Comparison, Verdict, compare
 from registry.decisions import Kind
-from registry.entities import Approval, Document, Report, RouterSetting, Version
+from registry.entities import Approval, Report, RouterSetting, Version
 from registry.errors import NotFound
-from registry.gate_facts import ContractFact, EngineFact, Facts, Finding, MemoryFact, ScanFact, SuiteFact
+from registry.gate_facts import ContractFact, Facts, Finding, ScanFact, SuiteFact
 from registry.names import Ref
 from registry.views import View
 from signing.canonical import parse
@@ -152,12 +152,12 @@ def _facts(
         licences_accepted=_licences_accepted(work, view) if rules.licence == "accepted" else frozenset(),
         formats=_formats(manifest),
         size=version.size,
-        memory=_memory_fact(work, view, manifest, rules, setting),
-        engine=_engine_fact(view, setting),
+        memory=memory_fact(work, view, manifest, rules, setting),
+        engine=engine_fact(view, setting),
         companions=companions,
         rollback_takes=_rollback_takes(view, rules.tier, version.model),
-        contract=_contract_fact(view, contract, setting),
-        way_back=_way_back(view, version, rules.tier, setting),
+        contract=contract_fact(work, view, version, contract, setting),
+        way_back=way_back(work, view, version, rules.tier, setting),
         suites=tuple(suites),
         served_in=frozenset(pin.tier for pin in view.pin_history(version=version.digest)),
         approved_by=tuple(approval.person for approval in judged.counted),
@@ -252,47 +252,6 @@ def _licences_accepted(work: Workplace, view: View) -> frozenset[str]:
     return frozenset(found.subject for found in standing(work, view, Kind.ACCEPT_LICENCE))
 
 
-def _memory_fact(
-    work: Workplace,
-    view: View,
-    manifest: manifests.Manifest,
-    rules: policy.Policy,
-    setting: RouterSetting | None,
-) -> MemoryFact | None:
-    """What weights and cache take, where the tier promises a context."""
-    from pipelines.engines.footprint import needed  # noqa: PLC0415 - reads headers; most tiers promise nothing
-
-    if rules.context is None or rules.max_bytes is None:
-        return None
-    if setting is None:
-        return MemoryFact(None, "nobody has said what the tier runs")
-    found = needed(
-        manifest,
-        lambda entry: work.blobs.open(entry.sha256),
-        context=rules.context,
-        profile=_read(view, setting.profile, contracts.EngineProfile),
-        concurrency=rules.concurrency,
-    )
-    return MemoryFact(found.total, "; ".join(found.how))
-
-
-def _engine_fact(view: View, setting: RouterSetting | None) -> EngineFact | None:
-    from pipelines.engines import advisories  # noqa: PLC0415 - the drivers' house, for this one table
-
-    if setting is None:
-        return None
-    profile = _read(view, setting.profile, contracts.EngineProfile)
-    rows = view.documents(advisories.KIND)
-    lists = [advisories.decode(row.body.encode()) for row in rows]
-    named = [hit.advisory for hit in advisories.hits(lists, profile.engine, profile.version)]
-    return EngineFact(
-        profile.engine,
-        profile.version,
-        tuple((entry.id, entry.severity, entry.title) for entry in named),
-        (setting.profile, *(row.digest for row in rows if named)),
-    )
-
-
 def _rollback_takes(view: View, tier: str, model: str) -> str | None:
     """What rollouts in this tier took: so long would the way back take, too."""
     took = durations(view, tier, model)
@@ -344,51 +303,6 @@ def _formats(manifest: manifests.Manifest) -> tuple[str, ...]:
             {kind for entry in manifest.files for end, kind in endings.items() if entry.path.endswith(end)}
         )
     )
-
-
-def _contract_fact(view: View, contract: str | None, setting: RouterSetting | None) -> ContractFact:
-    if contract is None:
-        step = "Bind one at the origin or here: `tidegate contracts add FILE --for REF`."
-        return ContractFact("unknown", ("the version has no tool contract",), (step,), ())
-    if setting is None:
-        step = "Say what the tier runs: `tidegate contracts set-router TIER ROUTER --engine PROFILE`."
-        return ContractFact("unknown", ("the tier has no router contract",), (step,), (contract,))
-    return contract_fact(view, contract, router=setting.router, profile=setting.profile)
-
-
-def contract_fact(view: View, contract: str, *, router: str, profile: str) -> ContractFact:
-    """Compare three held documents, named by digest."""
-    found: Comparison = compare(
-        _read(view, contract, contracts.ToolContract),
-        _read(view, router, contracts.RouterContract),
-        _read(view, profile, contracts.EngineProfile),
-    )
-    against = [item for item in found.findings if item.verdict is not Verdict.COMPATIBLE]
-    return ContractFact(
-        str(found.verdict),
-        tuple(item.message for item in against),
-        tuple(dict.fromkeys(item.next_step for item in against if item.next_step)),
-        (contract, router, profile),
-    )
-
-
-def _way_back(view: View, version: Version, tier: str, setting: RouterSetting | None) -> ContractFact | None:
-    pinned = view.pin(tier, version.model)
-    if pinned is None or pinned.version == version.digest:
-        return None
-    if setting is None or pinned.contract is None:
-        return _UNKNOWN
-    return contract_fact(view, pinned.contract, router=setting.router, profile=setting.profile)
-
-
-def _read(view: View, digest: str, kind: type[T]) -> T:
-    row: Document | None = view.document_by_digest(digest)
-    if row is None:
-        raise NotFound("document", digest)
-    document = contracts.decode_document(row.body.encode())
-    if not isinstance(document, kind):
-        raise NotFound(kind.__name__, digest)
-    return document
 
 
 def approval_digests(judged: ApprovalJudgement) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ A promotion judges inside the transaction that pins, on the state that it will c
 
 from collections.abc import Sequence
 
-from pipelines.case import Case, approval_digests, case, contract_fact
+from pipelines.case import Case, approval_digests, case
 from pipelines.evidence import pin_statement
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
@@ -16,8 +16,6 @@ from registry.store import Change
 from registry.views import View
 from signing.canonical import canonical_bytes
 from signing.times import rfc3339
-
-__all__ = ["contract_fact", "not_before", "promote", "router_row", "set_router", "withdraw"]
 
 
 def promote(work: Workplace, ref: Ref, tier: str, *, reason: str) -> Case:
@@ -85,18 +83,6 @@ def withdraw(work: Workplace, ref: Ref, *, reason: str) -> tuple[Version, bool]:
         row = Withdrawal(version=version.digest, reason=reason, since=rfc3339(work.now), actor=work.actor)
         change.record(EventKind.WITHDRAWN, version.digest, row)
     return version, True
-
-
-def set_router(work: Workplace, tier: str, *, router: str, profile: str) -> RouterSetting:
-    """From now on the tier's router speaks this contract and its engines run this profile (digests)."""
-    with work.store.change(actor=work.actor, now=work.now) as change:
-        change.tier(tier)
-        last = change.router(tier)
-        if last is not None and (last.router, last.profile) == (router, profile):
-            return last
-        row = router_row(work, change, tier, router=router, profile=profile)
-        change.record(EventKind.ROUTER_SET, tier, row)
-    return row
 
 
 def router_row(work: Workplace, view: View, tier: str, *, router: str, profile: str) -> RouterSetting:

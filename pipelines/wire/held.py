@@ -1,5 +1,6 @@
 """The chat template of a version that is held: found where engines look for it, with the tokenizer's own tokens."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -63,9 +64,14 @@ def held_template(blobs: BlobStore, manifest: Manifest) -> HeldTemplate | None:
 
 
 def rendered(blobs: BlobStore, manifest: Manifest, *, seconds: int = SECONDS) -> WireDigests | None:
-    """Render the version's own template; None where it has none."""
+    """Render the version's own template; None where it has none. The same template is rendered once per process."""
     found = held_template(blobs, manifest)
-    return None if found is None else render_digests(found.text, tokens=found.tokens, seconds=seconds)
+    return None if found is None else _rendered(found.text, tuple(sorted(found.tokens.items())), seconds)
+
+
+@functools.lru_cache(maxsize=64)
+def _rendered(text: str, tokens: tuple[tuple[str, str], ...], seconds: int) -> WireDigests:
+    return render_digests(text, tokens=dict(tokens), seconds=seconds)
 
 
 def _in_gguf(blobs: BlobStore, files: dict[str, FileEntry], tokens: dict[str, str]) -> Iterator[HeldTemplate]:

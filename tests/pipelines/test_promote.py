@@ -16,7 +16,8 @@ from pipelines.case import case
 from pipelines.intake.folder import add_folder
 from pipelines.people import set_person
 from pipelines.policies import apply_policy
-from pipelines.promote import promote, set_router, withdraw
+from pipelines.promote import promote, withdraw
+from pipelines.routers import set_router
 from pipelines.workplace import Workplace
 from registry import approvals, tiers_file
 from registry.entities import Approval

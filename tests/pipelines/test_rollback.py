@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.promote import set_router, withdraw
+from pipelines.promote import router_row, withdraw
 from pipelines.rollback import roll_back
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
@@ -97,13 +97,20 @@ def test_with_nothing_whole_left_nothing_changes(workplace: Workplace, three: li
         assert [1, 2, 3] == [pin.ordinal for pin in view.pin_history("org", TINY)]
 
 
+def speak(work: Workplace, *, router: str, profile: str) -> None:
+    """What the organisation's router and engines run from now on; what the documents say does not matter here."""
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        row = router_row(work, change, "org", router=router, profile=profile)
+        change.record(EventKind.ROUTER_SET, "org", row)
+
+
 def test_router_and_engine_go_back_with_it(workplace: Workplace, tmp_path: Path) -> None:
     old_router, new_router = (document(workplace, "router-contract", name) for name in ("old", "new"))
     old_profile, new_profile = (document(workplace, "engine-profile", name) for name in ("v1", "v2"))
     first, second = add(workplace, tmp_path, 1), add(workplace, tmp_path, 2)
-    set_router(workplace, "org", router=old_router.digest, profile=old_profile.digest)
+    speak(workplace, router=old_router.digest, profile=old_profile.digest)
     serve(workplace, first, router=old_router.digest, profile=old_profile.digest)
-    set_router(workplace, "org", router=new_router.digest, profile=new_profile.digest)
+    speak(workplace, router=new_router.digest, profile=new_profile.digest)
     serve(workplace, second, router=new_router.digest, profile=new_profile.digest)
 
     done = roll_back(workplace, TINY, "org", reason="x")
