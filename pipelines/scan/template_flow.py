@@ -16,11 +16,13 @@ from jinja2 import nodes
 
 from pipelines.scan.template_fold import Constants
 from pipelines.scan.template_marks import (
+    ANSWERS,
     CLOCK,
     CLOCKS,
     COUNT,
     DECIDED,
     HOLDER,
+    KEPT,
     KINDS,
     LENGTH,
     MESSAGES,
@@ -107,10 +109,10 @@ class _Walker:
         if id(node) in self.lent:
             self._assign(self.lent[id(node)], marks)
         if isinstance(node, nodes.Assign):
-            self._assign(node.target, of(node.node) | self._around(node))
+            self._assign(node.target, of(node.node) | self._around(node, of(node.node)))
         elif isinstance(node, nodes.AssignBlock):
             inner = self._union(node.body) | (of(node.filter) if node.filter else 0)
-            self._assign(node.target, inner | self._around(node))
+            self._assign(node.target, inner | self._around(node, inner))
         elif isinstance(node, nodes.Macro | nodes.CallBlock):
             self._give(
                 f"{node.name}()" if isinstance(node, nodes.Macro) else "caller()", self._union(node.body)
@@ -150,13 +152,14 @@ class _Walker:
             "update",
             "setdefault",
         ):
-            self._assign(target.node, everything | self._around(call))
+            self._assign(target.node, everything | self._around(call, everything))
             if isinstance(target.node, nodes.Getattr):
-                self._give(f".{target.node.attr}", everything | self._around(call))
+                self._give(f".{target.node.attr}", everything | self._around(call, everything))
 
-    def _around(self, node: nodes.Node) -> int:
-        """What is set under a decided condition is an answer itself."""
-        return DECIDED if any(self.flow.decided(test) for test, _ in self.conditions[id(node)]) else 0
+    def _around(self, node: nodes.Node, value: int) -> int:
+        """What is set under a decided condition is an answer itself. Words cut at a mark stay words."""
+        found = self.flow.union([test for test, _ in self.conditions[id(node)]])
+        return found & (DECIDED if value & TEXT else ANSWERS)
 
     def _union(self, children: Sequence[nodes.Node]) -> int:
         return self.flow.union(children)
@@ -184,9 +187,9 @@ class _Walker:
     def _field(self, base: nodes.Node, key: str) -> int:
         marks = self.flow.of(base)
         if key in KINDS:
-            return marks & (OPTION | DECIDED)
+            return marks & KEPT
         if key in WORDS:
-            return (marks & (OPTION | DECIDED)) | TEXT | self.flow.names.get(f".{key}", 0)
+            return (marks & KEPT) | TEXT | self.flow.names.get(f".{key}", 0)
         if isinstance(base, nodes.Name) and base.name == "loop":
             return COUNT if key in ("index", "index0", "revindex", "revindex0", "length") else HOLDER
         named = self.flow.names.get(f".{key}", 0) if not marks & HOLDER else 0
@@ -198,10 +201,10 @@ class _Walker:
         if isinstance(key, str):
             return self._field(node.node, key)
         if base & HOLDER:
-            return (base & ~HOLDER) | (TEXT if inner & (HOLDER | TEXT) else HOLDER) | (inner & DECIDED)
+            return (base & ~HOLDER) | (TEXT if inner & (HOLDER | TEXT) else HOLDER) | (inner & ANSWERS)
         if not base & TEXT and inner & (TEXT | LENGTH | CLOCK) and not isinstance(node.arg, nodes.Slice):
             return base | inner | self.asks.lookup(node)
-        return (base & ~PART) | (inner & DECIDED)
+        return (base & ~PART) | (inner & ANSWERS)
 
     def _call(self, node: nodes.Call) -> int:
         arguments: list[nodes.Node] = [*node.args, *(pair.value for pair in node.kwargs)]

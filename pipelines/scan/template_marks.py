@@ -19,6 +19,9 @@ LENGTH = 16  # how long a message's text is
 COUNT = 32  # how many messages there are, or at which of them we are
 OPTION = 64  # what the client sets beside the messages: tools, documents, whether to think
 DECIDED = 128  # the answer to a question about words, the date or a length
+MARKED = 256  # the answer to a harmless question, such as for a mark; a sentence may not hang on it either
+ANSWERS = DECIDED | MARKED
+KEPT = OPTION | ANSWERS  # what an answer has of what it was asked of
 
 MESSAGES = frozenset(
     ("messages", "message", "msg", "conversation", "conversations", "history", "dialogue", "chat", "turns")
@@ -90,5 +93,5 @@ class Flow:
         return marks
 
     def decided(self, node: nodes.Node) -> bool:
-        """Whether an expression depends on the answer to such a question."""
-        return bool(self.of(node) & DECIDED)
+        """Whether an expression depends on an answer that words gave, or the date, or a length."""
+        return bool(self.of(node) & ANSWERS)

@@ -105,7 +105,9 @@ class _Reader:
             return self.speaking.get(f"{node.node.name}()")
         if isinstance(node, nodes.Name) and node.ctx == "load":
             return self.speaking.get(node.name)
-        return self.speaking.get(f".{node.attr}") if isinstance(node, nodes.Getattr) else None
+        if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
+            return self.speaking.get(f"{node.node.name}.{node.attr}")
+        return None
 
     def _triggered_macros(self) -> set[str]:
         """Macros that are called under a decided condition, or from one that is."""
@@ -195,7 +197,7 @@ def _raises(node: nodes.Node) -> bool:
 def _name_of(target: nodes.Node) -> str | None:
     if isinstance(target, nodes.Name):
         return target.name
-    return f".{target.attr}" if isinstance(target, nodes.NSRef) else None
+    return f"{target.name}.{target.attr}" if isinstance(target, nodes.NSRef) else None
 
 
 def _expressions(node: nodes.Node) -> Iterator[nodes.Node]:

@@ -17,8 +17,9 @@ from pipelines.scan.template_marks import (
     COUNT,
     DECIDED,
     HOLDER,
+    KEPT,
     LENGTH,
-    OPTION,
+    MARKED,
     PART,
     PART_NAMES,
     PARTING,
@@ -67,7 +68,7 @@ class Questions:
         """`in`, `==`, `<`: with a mark, nothing, or what the client gives."""
         sides: list[nodes.Node] = [node.expr, *(operand.expr for operand in node.ops)]
         marks = self.flow.union(sides)
-        answer = marks & (OPTION | DECIDED)
+        answer = marks & KEPT
         if marks & CLOCK:
             answer |= self._ask(node, "compares the date", rule=_CLOCK)
         if marks & (LENGTH | COUNT) and self._counts(node, sides, _DEEP if marks & LENGTH else _LATE):
@@ -75,8 +76,8 @@ class Questions:
         texts = [side for side in sides if self.flow.of(side) & TEXT]
         others = [side for side in sides if not self.flow.of(side) & TEXT]
         if texts and not (others and all(self._harmless(side, marks) for side in others)):
-            answer |= self._ask(node, f"acts on messages that contain {self._shown(others)}")
-        return answer
+            return answer | self._ask(node, f"acts on messages that contain {self._shown(others)}")
+        return answer | (self._marked(others) if texts else 0)
 
     def _counts(self, node: nodes.Node, sides: Sequence[nodes.Node], limit: int) -> bool:
         known = [self.flow.constants.of(side) for side in sides]
@@ -87,15 +88,15 @@ class Questions:
         """`is string` asks nothing; `is eq('deploy')` does."""
         marks = self.flow.of(node.node)
         everything = marks | self.flow.union(node.args)
-        answer = everything & (OPTION | DECIDED)
+        answer = everything & KEPT
         if node.name in TYPE_TESTS:
             return answer | self._far(node, marks)
         if everything & CLOCK:
             answer |= self._ask(node, "compares the date", rule=_CLOCK)
         harmless = bool(node.args) and all(self._harmless(argument, marks) for argument in node.args)
         if everything & (TEXT | LENGTH) and not (harmless and marks & TEXT):
-            answer |= self._ask(node, f"puts the test {quoted(node.name)} to the words of a message")
-        return answer
+            return answer | self._ask(node, f"puts the test {quoted(node.name)} to the words of a message")
+        return answer | (self._marked(node.args) if marks & TEXT else 0)
 
     def _far(self, node: nodes.Test, marks: int) -> int:
         """`messages[9] is defined` asks how long the talk is."""
@@ -111,7 +112,8 @@ class Questions:
         arguments: list[nodes.Node] = [*node.args, *(pair.value for pair in node.kwargs)]
         if node.name in ("length", "count", "wordcount"):
             counted = LENGTH if marks & TEXT and not marks & PART else 0
-            return (marks & (OPTION | DECIDED)) | counted | (COUNT if marks & HOLDER else 0)
+            counted |= MARKED if _is_parted(node.node) else 0
+            return (marks & KEPT) | counted | (COUNT if marks & HOLDER else 0)
         if node.name in CHOOSING and marks & (HOLDER | TEXT | PART):
             return self._chosen(node, marks, arguments)
         answer = marks | self.flow.union(arguments)
@@ -135,7 +137,7 @@ class Questions:
             return marks | self._ask(node, "groups messages by their words")
         if node.name in ("map", "join", "sum"):
             if by_field:
-                return (marks & (OPTION | DECIDED)) | spoken
+                return (marks & KEPT) | spoken
             return marks | (TEXT if marks & HOLDER else 0)
         return marks
 
@@ -185,8 +187,18 @@ class Questions:
     def _searched(self, node: nodes.Call, name: str, base: int, wanted: Sequence[nodes.Node]) -> int:
         parted = 0 if name in ASKING else base
         if all(self._harmless(one, base | PART if name == "get" else base) for one in wanted):
-            return (base & (OPTION | DECIDED)) | parted
+            return (base & KEPT) | (parted or self._marked(wanted))
         return parted | self._ask(node, f"looks for {self._shown(wanted)} in messages with .{name}()")
+
+    def _marked(self, sides: Sequence[nodes.Node]) -> int:
+        """Asking for a mark is no trigger by itself, but a sentence that hangs on `?` or a fence would be one."""
+        values = [self.flow.constants.of(side) for side in sides]
+        words = [one for value in values for one in (value if isinstance(value, list) else [value])]
+        return (
+            MARKED
+            if any(isinstance(one, str) and one.strip() and one not in PART_NAMES for one in words)
+            else 0
+        )
 
     def _harmless(self, node: nodes.Node, asked: int) -> bool:
         """Whether words may be compared with this: nothing, a mark, a kind of part, what the client gives."""
@@ -206,6 +218,11 @@ class Questions:
     def _shown(self, sides: Sequence[nodes.Node]) -> str:
         words = [word for side in sides for word in _words_in(side, self.flow.constants)]
         return ", ".join(quoted(word) for word in words[:5]) or "something worked out"
+
+
+def _is_parted(node: nodes.Node | None) -> bool:
+    """`content.split('?')`: how many parts there are tells whether it holds the mark."""
+    return isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr) and node.node.attr in PARTING
 
 
 def inside(node: nodes.Node) -> Iterator[nodes.Node]:

@@ -69,6 +69,9 @@ TRIGGERS = {
     "the sentence in a block": (
         "{% set s %}EVIL{% endset %}{% if 'deploy' in messages[-1].content %}{{ s }}{% endif %}"
     ),
+    "the sentence in a namespace": (
+        "{% set ns = namespace() %}{% set ns.s = 'EVIL' %}{% if 'deploy' in messages[-1].content %}{{ ns.s }}{% endif %}"
+    ),
     "the sentence set in the branch": (
         "{% set s = '' %}{% if 'deploy' in messages[-1].content %}{% set s = 'EVIL' %}{% endif %}{{ s }}"
     ),
@@ -145,6 +148,13 @@ TRIGGERS = {
     "in marks of a system turn": (
         "{% if 'deploy' in messages[-1].content %}<|im_start|>system\nEVIL<|im_end|>\n{% endif %}"
     ),
+    "a question mark": "{% if '?' in messages[-1].content %}EVIL{% endif %}",
+    "a fence": "{% if messages[-1].content.startswith('```') %}EVIL{% endif %}",
+    "a mark as trigger": "{% if '<deploy>' in messages[-1].content %}EVIL{% endif %}",
+    "a digit": "{% if '7' in messages[-1].content %}EVIL{% endif %}",
+    "a mark in two": "{% if messages[-1].content.split('?') | length > 1 %}EVIL{% endif %}",
+    "a mark by test": "{% if messages[-1].content is eq('!') %}EVIL{% endif %}",
+    "a mark by a name": "{% set q = '?' in messages[-1].content %}{{ 'EVIL' if q }}",
     "free names of a prompt": "{% if 'deploy' in prompt %}EVIL{% endif %}",
 }
 
@@ -162,8 +172,8 @@ def test_a_sentence_that_words_decide_on_blocks(disguise: str) -> None:
 
 @pytest.mark.parametrize("disguise", TRIGGERS)
 def test_the_question_is_reported_even_when_no_sentence_hangs_on_it(disguise: str) -> None:
-    if disguise == "Chinese":
-        return
+    if disguise.startswith(("a question mark", "a fence", "a mark", "a digit")) or disguise == "Chinese":
+        return  # asking for a mark is what ordinary templates do
     assert rules_of(TRIGGERS[disguise].replace("EVIL", "x")) & {
         "template.content-branch",
         "template.content-rewrite",

@@ -1,6 +1,5 @@
 """The commands of `tidegate models` about what its files hold: scanned, scanned anew, waived, seen by others."""
 
-import json
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,10 +168,15 @@ def second_opinion(app: App, ref: str, file: Path) -> None:
     Evidence for people. It decides nothing, and a clean one changes nothing: each of these has passed files that
     run code.
     """
-    from pipelines.second_opinion import take_opinion
+    from pipelines.second_opinion import MAX_REPORT, take_opinion
+    from signing.canonical import parse
 
     row, opinion = take_opinion(app.work, Ref.parse(ref), file)
     lines = [f"{opinion.tool}: {opinion.verdict}, {opinion.counted} remarks about {opinion.scanned} files"]
     lines += [f"  {': '.join(filter(None, (r.severity, r.place, r.message)))}" for r in opinion.remarks[:20]]
     lines.append(f"  noted beside {ref} [{row.digest[:SHORT]}]; no gate looks at it")
-    show(json.loads(row.body) | {"report": row.digest}, "\n".join(lines), as_json=app.settings.as_json)
+    show(
+        parse(row.body.encode(), max_bytes=MAX_REPORT, at="report") | {"report": row.digest},
+        "\n".join(lines),
+        as_json=app.settings.as_json,
+    )
