@@ -23,6 +23,7 @@ from pipelines.engines.endpoint import Endpoint
 from pipelines.suites.plan import Side
 from pipelines.suites.python_checks import PythonChecks
 from pipelines.suites.results import MAX_BYTES
+from signing.canonical import parse
 
 SUITE, CONTRACT, RESULTS, JUNIT = "tidegate.suite.json", "contract.json", "results.jsonl", "junit.xml"
 RESUMED = "resumed.jsonl"
@@ -67,7 +68,7 @@ class Order:
     @classmethod
     def read(cls, text: str) -> "Order":
         """Undo `text`."""
-        value = json.loads(text)
+        value = parse(text.encode(), max_bytes=1 << 20, at="order")
         return cls(**value | {"sides": tuple(Side(**side) for side in value["sides"])})
 
 

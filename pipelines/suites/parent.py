@@ -70,37 +70,37 @@ def run_child(
 
     Raises:
         PythonNotAllowed, PythonNotContained: the suite brings Python checks that may not, or cannot safely, be run.
-        RunNotResumable: the journal is about another run, or in use.
+        RunNotResumable: the journal is about another run.
         RunnerBroken: the child never came as far as asking anything.
     """
     _allowed(suite, python_allowed)
+    names = [side.name for side in sides]
     order = Order(os.getpid(), suite.limit_seconds, tuple(sides), suite.python)
-    with (
-        contextlib.ExitStack() as stack,
-        tempfile.TemporaryDirectory(prefix=".suite-", dir=scratch) as name,
-    ):
-        journal = KeptAnswers(resume, suite, sides, contract, fingerprint) if resume else None
-        if journal:
-            stack.callback(journal.close)
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if resume:
+            journal = stack.enter_context(
+                contextlib.closing(KeptAnswers(resume, suite, sides, contract, fingerprint))
+            )
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".suite-", dir=scratch)))
         _furnish(folder, suite, contract, journal)
-        with (folder / LOG).open("wb") as log:
-            process = _start(folder, order, log.fileno())
-            try:
-                problem = _watch(
-                    process, _News(folder / RESULTS, suite, len(sides), journal, progress), suite
-                )
-            finally:
-                _end(process)
-        if not (folder / RESULTS).exists():
-            raise RunnerBroken(_tail(folder / LOG) or f"status {process.returncode}")
-        if problem is None and process.returncode not in _PYTEST_RAN:
-            problem = f"the child process ended with status {process.returncode}: {_tail(folder / LOG)}"
-        return Done(
-            results=read(folder / RESULTS, suite, [side.name for side in sides]),
-            ended=Ended(process.returncode, problem),
-            junit=_keep(folder / JUNIT, junit),
-        )
+        ended = _run(folder, order, suite, _News(folder / RESULTS, suite, len(sides), journal, progress))
+        return Done(read(folder / RESULTS, suite, names), ended, _keep(folder / JUNIT, junit))
+
+
+def _run(folder: Path, order: Order, suite: Suite, news: "_News") -> Ended:
+    """Start the child, wait for its end, and say how it ended. Raises `RunnerBroken` when it never began."""
+    with (folder / LOG).open("wb") as log:
+        process = _start(folder, order, log.fileno())
+        try:
+            problem = _watch(process, news, suite)
+        finally:
+            _end(process)
+    if not (folder / RESULTS).exists():
+        raise RunnerBroken(_tail(folder / LOG) or f"status {process.returncode}")
+    if problem is None and process.returncode not in _PYTEST_RAN:
+        problem = f"the child process ended with status {process.returncode}: {_tail(folder / LOG)}"
+    return Ended(process.returncode, problem)
 
 
 def _allowed(suite: Suite, python_allowed: bool) -> None:

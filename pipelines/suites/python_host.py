@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.suites import cage
+from signing.canonical import NotCanonical, parse
 
+MAX_CALL = 256 << 20  # bytes of a question; what is in it was bounded where it came from
 MAX_SAID = 4096  # bytes that a check's answer may have on the pipe
 # Loaded before the cage is shut: inside, no file can be opened, so nothing else can be imported.
 OFFERED = (
@@ -31,7 +33,11 @@ def main() -> int:
     for name in OFFERED:
         importlib.import_module(name)
     for line in sys.stdin.buffer:
-        sys.stdout.buffer.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
+        try:
+            found = answer(parse(line, max_bytes=MAX_CALL, at="call"))
+        except NotCanonical as exc:
+            found = {"broke": f"it cannot be shown the exchange ({exc})"}
+        sys.stdout.buffer.write(json.dumps(found).encode() + b"\n")
         sys.stdout.buffer.flush()
     return 0
 
@@ -74,8 +80,8 @@ def _listen(pipe: int, seconds: float) -> tuple[bytes, bool]:
 def _read(data: bytes, status: int) -> dict[str, Any]:
     if len(data) > MAX_SAID:
         return {"broke": f"said more than {MAX_SAID} bytes"}
-    with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(data)
+    with contextlib.suppress(NotCanonical):
+        found = parse(data, max_bytes=MAX_SAID, at="check")
         if isinstance(found, dict) and set(found) in ({"said"}, {"broke"}):
             value = next(iter(found.values()))
             if isinstance(value, str) or (value is None and "said" in found):
