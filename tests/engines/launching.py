@@ -66,7 +66,7 @@ def slots(folder: Path) -> Iterator[Slots]:
                 process.stop(slot, seconds=3)
 
 
-def serve(driver: Driver, what: Launch, slot: Slot, *, seconds: float = 60) -> None:
+def serve(driver: Driver, what: Launch, slot: Slot, *, seconds: float = 180) -> None:
     """Stage, start and wait until ready."""
     driver.stage(what, slot)
     driver.start(slot)

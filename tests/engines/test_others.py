@@ -37,7 +37,7 @@ def test_transformers_gives_no_parsed_call_for_a_format_that_the_tokenizer_does_
     driver, slot = driver_for(of, program=(str(program("transformers")),)), places.new("candidate")
     driver.stage(launch("v3", of), slot)
     driver.start(slot)
-    found = driver.ready(slot, seconds=60)
+    found = driver.ready(slot, seconds=180)
     assert (False, False) == (found.ready, found.parses_calls), found.why
 
 
@@ -50,7 +50,7 @@ def test_llama_cpp_python_is_ready_and_says_that_it_parses_no_calls(
     slot = places.new("candidate")
     driver.stage(launch("v1", of), slot)
     driver.start(slot)
-    found = driver.ready(slot, seconds=60)
+    found = driver.ready(slot, seconds=180)
     assert (True, False) == (found.ready, found.parses_calls)
     assert "no parsed tool call" in found.why
     assert driver.identity(slot, manifest_of(MODELS / "v1")).proven
