@@ -38,7 +38,7 @@ class Drift:
     tier: str
     node: str
     model: str
-    kind: str  # as-pinned, other-files, silent, unproven, too-old, before-the-pin, never-seen, not-pinned
+    kind: str  # as-pinned, other-files, other-set, silent, unproven, too-old, before-the-pin, never-seen, not-pinned
     message: str
     next_step: str
     age: float | None
@@ -94,7 +94,8 @@ def _judge(pin: Pin, seen: Observation, now: datetime, limit: timedelta) -> Drif
         return _drift(seen, now, kind=kind, message=message, step=look)
     if seen.state == "SERVES" and seen.version == pin.version:
         return _drift(seen, now, kind="as-pinned", message=f"serves {ref}", step="")
-    kind = {"SILENT": "silent", "UNPROVEN": "unproven"}.get(seen.state, "other-files")
+    others = "other-set" if seen.version == pin.version else "other-files"
+    kind = {"SILENT": "silent", "UNPROVEN": "unproven"}.get(seen.state, others)
     return _drift(seen, now, kind=kind, message=why or f"does not serve {ref}", step=carry)
 
 

@@ -16,7 +16,7 @@ from pipelines.rollout import settings
 from pipelines.rollout.front import Live, NginxFront
 from pipelines.rollout.refusals import FrontUnclear
 from pipelines.rollout.settings import Place, Serving, TierServing
-from pipelines.rollout.wanted import engine_profile, held
+from pipelines.rollout.wanted import PinnedSet, engine_profile, held
 from pipelines.suites.identity import WEIGHTS, Served, hold_against, profile_mismatch
 from pipelines.workplace import Workplace
 from registry import manifests
@@ -123,7 +123,12 @@ def _behind(work: Workplace, tier: TierServing, slot: Slot, live: Live, model: s
         wanted = f"{model}@{pin.ordinal}" if pin else "nothing"
         return Seen(model, OTHER, other.digest, f"serves {model}@{other.ordinal}; pinned is {wanted}", facts)
     assert pinned is not None
+    assert pin is not None
     mismatch = profile_mismatch(engine, profile) if profile else None
+    if mismatch is None and live.set != PinnedSet.of(pin).digest:
+        mismatch = (
+            "the pinned files, and not the contract, router, engine profile and companions pinned with them"
+        )
     return Seen(model, OTHER if mismatch else SERVES, pinned.digest, mismatch or served.why, facts)
 
 

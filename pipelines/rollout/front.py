@@ -5,14 +5,16 @@ its token: a reload that is said to have worked may not have. What the file says
 which slot serves. Sources: nginx.org/en/docs/control.html; ngx_http_upstream_module; ngx_http_map_module.
 """
 
+import contextlib
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.engines.endpoint import Endpoint, EngineTrouble
+from pipelines.engines.memory import listeners
 from pipelines.rollout.refusals import FrontUnclear, StepFailed
 from pipelines.rollout.settings import Address, Nginx, label, variable
 from signing.canonical import NotCanonical, canonical_bytes, parse
@@ -147,7 +149,7 @@ class NginxFront:
     def wait_for_old_workers(self, seconds: float) -> str:
         """Wait for the proxy's workers of before the switch: one that is there still holds somebody's request."""
         deadline = time.monotonic() + seconds
-        while any(_ending_workers()):
+        while any(_ending_workers(self.listen.port)):
             if time.monotonic() >= deadline:
                 return f"an old worker of the proxy was still at work after {seconds:.0f} s"
             time.sleep(0.1)
@@ -173,15 +175,23 @@ class NginxFront:
         return answer.body.decode("utf-8", "replace").strip() if answer.status == 200 else None
 
 
-def _ending_workers() -> Iterable[int]:
-    """Processes on this machine that are nginx workers which take nothing new. Source: ngx_setproctitle."""
+def _ending_workers(port: int) -> Iterator[int]:
+    """Workers of the nginx on this port that take nothing new; of every nginx where it cannot be seen which one that is.
+
+    Source: ngx_setproctitle; proc(5).
+    """
+    masters = set(listeners(port))
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
-                if (entry / "cmdline").read_bytes().startswith(_ENDING):
+            with contextlib.suppress(OSError):  # it ended
+                if (entry / "cmdline").read_bytes().startswith(_ENDING) and (
+                    not masters or _parent(entry) in masters
+                ):
                     yield int(entry.name)
-            except OSError:
-                continue  # it ended
+
+
+def _parent(process: Path) -> int:
+    return int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def run(command: Sequence[str], *, seconds: float = _COMMAND_SECONDS) -> str:

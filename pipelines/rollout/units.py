@@ -48,9 +48,10 @@ def _readme(serving: Serving) -> str:
             "  nginx.conf                                  to /etc/nginx/nginx.conf, or its server blocks into yours",
             *(f"  includes/*.conf                             to {folder}/" for folder in includes),
             "",
-            f"The engines run as user {USER}; whoever runs `tidegate rollout` must be root or that user, may write",
-            "to the folder of includes, and may start units and reload the proxy. The gates begin shut: the first",
-            "rollout opens them.",
+            f"The engines run as user {USER}, and so must `tidegate rollout` and `tidegate agent`: they share the",
+            "folders of the slots. That user may write to the folder of includes, and may start units, test and",
+            "reload the proxy; where that takes sudo, say so in serving.toml (systemctl, nginx.test, nginx.reload).",
+            "The gates begin shut: the first rollout opens them.",
             "",
         ]
     )

@@ -62,7 +62,7 @@ def judged(pins: list[Pin], observations: list[Observation], **hours: int) -> li
         (seen("OTHER", TWO), "other-files", "why OTHER"),
         (seen("OTHER", None), "other-files", "why OTHER"),
         (seen("SERVES", TWO), "other-files", "why SERVES"),
-        (seen("OTHER", ONE), "other-files", "why OTHER"),  # the pin's files behind another engine
+        (seen("OTHER", ONE), "other-set", "why OTHER"),  # the pin's files behind another engine
         (seen("SILENT", None), "silent", "why SILENT"),
         (seen("UNPROVEN", None), "unproven", "why UNPROVEN"),
         (seen(hours_ago=25), "too-old", "last looked at 2026-11-19T11:00:00Z; it was SERVES then"),

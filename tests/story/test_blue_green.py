@@ -6,12 +6,14 @@ first word to its last, one version's own.
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pytest
 
@@ -32,6 +34,7 @@ from tests.rollout_world import DEMO, MODEL, NginxNode, copied, home_with_two_ve
 
 pytestmark = [pytest.mark.engine]
 
+T = TypeVar("T")
 QUESTION = "Who are you?"
 FLAGS = ["--jinja", "--threads", "1", "--parallel", "4"]
 SHORT = 60
@@ -283,6 +286,56 @@ def test_what_truly_serves_is_seen_by_its_files(node: NginxNode, engine: Engine)
 
     process.stop(slot_of(node, done.live.slot), seconds=1)
     assert ("SILENT", None, "silent") == observed(node)
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+from pipelines.rollout.carry import carry_out
+from registry import home
+from tests.conftest import NOON
+from tests.world import at_work
+with at_work(home.load(Path(sys.argv[1])), actor="ines", now=NOON) as work:
+    print(carry_out(work, "team", sys.argv[2]).outcome)
+"""
+
+
+def test_killed_while_the_engine_loads_the_same_command_takes_it_up_with_the_same_engine(
+    node: NginxNode,
+) -> None:
+    """SIGKILL to the command itself: what it started outlives it, and is not started twice."""
+    node.pin(1)
+    carry_out(node.at(), "team", MODEL)
+    node.pin(2)
+    words = [sys.executable, "-c", COMMAND, str(node.work.home.path), MODEL]
+    command = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        journal = waited(lambda: next((node.work.home.path / "rollouts").glob("*--0002-*.jsonl"), None))
+        waited(lambda: b"see ready green" in journal.read_bytes() or None)
+    finally:
+        command.kill()
+        command.wait()
+    left = process.running(slot_of(node, "green"))
+    assert left is not None
+    assert "I am a tiny model" in ask(node.front)[0], "version 1 serves all the while"
+    done = carry_out(node.at(), "team", MODEL)
+    assert ("SERVED", "green", left) == (
+        done.outcome,
+        done.live.slot,
+        process.running(slot_of(node, "green")),
+    )
+    assert done.row is not None
+    assert 1 == json.loads(done.row.body)["crashes"]
+
+
+def waited(look: Callable[[], T | None]) -> T:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = look()
+        if found is not None:
+            return found
+        time.sleep(0.005)
+    raise AssertionError("waited in vain")
 
 
 def status(port: int) -> dict[str, object]:
