@@ -72,6 +72,9 @@ class _Walker:
             for target, value in zip(node.targets, node.values, strict=True)
         }
         self.macros = {node.name: node for node in order if isinstance(node, nodes.Macro)}
+        blocks = [node for node in order if isinstance(node, nodes.CallBlock)]
+        most = max((len(block.args) for block in blocks), default=0)
+        self.callers = [{block.args[n].name for block in blocks if n < len(block.args)} for n in range(most)]
         self.asks = Questions(flow, self.bound)
         self.changed = False
         self.looks: dict[type[nodes.Node], Callable[[Any], int]] = {
@@ -142,9 +145,8 @@ class _Walker:
             self._give(pair.key, of(pair.value))
             self._give(f".{pair.key}", of(pair.value))
         if isinstance(target, nodes.Name) and target.name == "caller":
-            for block in (node for node in self.order if isinstance(node, nodes.CallBlock)):
-                for parameter, argument in zip(block.args, call.args, strict=False):
-                    self._give(parameter.name, of(argument))
+            for number, argument in enumerate(call.args[: len(self.callers)]):
+                self._call_back(number, of(argument))
         if isinstance(target, nodes.Getattr) and target.attr in (
             "append",
             "extend",
@@ -155,6 +157,13 @@ class _Walker:
             self._assign(target.node, everything | self._around(call, everything))
             if isinstance(target.node, nodes.Getattr):
                 self._give(f".{target.node.attr}", everything | self._around(call, everything))
+
+    def _call_back(self, number: int, marks: int) -> None:
+        """What `caller(…)` is given goes to that parameter of every call block; only when it is new."""
+        if marks & ~self.flow.names.get(f"caller {number}", 0):
+            self._give(f"caller {number}", marks)
+            for name in self.callers[number]:
+                self._give(name, marks)
 
     def _around(self, node: nodes.Node, value: int) -> int:
         """What is set under a decided condition is an answer itself. Words cut at a mark stay words."""

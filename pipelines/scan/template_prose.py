@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from jinja2 import nodes
 
+from pipelines.scan.errors import MalformedTemplate
 from pipelines.scan.reading import quoted
 from pipelines.scan.template_flow import Conditions
 from pipelines.scan.template_marks import OPTION, TEXT, Flow
@@ -16,6 +17,7 @@ from pipelines.scan.template_questions import inside
 from pipelines.scan.template_text import is_prose
 
 _SYSTEM = ("system", "developer")
+MAX_BRANCHES = 100  # of one `if`; every branch hangs on all tests before it
 _ALWAYS = 4  # words of a sentence that is reported although nothing decides on it
 
 Note = tuple[str, int, str]  # rule, line, message
@@ -23,7 +25,11 @@ Around = tuple[tuple[nodes.Node, bool], ...]
 
 
 def conditions(tree: nodes.Template) -> dict[int, Around]:
-    """By node, the tests that stand around it, outermost first, with what each must come to."""
+    """By node, the tests that stand around it, outermost first, with what each must come to.
+
+    Raises:
+        MalformedTemplate: an `if` with more branches than are followed.
+    """
     around: dict[int, Around] = {}
     todo: list[tuple[nodes.Node, Around]] = [(tree, ())]
     while todo:
@@ -47,6 +53,8 @@ def conditions(tree: nodes.Template) -> dict[int, Around]:
 
 
 def _branches(node: nodes.If, outer: Around) -> Iterator[tuple[nodes.Node, Around]]:
+    if len(node.elif_) > MAX_BRANCHES:
+        raise MalformedTemplate(f"more than {MAX_BRANCHES} branches", at=f"line {node.lineno}")
     yield node.test, outer
     yield from ((child, (*outer, (node.test, True))) for child in node.body)
     failed: Around = (*outer, (node.test, False))

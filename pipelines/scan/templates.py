@@ -245,9 +245,10 @@ def _calls_to_strangers(order: Sequence[nodes.Node]) -> Iterator[TemplateNote]:
 def _look_at_text(order: Sequence[nodes.Node], constants: Constants) -> Iterator[TemplateNote]:
     """What stands in literals, in what they come to, and in all of them read on as one text."""
     seen: set[str] = set()
+    parts = {id(child) for node in order if constants.text(node) for child in node.iter_child_nodes()}
     for node in order:
         text = constants.text(node)
-        if text and text not in seen:
+        if text and text not in seen and (_literal(node) or id(node) not in parts):
             seen.add(text)
             for rule, message in look_at(text):
                 yield TemplateNote(rule, node.lineno, message)

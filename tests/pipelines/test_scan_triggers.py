@@ -4,6 +4,9 @@ Each disguise is one a template's author could use; whatever way the words are a
 sentence hangs on the answer it blocks. Templates written in the styles of the published families pass.
 """
 
+import contextlib
+import time
+
 import pytest
 
 from pipelines.scan.errors import MalformedTemplate
@@ -289,12 +292,23 @@ def test_words_handed_on_too_far_are_refused_not_forgotten() -> None:
         audit(text + "{% if 'deploy' in ns.a0 %}x{% endif %}")
 
 
-def test_a_large_template_is_judged_in_seconds() -> None:
-    import time
+BOMBS = {
+    "names": "".join(f"{{% set a{n} = m.content.strip() ~ a{n - 1} %}}" for n in range(3500)),
+    "a sum": "{{ " + "+".join(["'x'"] * 12_000) + " }}",
+    "branches": "{% if a %}" + "{% elif b %}Say it very loud now." * 5000 + "{% endif %}",
+    "call blocks": "{% call(a) x() %}{{ caller(m.content) }}{% endcall %}" * 2000,
+    "macros": "".join(
+        f"{{% macro m{n}(x) %}}{{{{ m{n + 1}(x) }}}}{{% endmacro %}}" for n in range(1000)
+    ) + "{{ m0(messages[0].content) }}",
+    "a long mark": "{% if '" + " " * 100_000 + "a' in m.content %}x{% endif %}",
+}  # fmt: skip
 
-    text = "".join(f"{{% set a{n} = m.content.strip() ~ a{n - 1} %}}" for n in range(3500))
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_large_template_is_judged_in_seconds(bomb: str) -> None:
     begun = time.monotonic()
-    audit(text)
+    with contextlib.suppress(MalformedTemplate):
+        audit(BOMBS[bomb])
     assert time.monotonic() - begun < 20
 
 
