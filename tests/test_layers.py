@@ -26,12 +26,20 @@ SQL_EXCEPTIONS = {"tidegate/wiring.py": "takes a database's address apart to ref
 READS_SURROUNDINGS = {"pipelines/suites/child.py": "is a program of its own: the child that runs a suite"}
 READS_JSON = {
     "pipelines/account.py": "own rows, canonical when they were written and covered by the log",
+    "pipelines/suites/evidence_logs.py": "other tools' logs, full of fractions; refuses a name twice and NaN itself",
+    "registry/jsoncompat_engine.py": "what a library of this process says; its witness is checked before it is shown",
     "tidegate/cli/contracts.py": "own rows",
     "tidegate/cli/models.py": "own rows",
     "tidegate/cli/people.py": "own rows",
-    "tidegate/cli/pins.py": "own rows, and the approval written a line above",
+    "tidegate/cli/pins.py": "own rows",
+    "tidegate/cli/signatures.py": "the payload written a line above",
     "tidegate/cli/suites.py": "own rows",
     "tidegate/cli/trust.py": "own trust metadata, verified when it was enrolled or published",
+}
+
+# What runs code that others wrote, and where: nothing but this, and only by a person's signed decision.
+RUNS_CODE = {
+    "pipelines/suites/python_host.py": "Python checks of a suite, in a process that can reach nothing"
 }
 
 
@@ -198,6 +206,7 @@ def test_nothing_is_unpickled_evaluated_or_handed_to_a_shell(house: list[Source]
         for source in house
         for node in ast.walk(source.tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec"}
+        if source.path not in RUNS_CODE
     ]
     shells = [
         f"{source.path}:{node.value.lineno}"
