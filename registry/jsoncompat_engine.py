@@ -9,7 +9,7 @@ references that lead back.
 
 import importlib
 import json
-from typing import Any, cast
+from typing import Any
 
 from registry.schema_engines import NotIncluded, Opinion, Pair
 from registry.schema_nodes import UnknownDialect, dialect, subschemas
@@ -37,11 +37,10 @@ class Jsoncompat:
             found = self.library.analyze_compat(*sides, "deserializer")
         except ValueError:
             return Opinion()
-        if found.get("status") != "incompatible" or "counterexample_json" not in found:
+        if found.get("status") != "incompatible" or "counterexample" not in found:
             return Opinion()
-        witness = json.loads(cast("str", found["counterexample_json"]))
         reason = "an example that is emitted is not accepted"
-        return Opinion((NotIncluded("", "value", reason, witness),))
+        return Opinion((NotIncluded("", "value", reason, found["counterexample"]),))
 
 
 def available() -> Jsoncompat | None:
