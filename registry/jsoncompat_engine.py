@@ -37,10 +37,10 @@ class Jsoncompat:
             found = self.library.analyze_compat(*sides, "deserializer")
         except ValueError:
             return Opinion()
-        if found.get("status") != "incompatible" or "counterexample" not in found:
+        if found.get("status") != "incompatible" or "counterexample_json" not in found:
             return Opinion()
         reason = "an example that is emitted is not accepted"
-        return Opinion((NotIncluded("", "value", reason, found["counterexample"]),))
+        return Opinion((NotIncluded("", "value", reason, json.loads(found["counterexample_json"])),))
 
 
 def available() -> Jsoncompat | None:
