@@ -84,13 +84,15 @@ class Crossing:
         self.site.type("bundles", "import", medium, "--receipt", receipt)
         self.origin.type("bundles", "acknowledge", receipt)
 
-    def validate(self, ordinal: int, *, ends: int = 0) -> None:
+    def validate(self, ordinal: int, *tiers: str, ends: int = 0) -> None:
+        """Serve a version as an operator would and run the suite, once for each tier: a report speaks of one."""
         served_from = self.folder / f"served-{ordinal}"
         self.site.type("materialise", f"{MODEL}@{ordinal}", served_from)
         flags = ["--jinja", "--chat-template-file", str(self.template)]
         with self.engine.serve(served_from, self.folder / "engine.log", flags) as served:
-            words = ["tool-basics", f"{MODEL}@{ordinal}", "--tier", "team", "--endpoint", served.base_url]
-            self.site.as_("vera").type("suites", "run", *words, ends=ends)
+            for tier in tiers:
+                words = ["tool-basics", f"{MODEL}@{ordinal}", "--tier", tier, "--endpoint", served.base_url]
+                self.site.as_("vera").type("suites", "run", *words, ends=ends)
 
     def approve(self, ordinal: int, tier: str, *people: str) -> None:
         for person in people:
@@ -125,7 +127,7 @@ def test_a_model_goes_the_whole_way_and_back(crossing: Crossing) -> None:
     for ordinal in (1, 2):
         crossing.ship(ordinal)
         crossing.promote(ordinal, "team", ends=GateClosed.exit_code)
-        crossing.validate(ordinal)
+        crossing.validate(ordinal, "team", "org")
         crossing.approve(ordinal, "team", "alice")
         crossing.promote(ordinal, "team")
         crossing.approve(ordinal, "org", "alice")
@@ -138,7 +140,7 @@ def test_a_model_goes_the_whole_way_and_back(crossing: Crossing) -> None:
     crossing.site.type(
         "contracts", "compare", "demo-xml-function", "demo-router-v1", ends=NotCompatible.exit_code
     )
-    crossing.validate(3, ends=SuiteNotPassed.exit_code)
+    crossing.validate(3, "org", ends=SuiteNotPassed.exit_code)
     crossing.approve(3, "org", "alice", "bob")
     crossing.promote(3, "org", ends=GateClosed.exit_code)
     assert {"team": 2, "org": 2} == crossing.serves()
@@ -170,7 +172,7 @@ def test_a_model_goes_the_whole_way_and_back(crossing: Crossing) -> None:
 
 def test_a_pin_edited_in_the_database_is_caught(crossing: Crossing) -> None:
     crossing.ship(1)
-    crossing.validate(1)
+    crossing.validate(1, "team")
     crossing.approve(1, "team", "alice")
     crossing.promote(1, "team")
     crossing.site.type("audit", "verify")
@@ -188,7 +190,7 @@ def test_a_pin_edited_in_the_database_is_caught(crossing: Crossing) -> None:
 def test_the_importer_cannot_approve(crossing: Crossing) -> None:
     """The two-person rule: ines imported it, so her signature does not count, whoever she is else."""
     crossing.ship(1)
-    crossing.validate(1)
+    crossing.validate(1, "team")
     crossing.site.type("people", "add", "ines", "--key", crossing.folder / "ines.pub")
     crossing.approve(1, "team", "ines")
     crossing.promote(1, "team", ends=GateClosed.exit_code)
@@ -196,7 +198,7 @@ def test_the_importer_cannot_approve(crossing: Crossing) -> None:
 
 def test_an_approval_does_not_outlive_the_evidence_that_it_was_given_on(crossing: Crossing) -> None:
     crossing.ship(1)
-    crossing.validate(1)
+    crossing.validate(1, "team")
     crossing.approve(1, "team", "alice")
-    crossing.validate(1)
+    crossing.validate(1, "team")
     crossing.promote(1, "team", ends=GateClosed.exit_code)
