@@ -178,12 +178,16 @@ def _difference(gate: Body) -> list[Markup]:
     )
     said = (
         f"{len(against['lost'])} lost, {len(against['won'])} won of {against['counted']}; "
-        f"McNemar p = {float(against['p_value']):.3f}"
+        f"McNemar {_p_value(float(against['p_value']))}"
     )
     drawn = charts.difference(
         ends["low"], ends["estimate"], ends["high"], margin=_number(gate.get("margin")), title=title
     )
     return [drawn, tag("p", said, class_="faint")]
+
+
+def _p_value(value: float) -> str:
+    return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
 
 
 def _number(text: str | None) -> float | None:

@@ -149,7 +149,8 @@ def _said(attempt: Body) -> list[Markup]:
 
 
 def _message(text: str) -> Markup:
-    role, colon, words = text.partition(": ")
+    who, colon, words = text.partition(": ")  # "user", "assistant", "assistant calls"
+    role = who.split(" ")[0]
     if not colon or role not in _ROLES:
         return tag("div", text, class_="said assistant")
-    return tag("div", tag("b", f"{role} "), words, class_=f"said {role}")
+    return tag("div", tag("b", f"{who} "), words, class_=f"said {role}")

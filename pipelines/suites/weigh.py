@@ -214,14 +214,21 @@ def _against(
     missing = len(counted) - compared.counted
     if missing:
         return [
-            Part(INCONCLUSIVE, f"compares with the pinned version, and {missing} cases lack an answer of one")
+            Part(
+                INCONCLUSIVE,
+                f"compares with the pinned version, and there are {missing} {_cases(missing)} without an answer of one",
+            )
         ]
     parts = [] if gate.margin is None else [_margin(gate.margin, compared)]
     if gate.lost_cases_max is not None:
         few = len(compared.lost) <= gate.lost_cases_max
-        said = f"{len(compared.lost)} cases lost that the pinned version gets right{_named(compared.lost)}"
+        said = f"{len(compared.lost)} {_cases(len(compared.lost))} lost that the pinned version gets right{_named(compared.lost)}"
         parts.append(Part(HELD if few else FAILED, f"{said}, at most {gate.lost_cases_max} allowed"))
     return parts
+
+
+def _cases(number: int) -> str:
+    return "case" if number == 1 else "cases"
 
 
 def _named(names: Sequence[str]) -> str:

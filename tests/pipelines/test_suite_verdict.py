@@ -130,7 +130,7 @@ def test_an_answer_of_the_pinned_version_that_is_missing_is_no_pair() -> None:
     )
     verdict = judge(suite, gone, comparison=BESIDE)
     assert INCONCLUSIVE == verdict.outcome
-    assert "1 cases lack an answer" in verdict.reasons[0]
+    assert "1 case without an answer of one" in verdict.reasons[0]
 
 
 def test_a_pinned_engine_that_breaks_off_says_nothing_about_the_candidate() -> None:
