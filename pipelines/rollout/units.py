@@ -183,6 +183,9 @@ def _server(tier: TierServing, place: Place) -> str:
     server {{
         listen {place.listen};
         client_max_body_size 256m;
+        # A connection per request. A worker that ends at a switch closes idle connections, and a client that is just
+        # then using one again would see an error; beside a model's answer a new connection costs nothing.
+        keepalive_timeout 0;
         error_page 503 @shut_{name};
 
         location = {TOKEN_PATH} {{

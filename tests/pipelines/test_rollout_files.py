@@ -222,6 +222,7 @@ def test_the_proxys_workers_outlive_the_longest_drain_and_hold_nothing_back() ->
     for line in (
         "worker_shutdown_timeout 960s;",
         "proxy_buffering off;",
+        "keepalive_timeout 0;",
         "proxy_read_timeout 3600s;",
         "proxy_next_upstream off;",
         "add_header Retry-After 60 always;",
