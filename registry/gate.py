@@ -138,7 +138,7 @@ def _scan(facts: Facts) -> Finding:
             ok=False,
             message="the scan found: " + "; ".join(facts.scan.against),
             next_step="Do not serve these files; or have a reviewer look at them and sign "
-            f"`tidegate decisions waive {facts.ref} RULE PATH`, where the rule may be waived, and scan again.",
+            f"`tidegate decisions waive RULE {facts.ref} --path FILE`, where the rule may be waived, and scan again.",
             evidence=evidence,
             who=REVIEWER,
         )

@@ -15,7 +15,7 @@ from pipelines.bundle.documents import VERSION_KINDS, Release, ShippedDocument, 
 from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle, statement_paths
 from pipelines.evidence import signed_statement
-from pipelines.intake.record import scan_report
+from pipelines.intake.record import scan_report, signed_waivers
 from pipelines.scan import ScannedFile, scan
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
@@ -309,7 +309,8 @@ def _scan(work: Workplace, bundle: Bundle, release: Release, path_of: BlobPath) 
         ScannedFile(entry.path, entry.size, partial(_open, path_of(entry.sha256)), entry.sha256)
         for entry in bundle.manifests[release.digest].files
     ]
-    return scan_report(work, release.digest, scan(files))
+    waivers = signed_waivers(work, {entry.sha256 for entry in bundle.manifests[release.digest].files})
+    return scan_report(work, release.digest, scan(files, waivers=waivers), waivers=waivers)
 
 
 def _open(path: Path) -> BinaryIO:

@@ -304,6 +304,6 @@ def _with_the_way_out(blockers: Sequence[Finding], files: Sequence[Arrived]) -> 
         step = found.next_step
         if RULES[found.rule].waivable and found.path in digests:
             path = shlex.quote(found.path)
-            step += f" `tidegate models waive {found.rule} sha256:{digests[found.path]} --path {path}`"
+            step += f" `tidegate decisions waive {found.rule} sha256:{digests[found.path]} --path {path}`"
         told.append(replace(found, next_step=step))
     return told

@@ -505,7 +505,7 @@ def test_a_version_that_this_sites_scanner_blocks_arrives_and_is_marked(
     """The origin's scanner let it pass; ours has the last word, and the gate reads it."""
     medium = gap.ship("acme/tiny")
 
-    def strict(files: Sequence[ScannedFile]) -> ScanResult:
+    def strict(files: Sequence[ScannedFile], **_waivers: object) -> ScanResult:
         return scan([replace(files[0], path="pytorch_model.bin"), *files[1:]])
 
     monkeypatch.setattr("pipelines.bundle.landing.scan", strict)

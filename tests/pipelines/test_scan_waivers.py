@@ -59,7 +59,7 @@ def test_only_a_signature_for_the_very_file_lets_it_in(work: Workplace, source: 
     with pytest.raises(ScanBlocked) as refused:
         add_folder(work, MODEL, source)
     file = file_sha256(source / "config.json")
-    assert f"`tidegate models waive code.auto-map sha256:{file} --path config.json`" in str(refused.value)
+    assert f"`tidegate decisions waive code.auto-map sha256:{file} --path config.json`" in str(refused.value)
     waive(work, path="sub/config.json")  # another name
     waive(work, rule="code.python-reference")  # another rule
     with pytest.raises(ScanBlocked):

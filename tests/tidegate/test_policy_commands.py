@@ -134,7 +134,7 @@ class TestDecisions:
         rita.site.type("audit", "verify")
 
     def test_a_waiver_names_the_file_by_its_bytes(self, rita: Town) -> None:
-        words = ["decisions", "waive", f"{MODEL}@1", "template.url"]
+        words = ["decisions", "waive", "template.url", f"{MODEL}@1", "--path"]
         made = rita.site.ask(*words, "chat_template.jinja", *sign(rita, "rita"), "--days", 30)
         files = rita.site.ask("models", "show", f"{MODEL}@1")["manifest"]["files"]
         assert made["subject"] == next(f["sha256"] for f in files if f["path"] == "chat_template.jinja")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,27 +60,48 @@ def _short(subject: str) -> str:
 
 
 @decisions.command()
-@click.argument("ref")
 @click.argument("rule")
-@click.argument("path")
+@click.argument("what", metavar="REF|FILE|sha256:HEX")
+@click.option("--path", help="The file's path in the version. Default: FILE's name.")
 @_days
 @signing_options()
 @pass_app
-def waive(app: App, ref: str, rule: str, path: str, days: int | None, *, hand: Hand) -> None:
-    """Let a scan's finding RULE about the file PATH of REF block no more: for exactly these bytes, wherever they are.
+def waive(app: App, rule: str, what: str, path: str | None, days: int | None, *, hand: Hand) -> None:
+    """Let a scan's finding RULE about one file block no more: for exactly these bytes, under this path.
 
-    The finding stays listed. Scan the version again afterwards.
+    The file is one of a version held here (REF and --path), one that is still to come in (FILE), or named by its
+    SHA-256. The finding stays listed. Scan the version again afterwards (`tidegate models scan`), or take it in.
     """
+    from pipelines.scan import RULES
     from registry.decisions import Kind
+
+    if rule not in RULES or not RULES[rule].waivable:
+        known = ", ".join(name for name, entry in RULES.items() if entry.waivable)
+        raise click.BadParameter(f"may not be waived; these may: {known}", param_hint="RULE")
+    digest, name = _waived_file(app, what, path)
+    if not (path or name):
+        raise click.UsageError("say the file's path in the version with --path")
+    _decide(app, Kind.WAIVE_FINDING, digest, hand, days, details={"rule": rule, "path": path or name})
+
+
+def _waived_file(app: App, what: str, path: str | None) -> tuple[str, str]:
+    """The digest of the file that is meant, and its name where that is known."""
     from registry.errors import NotFound
     from registry.manifests import decode
+    from signing.digests import file_sha256, is_sha256
 
+    if what.startswith("sha256:"):
+        if not is_sha256(what.removeprefix("sha256:")):
+            raise click.BadParameter("write sha256: and 64 lower-case hex digits", param_hint="FILE")
+        return what.removeprefix("sha256:"), ""
+    if Path(what).is_file():
+        return file_sha256(Path(what)), Path(what).name
     with app.store.view() as view:
-        manifest = decode(view.version(Ref.parse(ref)).manifest.encode())
+        manifest = decode(view.version(Ref.parse(what)).manifest.encode())
     entry = next((entry for entry in manifest.files if entry.path == path), None)
     if entry is None:
-        raise NotFound(f"file of {ref}", path)
-    _decide(app, Kind.WAIVE_FINDING, entry.sha256, hand, days, details={"rule": rule, "path": path})
+        raise NotFound(f"file of {what}", path or "(name it with --path)")
+    return entry.sha256, entry.path
 
 
 @decisions.command("accept-licence")

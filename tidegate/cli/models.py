@@ -25,7 +25,7 @@ def models() -> None:
     """Model versions: immutable sets of files, each named by its manifest's SHA-256."""
 
 
-for _command in (scans.scan, scans.rescan, scans.waive, scans.second_opinion):
+for _command in (scans.scan, scans.rescan, scans.second_opinion):
     models.add_command(_command)
 
 

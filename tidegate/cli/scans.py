@@ -1,6 +1,5 @@
 """The commands of `tidegate models` about what its files hold: scanned, scanned anew, waived, seen by others."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,6 @@ import click
 
 from registry.names import Ref
 from tidegate.cli.doors import Door, pass_app
-from tidegate.cli.signatures import Hand, signing_options
 from tidegate.output import SHORT, progress, show
 from tidegate.wiring import App
 
@@ -99,63 +97,6 @@ def _rescan_document(item: "Rescanned") -> dict[str, Any]:
         "new": [dict(vars(found)) for found in item.new],
         "gone": [dict(vars(found)) for found in item.gone],
     }
-
-
-@click.command(cls=Door)
-@click.argument("rule")
-@click.argument("file", metavar="FILE|sha256:HEX")
-@click.option("--path", help="The file's path in the version. Default: FILE's name.")
-@click.option(
-    "--days", type=click.IntRange(1, 3650), help="How long it stands. Default: until it is revoked."
-)
-@signing_options()
-@pass_app
-def waive(app: App, rule: str, file: str, path: str | None, days: int | None, *, hand: Hand) -> None:
-    """Sign that FILE may come in although the scan's RULE is against it: before the intake, for exactly these bytes.
-
-    For a file of a version that is here already: `decisions waive`.
-    """
-    from pipelines.decide import record_decision, request_decision
-    from registry.decisions import NAMESPACE, Kind
-
-    digest, name = _waived_file(rule, file)
-    if not (path or name):
-        raise click.UsageError("say the file's path in the version with --path")
-    expires = app.now + timedelta(days=days) if days else None
-    signed = hand.signed(
-        app,
-        lambda reason: request_decision(
-            app.work, Kind.WAIVE_FINDING, digest, hand.name, reason=reason,
-            details={"rule": rule, "path": path or name}, expires_at=expires,
-        ),
-        namespace=NAMESPACE,
-        said=lambda asked: f"{asked['details']['rule']} for {asked['details']['path']}",
-    )  # fmt: skip
-    if signed is None:
-        return
-    row = record_decision(app.work, hand.name, payload=signed[0], signature=signed[1])
-    text = (
-        f"{row.person} waived {rule} for the file {digest[:SHORT]} ({path or name}). Take the model in again."
-    )
-    show(row.content(), text, as_json=app.settings.as_json)
-
-
-def _waived_file(rule: str, file: str) -> tuple[str, str]:
-    """The digest of the file that is meant, and its name."""
-    from pipelines.scan import RULES
-    from signing.digests import file_sha256, is_sha256
-
-    if rule not in RULES or not RULES[rule].waivable:
-        known = ", ".join(name for name, entry in RULES.items() if entry.waivable)
-        raise click.BadParameter(f"may not be waived; these may: {known}", param_hint="RULE")
-    if file.startswith("sha256:"):
-        digest = file.removeprefix("sha256:")
-        if not is_sha256(digest):
-            raise click.BadParameter("write sha256: and 64 lower-case hex digits", param_hint="FILE")
-        return digest, ""
-    if not Path(file).is_file():
-        raise click.BadParameter(f"{file} is no file; write a file's path or sha256:HEX", param_hint="FILE")
-    return file_sha256(Path(file)), Path(file).name
 
 
 @click.command("second-opinion", cls=Door)
