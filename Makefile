@@ -24,6 +24,14 @@ engine: install  ## find a serving engine, or build the smallest one (once; kept
 test: install engine  ## every test; those that serve a model fail without an engine
 	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
+nightly: install engine  ## the long proofs: a million schema tries, every byte and call, and each installed engine
+	TIDEGATE_EXHAUSTIVE=1 TIDEGATE_ENGINES=$(ENGINES) $(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
+.PHONY: nightly
+
+engines: install  ## vLLM, transformers serve and llama-cpp-python, each in an environment of its own below the cache
+	for name in vllm transformers llama-cpp-python; do $(BIN)/python -m tests.engines.setup $$name; done
+.PHONY: engines
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,7 +51,7 @@ bench-bundles: install .venv-bench/installed  ## what bundles weigh beside other
 	@touch $@
 
 lock:  ## needs uv
-	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra origin --extra postgres --extra dev --generate-hashes --no-header -o requirements.lock
+	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra origin --extra postgres --extra contracts --extra dev --generate-hashes --no-header -o requirements.lock
 	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --constraint requirements.lock --generate-hashes --no-header -o requirements-site.lock
 
 clean:
