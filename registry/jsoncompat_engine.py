@@ -11,8 +11,8 @@ import importlib
 import json
 from typing import Any
 
+from registry.schema_dialects import UnknownDialect, dialect, subschemas
 from registry.schema_engines import NotIncluded, Opinion, Pair
-from registry.schema_nodes import UnknownDialect, dialect, subschemas
 from registry.schemas import misshapen, weight
 
 MAX_WEIGHT = 2_000  # JSON values in one document

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from registry import schema_oracle
 from registry.schema_flat import Group
 from registry.schema_judge import judge
-from registry.schema_nodes import Keys, Node, read
+from registry.schema_nodes import Keys, Node
+from registry.schema_reading import read
 from registry.schema_walk import Place, Walk
 from registry.schemas import UNSURE, TooMuchWork, Work, misshapen, value_key
 

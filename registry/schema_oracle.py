@@ -23,7 +23,7 @@ from jsonschema.exceptions import ValidationError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from registry.schema_nodes import UnknownDialect, dialect, subschemas
+from registry.schema_dialects import UnknownDialect, dialect, subschemas
 from registry.schema_regex import matches
 from registry.schemas import Work, misshapen
 

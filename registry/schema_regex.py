@@ -1,9 +1,9 @@
 r"""Regular expressions of schemas, as automata that answer in bounded time.
 
 A schema's pattern is somebody else's program. Here the part of the language that is regular, and that every
-reader writes the same way, becomes a nondeterministic automaton; a text is matched by following the set of
-its states, so no pattern is slow. Look-around, back references, flags and spellings on which engines
-disagree are not read at all: `compiled` answers None, and callers know nothing about that pattern.
+reader writes the same way, becomes a nondeterministic automaton (`registry.schema_automata`). Look-around, back
+references, flags and spellings on which engines disagree are not read at all: `compiled` answers None, and
+callers know nothing about that pattern.
 
 Two readings remain for the part that is read: ECMA-262, which JSON Schema names, and that of Python, which
 most routers run. They differ in `.`, `$`, `\d`, `\w` and `\s`. What must hold, must hold in both.
@@ -12,173 +12,29 @@ Source: JSON Schema 2020-12 Core 6.4; ECMA-262 22.2; the Python `re` documentati
 """
 
 import re
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import Enum
 from functools import cache, lru_cache
 
+from registry.schema_automata import (
+    ALL,
+    LAST,
+    MATCHED,
+    Automaton,
+    Ranges,
+    Reading,
+    TooManyStatesError,
+    others,
+    singles,
+    union,
+)
+
 MAX_PATTERN = 512  # characters
-MAX_STATES = 1500  # of one automaton
 MAX_DEPTH = 40  # groups inside groups
 MAX_REPEATS = 400  # of one atom, by counting
 MAX_MATCH = 2_000_000  # states looked at when one text is matched
 
-Ranges = tuple[tuple[int, int], ...]  # code points, first and last, sorted and apart
-_LAST = sys.maxunicode
-ALL: Ranges = ((0, _LAST),)
-
-
-class Reading(Enum):
-    """Whose rules a pattern is read by."""
-
-    ECMA = "ecma"
-    PYTHON = "python"
-
 
 class _NotReadError(Exception):
     """The pattern has a part that is not read here."""
-
-
-def union(*parts: Ranges) -> Ranges:
-    """Return the code points in any of the parts."""
-    out: list[tuple[int, int]] = []
-    for first, last in sorted(pair for part in parts for pair in part):
-        if out and first <= out[-1][1] + 1:
-            out[-1] = (out[-1][0], max(out[-1][1], last))
-        else:
-            out.append((first, last))
-    return tuple(out)
-
-
-def others(part: Ranges) -> Ranges:
-    """Return the code points that are not in `part`."""
-    out, place = [], 0
-    for first, last in part:
-        if first > place:
-            out.append((place, first - 1))
-        place = last + 1
-    return (*out, (place, _LAST)) if place <= _LAST else tuple(out)
-
-
-@cache
-def _python_class(letter: str) -> Ranges:
-    r"""Return what Python's own engine takes for `\d`, `\w` or `\s`, asked of it once."""
-    apart = re.finditer(f"\\{letter.upper()}+", _everything())  # the other way round is ten times as slow
-    return others(tuple((found.start(), found.end() - 1) for found in apart))
-
-
-@cache
-def _everything() -> str:
-    return "".join(map(chr, range(_LAST + 1)))
-
-
-def _singles(text: str) -> Ranges:
-    return union(*(((ord(letter), ord(letter)),) for letter in text))
-
-
-_ECMA_CLASS: dict[str, Ranges] = {
-    "d": ((48, 57),),
-    "w": ((48, 57), (65, 90), (95, 95), (97, 122)),
-    "s": union(
-        ((9, 13), (32, 32), (160, 160), (0x2000, 0x200A)),
-        _singles("\u1680\u2028\u2029\u202f\u205f\u3000\ufeff"),
-    ),
-}
-_ECMA_DOT, _PYTHON_DOT = others(_singles("\n\r\u2028\u2029")), others(_singles("\n"))
-_CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v"}
-
-
-# ------------------------------------------------------------------------------------------------ automaton
-
-
-@dataclass
-class Automaton:
-    """States are numbers; `steps[s]` are moves on a character, `free[s]` without one.
-
-    `at_start[s]` and `at_end[s]` are free moves that `^` and `$` allow. A thread is (state, mode): mode 0 is
-    anywhere, 1 has passed a `$` before a final newline that is still to come, 2 has read that newline.
-    """
-
-    reading: Reading
-    steps: list[list[tuple[Ranges, int]]] = field(default_factory=list)
-    free: list[list[int]] = field(default_factory=list)
-    at_start: list[list[int]] = field(default_factory=list)
-    at_end: list[list[int]] = field(default_factory=list)
-    first: int = 0
-    last: int = 0
-
-    def add(self) -> int:
-        if len(self.steps) >= MAX_STATES:
-            raise _NotReadError
-        self.steps.append([])
-        for table in (self.free, self.at_start, self.at_end):
-            table.append([])
-        return len(self.steps) - 1
-
-    def ranges(self) -> Iterator[Ranges]:
-        """Yield every set of characters that a move is made on."""
-        for moves in self.steps:
-            yield from (ranges for ranges, _ in moves)
-
-    def begin(self) -> "Threads":
-        """Return the threads before the first character."""
-        threads = self._closed({(self.first, 0)}, start=True)
-        return threads if threads is MATCHED else threads | {_START}
-
-    def move(self, threads: "Threads", code: int) -> "Threads":
-        """Return the threads after the character with this code point."""
-        if threads is MATCHED:
-            return MATCHED
-        reached = set()
-        for state, mode in threads:
-            if state < 0 or mode == 2 or (mode == 1 and code != 10):
-                continue
-            after = 2 if mode == 1 else 0
-            if state == self.last:
-                reached.add((state, after))
-            reached.update((target, after) for ranges, target in self.steps[state] if _holds(ranges, code))
-        return self._closed(reached, start=False)
-
-    def accepts(self, threads: "Threads") -> bool:
-        """Whether the text may end here."""
-        if threads is MATCHED:
-            return True
-        todo, seen = [state for state, mode in threads if mode != 1 and state >= 0], set[int]()
-        while todo:
-            state = todo.pop()
-            if state == self.last:
-                return True
-            if state not in seen:
-                seen.add(state)
-                todo += [*self.free[state], *self.at_end[state]]
-                todo += self.at_start[state] if _START in threads else []
-        return False
-
-    def _closed(self, threads: set[tuple[int, int]], *, start: bool) -> "Threads":
-        todo, seen = list(threads), set(threads)
-        while todo:
-            state, mode = todo.pop()
-            more = [(target, mode) for target in self.free[state]]
-            if start:
-                more += [(target, mode) for target in self.at_start[state]]
-            if self.reading is Reading.PYTHON and mode != 2:
-                more += [(target, 1) for target in self.at_end[state]]
-            fresh = [thread for thread in more if thread not in seen]
-            seen.update(fresh)
-            todo += fresh
-        if (self.last, 0) in seen:
-            return MATCHED
-        return frozenset(seen)
-
-
-Threads = frozenset[tuple[int, int]]
-MATCHED: Threads = frozenset([(-1, 0)])  # whatever follows, the text matches
-_START = (-2, 0)  # among the threads before the first character
-
-
-def _holds(ranges: Ranges, code: int) -> bool:
-    return any(first <= code <= last for first, last in ranges)
 
 
 @lru_cache(maxsize=512)
@@ -188,7 +44,7 @@ def compiled(pattern: str, reading: Reading) -> Automaton | None:
         return None
     try:
         return _Compiler(pattern, reading).whole()
-    except _NotReadError:
+    except (_NotReadError, TooManyStatesError):
         return None
 
 
@@ -211,6 +67,30 @@ def _answer(automaton: Automaton | None, text: str) -> bool | None:
 
 
 # -------------------------------------------------------------------------------------------------- reading
+
+
+@cache
+def _python_class(letter: str) -> Ranges:
+    r"""Return what Python's own engine takes for `\d`, `\w` or `\s`, asked of it once."""
+    apart = re.finditer(f"\\{letter.upper()}+", _everything())  # the other way round is ten times as slow
+    return others(tuple((found.start(), found.end() - 1) for found in apart))
+
+
+@cache
+def _everything() -> str:
+    return "".join(map(chr, range(LAST + 1)))
+
+
+_ECMA_CLASS: dict[str, Ranges] = {
+    "d": ((48, 57),),
+    "w": ((48, 57), (65, 90), (95, 95), (97, 122)),
+    "s": union(
+        ((9, 13), (32, 32), (160, 160), (0x2000, 0x200A)),
+        singles("\u1680\u2028\u2029\u202f\u205f\u3000\ufeff"),
+    ),
+}
+_ECMA_DOT, _PYTHON_DOT = others(singles("\n\r\u2028\u2029")), others(singles("\n"))
+_CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v"}
 
 _Part = tuple[int, int]  # first and last state of a piece of the automaton
 
@@ -351,7 +231,7 @@ class _Compiler:
             return self.on(_PYTHON_DOT if self.python else _ECMA_DOT)
         if letter == "[":
             return self.on(self.members())
-        return self.on(self.escaped() if letter == "\\" else _singles(letter))
+        return self.on(self.escaped() if letter == "\\" else singles(letter))
 
     def group(self) -> _Part:
         if not self.taken("?:") and self.peek() == "?":
@@ -383,12 +263,12 @@ class _Compiler:
             ):
                 raise _NotReadError
             self.place += len(digits)
-            return _singles(chr(int(digits, 16)))
+            return singles(chr(int(digits, 16)))
         if letter in _CONTROLS:
-            return _singles(_CONTROLS[letter])
+            return singles(_CONTROLS[letter])
         if letter.isalnum() or letter == "_" or not letter.isascii():
             raise _NotReadError
-        return _singles(letter)
+        return singles(letter)
 
     def members(self) -> Ranges:
         """Read the inside of a class; what Python and ECMA-262 spell differently is not read."""
@@ -409,7 +289,7 @@ class _Compiler:
         letter = self.take()
         if letter == "[" or (letter in "-&|~" and self.peek() == letter):
             raise _NotReadError  # set operations in some engines
-        return self.escaped() if letter == "\\" else _singles(letter)
+        return self.escaped() if letter == "\\" else singles(letter)
 
 
 def _between(low: Ranges, high: Ranges) -> Ranges:

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from registry.schema_automata import Automaton, Ranges, Reading, Threads, union
 from registry.schema_flat import Flat
 from registry.schema_judge import FORMAT_EXAMPLES, Answer, judge_all
 from registry.schema_nodes import Node
 from registry.schema_numbers import related
-from registry.schema_regex import Automaton, Ranges, Reading, Threads, compiled, matches, union
+from registry.schema_regex import compiled, matches
 from registry.schemas import Work
 
 MAX_LENGTH = 256  # characters counted one by one beside patterns

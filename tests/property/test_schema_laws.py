@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.inclusion import Included, NotIncluded, Undecided, includes
+from registry.schema_automata import Reading
 from registry.schema_judge import judge
-from registry.schema_nodes import Keys, read
+from registry.schema_nodes import Keys
 from registry.schema_oracle import accepts
-from registry.schema_regex import Reading, compiled, matches
+from registry.schema_reading import read
+from registry.schema_regex import compiled, matches
 from registry.schemas import Work
 from tests.property.schema_makers import Maker
 

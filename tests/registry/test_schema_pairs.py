@@ -12,8 +12,8 @@ import pytest
 
 from registry import jsoncompat_engine, schema_oracle
 from registry.inclusion import Included, NotIncluded, Undecided, engines, examine, includes
+from registry.schema_dialects import dialect
 from registry.schema_engines import Opinion, Pair, Structural, weigh
-from registry.schema_nodes import dialect
 from registry.schema_regex import matches
 from registry.schemas import Work
 
