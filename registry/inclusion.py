@@ -57,7 +57,7 @@ def clash(producer: Any, consumer: Any) -> str | None:
     """
     pair = Pair(producer, consumer)
     try:
-        return pair.walk.apart(Group.of([pair.emitted]), Group.of([pair.accepted]), "", shared=True)
+        return pair.walk.apart.path(Group.of([pair.emitted]), Group.of([pair.accepted]), "", shared=True)
     except (TooMuchWork, RecursionError):
         return None
 

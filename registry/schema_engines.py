@@ -16,8 +16,9 @@ from registry import schema_oracle
 from registry.schema_flat import Group
 from registry.schema_judge import judge
 from registry.schema_nodes import Keys, Node
+from registry.schema_places import Place
 from registry.schema_reading import read
-from registry.schema_walk import Place, Walk
+from registry.schema_walk import Walk
 from registry.schemas import UNSURE, TooMuchWork, Work, misshapen, value_key
 
 MAX_STEPS = 200_000  # well under a second of work

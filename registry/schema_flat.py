@@ -320,6 +320,14 @@ class Sides:
             found = self._producers[key] = [flat for flat in self._alternatives(group) if flat.kinds]
         return found
 
+    def sizes(self, p: Flat) -> tuple[int, int | None]:
+        """Return how many items an array may have; none comes after a place where no value can be."""
+        least, most = p.sizes
+        for place in range(min(p.longest_prefix + 1, p.longest_prefix + 1 if most is None else most)):
+            if not self.branches(p.item(place)):
+                return least, place
+        return least, most
+
     def _alternatives(self, group: Group) -> Iterator[Flat]:
         """Follow every alternative; past `MAX_BRANCHES` the rest stay unchosen and the object open."""
         given = list(pieces(group.given).values())
