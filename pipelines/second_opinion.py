@@ -201,7 +201,10 @@ def take_opinion(work: Workplace, ref: Ref, path: Path) -> tuple[Report, SecondO
         OpinionUnreadable: see `read_opinion`; nothing is recorded. NotFound: no such version.
     """
     data = _read(path)
-    opinion = read_opinion(data)
+    try:
+        opinion = read_opinion(data)
+    except OpinionUnreadable as exc:
+        raise OpinionUnreadable(exc.problem, at=f"{path}, {exc.at}") from exc
     digest = sha256_hex(data)
     with work.store.change(actor=work.actor, now=work.now) as change:
         version = change.version(ref)

@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from pipelines.suites.evidence_logs import ForeignLog, read_log
+from pipelines.suites.evidence_logs import EvidenceUnreadable, ForeignLog, read_log
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Report, Version
@@ -21,7 +21,10 @@ def take_evidence(work: Workplace, version: Version, path: Path) -> tuple[Report
     Raises:
         EvidenceUnreadable: it is no log of a known program, damaged, or too large. Nothing is recorded.
     """
-    log = read_log(path)
+    try:
+        log = read_log(path)
+    except EvidenceUnreadable as exc:
+        raise EvidenceUnreadable(exc.problem, at=f"{path}, {exc.at}") from exc
     body = canonical_bytes(
         {
             "format": FORMAT,

@@ -30,14 +30,21 @@ from pipelines.bundle.errors import (
     ReceiptWrong,
     VolumeTooSmall,
 )
+from pipelines.engines.advisories import MalformedAdvisories
+from pipelines.engines.endpoint import EndpointUnusable
 from pipelines.intake.errors import HubUnreachable, ScanBlocked, SourceUnusable
 from pipelines.materialise import FolderTaken
 from pipelines.repair import NothingToRepair, RepairRequestWrong
+from pipelines.rollout.refusals import ServingMalformed
+from pipelines.second_opinion import OpinionUnreadable
 from pipelines.spoken import SpokenCodeWrong
+from pipelines.suites.evidence_logs import EvidenceUnreadable
 from pipelines.suites.refusals import SuiteMalformed
 from registry.approvals import ApprovalUnreadable
+from registry.companions import CompanionsMalformed
 from registry.compatibility import NotCompatible
 from registry.contracts import MalformedContract, UnreadableToolList
+from registry.decisions import DecisionUnreadable
 from registry.errors import DocumentRefused, HomeUnusable, NameUnusable, NotFound, StoreUnusable
 from registry.gate import GateClosed
 from registry.pins import NothingToRollBackTo
@@ -210,8 +217,9 @@ def _names() -> list[Case]:
 def _wrong_home() -> list[Case]:
     at_origin = (
         "trust enrol {root} --fingerprint 00", "bundles import {medium}", "bundles inspect {medium}",
-        f"promote {V1} --tier team", f"rollback {MODEL} --tier team --reason x", "people add zed --key {alice.pub}",
-        "people remove alice", "policy apply {root}", "contracts set-router team x --engine y",
+        f"promote {V1} --tier team", f"rollback {MODEL} --tier team --reason x", "policy apply {root}", "policy show",
+        "policy check {root}", "policy diff {root}", f"gate {V1} --tier team", f"validate {V1} --tier team", "reconcile",
+        "contracts set-router team x --engine y",
         "receipts write", "receipts speak", "receipts secret --enter", "bundles repair-request {medium} --out {out}",
         f"approve {V1} --tier team --person alice --reason x --key {{alice.key}}",
     )  # fmt: skip
@@ -288,7 +296,60 @@ def _the_rest() -> list[Case]:
     ]  # fmt: skip
 
 
-CASES = [*_documents(), *_nothing_there(), *_nowhere_to_write(), *_names(), *_wrong_home(), *_the_rest()]
+def _judging() -> list[Case]:
+    ref, by = "acme/none@9", "--person alice --reason x --key {alice.key}"
+    waiver = "decisions waive code.auto-map"
+    return [
+        Case(SITE, f"gate {ref} --tier team", NotFound, ref),
+        Case(SITE, f"gate {V1} --tier nowhere", NotFound, "nowhere"),
+        Case(SITE, f"validate {ref} --tier team", NotFound, ref),
+        Case(SITE, f"validate {V1} --tier edge", NotFound, "edge"),
+        Case(SITE, "reconcile --tier nowhere", NotFound, "nowhere"),
+        Case(SITE, "policy diff {list.json}", DocumentRefused, "tiers.toml"),
+        Case(SITE, "policy check {list.json}", DocumentRefused, "tiers.toml"),
+        Case(SITE, f"decisions accept-licence mit {by}", DecisionUnreadable, "no reviewer"),
+        Case(SITE, f"decisions quarantine nowhere case {by}", NotFound, "nowhere"),
+        Case(SITE, f"decisions allow-python nowhere {by}", NotFound, "nowhere"),
+        Case(SITE, f"decisions revoke 0123456789 {by}", NotFound, "0123456789"),
+        Case(SITE, f"{waiver} {V1} --path nothing.bin {by}", NotFound, "nothing.bin"),
+        Case(SITE, f"{waiver} acme/none@1 --path x {by}", NotFound, "acme/none"),
+        Case(SITE, f"{waiver} NOPE --path x {by}", NameUnusable, "NOPE"),
+        Case(SITE, "companions add {other} --name coding", CompanionsMalformed, "notes.txt"),
+        Case(SITE, "companions add {none} --name coding", CompanionsMalformed, "none"),
+        Case(SITE, "companions set acme/none nowhere", NotFound, "nowhere"),
+        Case(SITE, "companions set acme/none --none", NotFound, "acme/none"),
+        Case(SITE, "companions show nowhere", NotFound, "nowhere"),
+        Case(SITE, f"companions write {{out}} --tier team --model {MODEL}", NotFound, MODEL),
+        Case(SITE, f"companions drift {{root}} --tier team --model {MODEL}", NotFound, MODEL),
+        Case(SITE, f"client-config codex --tier team --model {MODEL} --base-url http://127.0.0.1:9", NotFound, MODEL),
+        Case(SITE, f"client-config codex --tier team --model {MODEL} --base-url ftp://x", EndpointUnusable, "ftp"),
+        Case(SITE, "advisories add {list.json}", MalformedAdvisories, "advisories"),
+        Case(SITE, f"contracts derive {ref} --tools {{contract}}", NotFound, ref),
+        Case(SITE, "contracts diff nowhere demo-router-v1", NotFound, "nowhere"),
+        Case(SITE, f"contracts patch {ref} --tier team", NotFound, ref),
+        Case(SITE, "contracts routers nowhere", NotFound, "nowhere"),
+        Case(SITE, f"models second-opinion {V1} {{other}}/notes.txt", OpinionUnreadable, "notes.txt"),
+        Case(SITE, "models scan acme/none@9", NotFound, ref),
+        Case(SITE, "suites report 0123456789", NotFound, "0123456789"),
+        Case(SITE, "suites flips nowhere", NotFound, "nowhere"),
+        Case(SITE, f"suites evidence {V1} {{root}}", EvidenceUnreadable, "root"),
+        Case(SITE, f"rollout team {MODEL}", ServingMalformed, "serving.toml"),
+        Case(SITE, "serving show", ServingMalformed, "serving.toml"),
+        Case(SITE, "serving units --out {out}", ServingMalformed, "serving.toml"),
+        Case(SITE, "agent team", ServingMalformed, "serving.toml"),
+        Case(SITE, "drift nowhere", NotFound, "nowhere"),
+    ]  # fmt: skip
+
+
+CASES = [
+    *_judging(),
+    *_documents(),
+    *_nothing_there(),
+    *_nowhere_to_write(),
+    *_names(),
+    *_wrong_home(),
+    *_the_rest(),
+]
 
 
 @dataclass
@@ -403,7 +464,7 @@ def test_every_command_that_takes_something_is_among_the_cases() -> None:
     untried = {path for path, _ in commands() if path not in tried}
     assert {
         "init", "doctor", "trust show", "tiers list", "people list", "contracts list", "suites list",
-        "bundles list", "audit log",
+        "bundles list", "audit log", "advisories list", "companions list", "decisions list", "models rescan", "policy history",
     } == untried  # fmt: skip
 
 
