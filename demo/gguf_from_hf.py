@@ -2,12 +2,15 @@
 
 Apart from the training so that a test can remake each committed `model.gguf` from the weights beside it.
 Format: GGUF version 3, little endian, as published with llama.cpp (`docs/gguf.md` of the ggml project).
-Only what our own tiny models need: one architecture, byte-level BPE, F16 matrices and F32 vectors.
+Only what our own tiny models need: one architecture, byte-level BPE, F32 vectors, and matrices in F16 or in Q4_0,
+which is small, and wrong often enough to see a regression by.
 """
 
 import json
 import re
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,8 @@ from safetensors import deserialize
 
 ALIGNMENT = 32  # bytes, the format's default
 _U32, _F32, _BOOL, _STRING, _ARRAY, _I32 = 4, 6, 7, 8, 9, 5  # value types
-_TENSOR_F32, _TENSOR_F16 = 0, 1
-_MOSTLY_F16 = 1  # general.file_type
+_TENSOR_F32 = 0
+_BLOCK = 32  # weights that share a scale in Q4_0
 _NORMAL, _CONTROL = 1, 3  # token types
 
 _NAMES = {
@@ -36,6 +39,40 @@ _NAMES = {
     "mlp.down_proj": "ffn_down",
 }
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How matrices are written: `kind` is the tensor type's number, and general.file_type's for the whole file, too."""
+
+    kind: int
+    file_type: int
+    encode: Callable[[np.ndarray[Any, Any]], bytes]
+
+
+def _f16(array: np.ndarray[Any, Any]) -> bytes:
+    return array.astype("<f2").tobytes()
+
+
+def _q4_0(array: np.ndarray[Any, Any]) -> bytes:
+    """Blocks of 32 weights: an F16 scale, then 16 bytes; byte i holds weight i below and weight i + 16 above.
+
+    A weight is (its four bits - 8) * scale, and the weight that is furthest from zero gets the bits 0.
+    Raises `ValueError` for rows that are no whole blocks.
+    """
+    if array.shape[-1] % _BLOCK:
+        raise ValueError(f"rows of {array.shape[-1]} weights are no whole blocks of {_BLOCK}")
+    blocks = array.astype("<f4").reshape(-1, _BLOCK)
+    furthest = np.take_along_axis(blocks, np.abs(blocks).argmax(1, keepdims=True), 1)
+    scale = furthest / np.float32(-8)
+    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
+    bits = np.clip(np.floor(blocks * inverse + np.float32(8.5)), 0, 15).astype("u1")
+    packed = bits[:, : _BLOCK // 2] | bits[:, _BLOCK // 2 :] << 4
+    return np.concatenate([scale.astype("<f2").view("u1"), packed], axis=1).tobytes()
+
+
+F16 = Precision(1, 1, _f16)
+Q4_0 = Precision(2, 2, _q4_0)
 
 
 def _text(text: str) -> bytes:
@@ -69,26 +106,25 @@ def tensor_name(name: str) -> str:
 
 
 def _tensors(folder: Path) -> list[tuple[str, np.ndarray[Any, Any]]]:
-    """Return (GGUF name, array) in name order: BF16 weights widened, then F16 for matrices, F32 for vectors."""
+    """Return (GGUF name, F32 array) in name order, widened from BF16."""
     tensors = []
     stored: Any = deserialize((folder / "model.safetensors").read_bytes())  # type: ignore[no-untyped-call]
     for name, info in stored:
         if info["dtype"] != "BF16":
             raise TypeError(f"{name}: expected BF16, found {info['dtype']}")
         wide = np.frombuffer(info["data"], "<u2").astype("<u4") << 16
-        array = wide.view("<f4").reshape(info["shape"])
-        tensors.append((tensor_name(name), array.astype("<f2") if array.ndim > 1 else array))
+        tensors.append((tensor_name(name), wide.view("<f4").reshape(info["shape"])))
     return sorted(tensors, key=lambda named: named[0])
 
 
-def _metadata(folder: Path, name: str, version: str) -> dict[str, Any]:
+def _metadata(folder: Path, name: str, version: str, file_type: int) -> dict[str, Any]:
     config = json.loads((folder / "config.json").read_bytes())
     return {
         "general.architecture": "qwen3",
         "general.name": name,
         "general.version": version,
         "general.license": "apache-2.0",
-        "general.file_type": _MOSTLY_F16,
+        "general.file_type": file_type,
         "qwen3.context_length": config["max_position_embeddings"],
         "qwen3.embedding_length": config["hidden_size"],
         "qwen3.block_count": config["num_hidden_layers"],
@@ -125,25 +161,29 @@ def _padding(size: int) -> bytes:
     return b"\0" * (-size % ALIGNMENT)
 
 
-def gguf_bytes(folder: Path, *, name: str, version: str) -> bytes:
+def gguf_bytes(folder: Path, *, name: str, version: str, precision: Precision = F16) -> bytes:
     """Return the GGUF file of the Hugging Face `folder`; the same folder gives the same bytes.
 
     Raises `OSError` for missing files, `KeyError` or `TypeError` for another architecture or precision.
     """
-    metadata, tensors = _metadata(folder, name, version), _tensors(folder)
+    metadata, tensors = _metadata(folder, name, version, precision.file_type), _tensors(folder)
     parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
     parts += [_text(key) + _value(value) for key, value in metadata.items()]
+    data: list[bytes] = []
     offset = 0  # bytes from the start of the tensor data
     for label, array in tensors:
-        kind = _TENSOR_F16 if array.dtype == np.float16 else _TENSOR_F32
+        matrix = array.ndim > 1
+        kind, written = (
+            (precision.kind, precision.encode(array)) if matrix else (_TENSOR_F32, array.tobytes())
+        )
         shape = array.shape[::-1]  # GGUF names the fastest dimension first
         parts.append(_text(label) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset))
-        offset += array.nbytes + len(_padding(array.nbytes))
+        data.append(written + _padding(len(written)))
+        offset += len(data[-1])
     header = b"".join(parts)
-    data = [array.tobytes() + _padding(array.nbytes) for _, array in tensors]
     return b"".join([header, _padding(len(header)), *data])
 
 
-def write_gguf(folder: Path, out: Path, *, name: str, version: str) -> None:
+def write_gguf(folder: Path, out: Path, *, name: str, version: str, precision: Precision = F16) -> None:
     """Write `gguf_bytes` to `out`. Raises as it does."""
-    out.write_bytes(gguf_bytes(folder, name=name, version=version))
+    out.write_bytes(gguf_bytes(folder, name=name, version=version, precision=precision))
