@@ -11,8 +11,9 @@ from registry import schema_numbers, schema_text
 from registry.schema_flat import Flat, Group, Sides
 from registry.schema_judge import judge_all
 from registry.schema_nodes import KINDS
-from registry.schemas import Work, value_key
+from registry.schemas import Work, value_key, weight
 
+MAX_WEIGHT = 10_000  # JSON values in one example
 MAX_ITEMS = 32  # longest array that is made up
 MAX_EXAMPLES = 6  # for one schema
 FRESH_NAMES = ("unnamed_key", "other_key", "third_key")
@@ -87,7 +88,7 @@ class Examples:
             if not choices:
                 return None
             out.append(choices[0])
-        return out
+        return out if self.affordable(out) else None
 
     def choices(self, flat: Flat, place: int) -> list[Any]:
         """Return examples of an item; the first ones also meet what the array has to contain."""
@@ -120,7 +121,7 @@ class Examples:
     ) -> dict[str, Any] | None:
         """Return `given` with what is required, and `names` besides; None if a required one has no example."""
         out = dict(given)
-        wanted = self.along(flat, [*flat.required, *out, *names])
+        wanted = flat.along([*flat.required, *out, *names])
         spare = (name for name in (*flat.declared, *FRESH_NAMES) if name not in wanted)
         while len(set(wanted) | out.keys()) < flat.name_counts[0] and (more := next(spare, None)) is not None:
             wanted.append(more)
@@ -133,15 +134,13 @@ class Examples:
                 out[name] = choices[0]
             elif name in flat.required:
                 return None
-        return out
+        return out if self.affordable(out) else None
 
-    def along(self, flat: Flat, names: list[str]) -> list[str]:
-        """Return the names, in order, with those that they bring along (`dependentRequired`)."""
-        rules = [rule for node in flat.nodes for rule in node.together]
-        found = list(dict.fromkeys(names))
-        for name in found:  # grows while it is walked
-            found += [n for rule, more in rules if rule == name for n in more if n not in found]
-        return found
+    def affordable(self, value: Any) -> bool:
+        """Whether a value is small enough to look at: parts that stand in it twice count twice."""
+        steps = weight(value, most=MAX_WEIGHT)
+        self.work.spend(1 + (steps >> 3))
+        return steps < MAX_WEIGHT
 
     # ------------------------------------------------------------------------------------------- emitting
 

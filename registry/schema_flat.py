@@ -19,7 +19,7 @@ from typing import Any
 from registry.schema_judge import Answer
 from registry.schema_nodes import KINDS, Condition, Contains, Items, Node, Shape
 from registry.schema_regex import matches
-from registry.schemas import Work, value_key
+from registry.schemas import Work, value_key, weight
 
 MAX_BRANCHES = 64  # alternatives of one producer that are followed apart
 _CROWD = "too many to choose"
@@ -75,13 +75,17 @@ def pieces(nodes: Iterable[Node]) -> dict[int, Node]:
 
 
 class Flat:
-    """What a group demands of one value, gathered: every node in it, and what it may not be closed by."""
+    """What a group demands of one value, gathered: every node in it, and what it may not be closed by.
 
-    def __init__(self, group: Group, *, producer: bool, closed: bool = False) -> None:
-        self.group, self.producer = group, producer
+    Looking may raise `TooMuchWork`.
+    """
+
+    def __init__(self, group: Group, work: Work, *, producer: bool, closed: bool = False) -> None:
+        self.group, self.work, self.producer = group, work, producer
         self.own = [*group.nodes, *group.quiet]
         self.nodes = list({node.key: node for node in (*self.own, *group.given)}.values())
-        self.shapes = [shape for node in self.nodes for shape in _shapes(node, producer=producer)]
+        work.spend(len(self.nodes))
+        self.shapes = [shape for node in self.nodes for shape in _shapes(node, work, producer=producer)]
         self.own_shapes = {id(shape) for node in self.own for shape in node.shapes}
         declares = any(shape.rest is None for node in group.nodes for shape in node.shapes)
         said = any(shape.rest is not None for node in self.own for shape in node.shapes)
@@ -103,6 +107,9 @@ class Flat:
         listed = [node for node in self.nodes if node.enum is not None]
         if not listed:
             return None
+        if len(listed) == 1:
+            return list(listed[0].enum or ())
+        self.work.spend(weight(list(listed[0].enum or ())))
         rest = [node.enum_keys for node in listed[1:]]
         return [v for v in listed[0].enum or () if all(value_key(v) in keys for keys in rest)]
 
@@ -164,7 +171,9 @@ class Flat:
     def items(self) -> list[Items]:
         found = [items for node in self.nodes for items in node.items]
         extra = (
-            _items_left(node, producer=self.producer) for node in self.nodes if node.rest_items is not None
+            _items_left(node, self.work, producer=self.producer)
+            for node in self.nodes
+            if node.rest_items is not None
         )
         return found + [items for items in extra if items is not None]
 
@@ -182,13 +191,29 @@ class Flat:
     @cached_property
     def required(self) -> frozenset[str]:
         """The keys that are always there, those that others bring along included."""
-        names = {name for node in self.nodes for name in node.required}
-        rules = [(name, more) for node in self.nodes for name, more in node.together]
-        size = -1
-        while size != len(names):
-            size = len(names)
-            names.update(n for name, more in rules if name in names for n in more)
-        return frozenset(names)
+        return frozenset(self.along(name for node in self.nodes for name in node.required))
+
+    @cached_property
+    def brings(self) -> dict[str, list[str]]:
+        """The keys that come along with one (`dependentRequired`)."""
+        found: dict[str, list[str]] = {}
+        for node in self.nodes:
+            self.work.spend(len(node.together))
+            for name, more in node.together:
+                found.setdefault(name, []).extend(more)
+        return found
+
+    def along(self, names: Iterable[str]) -> list[str]:
+        """Return the names, in order, with all that they bring along."""
+        found = dict.fromkeys(names)
+        todo = list(found)
+        while todo:
+            more = self.brings.get(todo.pop(0), ())
+            fresh = [name for name in dict.fromkeys(more) if name not in found]
+            self.work.spend(1 + len(more))
+            found.update(dict.fromkeys(fresh))
+            todo += fresh
+        return list(found)
 
     @cached_property
     def name_counts(self) -> tuple[int, int | None]:
@@ -207,8 +232,9 @@ class Flat:
         found: list[Node] = []
         extra: list[Node] = []
         declared = False
+        self.work.spend(1 + len(self.shapes))
         for shape in self.shapes:
-            about, known = demanded(shape, name)
+            about, known = demanded(shape, name, self.work)
             (found if id(shape) in self.own_shapes else extra).extend(about)
             declared = declared or (id(shape) in self.own_shapes and known is not False)
         if (self.closed and not declared) or any(node.never for node in (*found, *extra)):
@@ -225,12 +251,12 @@ class Flat:
         )
 
 
-def demanded(shape: Shape, name: str) -> tuple[list[Node], Answer]:
+def demanded(shape: Shape, name: str, work: Work) -> tuple[list[Node], Answer]:
     """Return what a shape surely demands at a key, and whether it is one of its own names."""
     about = [shape.properties[name]] if name in shape.properties else []
     known: Answer = name in shape.properties
     for pattern, node in shape.patterns:
-        matched = matches(pattern, name)
+        matched = matches(pattern, name, work)
         if matched:
             about.append(node)
         known = True if known or matched else None if matched is None else known
@@ -239,15 +265,15 @@ def demanded(shape: Shape, name: str) -> tuple[list[Node], Answer]:
     return about, known
 
 
-def _shapes(node: Node, *, producer: bool) -> Iterator[Shape]:
+def _shapes(node: Node, work: Work, *, producer: bool) -> Iterator[Shape]:
     yield from node.shapes
     if node.rest_names is not None:
-        left = _names_left(node, producer=producer)
+        left = _names_left(node, work, producer=producer)
         if left is not None:
             yield left
 
 
-def _names_left(node: Node, *, producer: bool) -> Shape | None:
+def _names_left(node: Node, work: Work, *, producer: bool) -> Shape | None:
     """Write `unevaluatedProperties` as a shape, None where it leaves nothing.
 
     For a consumer only names that are surely evaluated count, for a producer all that may be: the consumer
@@ -256,7 +282,7 @@ def _names_left(node: Node, *, producer: bool) -> Shape | None:
     known: dict[str, Node] = {}
     patterns: list[tuple[str, Node]] = []
     anything = Node(0)
-    for inner in _same_value(node, everywhere=producer):
+    for inner in _same_value(node, work, everywhere=producer):
         if inner is not node and inner.rest_names is not None:
             return None
         for shape in inner.shapes:
@@ -267,10 +293,10 @@ def _names_left(node: Node, *, producer: bool) -> Shape | None:
     return Shape(known, tuple(patterns), node.rest_names)
 
 
-def _items_left(node: Node, *, producer: bool) -> Items | None:
+def _items_left(node: Node, work: Work, *, producer: bool) -> Items | None:
     """Write `unevaluatedItems` as items; see `_names_left`."""
     longest, anything = 0, Node(0)
-    for inner in _same_value(node, everywhere=producer):
+    for inner in _same_value(node, work, everywhere=producer):
         if (inner is not node and inner.rest_items is not None) or (producer and inner.contains):
             return None
         for items in inner.items:
@@ -280,12 +306,13 @@ def _items_left(node: Node, *, producer: bool) -> Items | None:
     return Items((anything,) * longest, node.rest_items)
 
 
-def _same_value(node: Node, *, everywhere: bool) -> Iterator[Node]:
+def _same_value(node: Node, work: Work, *, everywhere: bool) -> Iterator[Node]:
     """Yield the nodes about the same value: those that always hold, or `everywhere` also those that may."""
     seen, todo = set[int](), [node]
     while todo:
         inner = todo.pop()
         if inner.key not in seen:
+            work.spend()
             seen.add(inner.key)
             yield inner
             todo.extend(inner.about_itself() if everywhere else inner.all)
@@ -309,7 +336,7 @@ class Sides:
         if flat is None:
             own = pieces(group.nodes)
             self.work.spend(len(own))
-            flat = self._consumers[key] = Flat(Group.of(own.values()), producer=False)
+            flat = self._consumers[key] = Flat(Group.of(own.values()), self.work, producer=False)
         return flat
 
     def branches(self, group: Group) -> list[Flat]:
@@ -343,7 +370,7 @@ class Sides:
                 done += 1
                 settled = chosen | {_CROWD} if crowded else chosen
                 grown = Group.of(closing.values(), given, quiet.values(), settled)
-                yield Flat(grown, producer=True, closed=not (self.open or crowded))
+                yield Flat(grown, self.work, producer=True, closed=not (self.open or crowded))
                 continue
             for nodes in reversed(alternatives):
                 more = pieces(nodes)

@@ -110,7 +110,7 @@ def _answers(node: Node, value: Any, work: Work) -> Iterator[Answer]:
     if node.enum is not None:
         yield _among(node, value, kind, work)
     if kind == "string":
-        yield from _text(node, value)
+        yield from _text(node, value, work)
     elif kind in ("integer", "fraction"):
         yield from _number(node, value)
     elif kind == "array":
@@ -172,11 +172,11 @@ def _number(node: Node, value: Any) -> Iterator[Answer]:
     yield from (exact % step == 0 for step in node.steps)
 
 
-def _text(node: Node, value: Any) -> Iterator[Answer]:
+def _text(node: Node, value: Any, work: Work) -> Iterator[Answer]:
     if isinstance(value, str):
         yield len(value) >= node.min_length
         yield node.max_length is None or len(value) <= node.max_length
-        yield from (matches(pattern, value) for pattern in node.patterns)
+        yield from (matches(pattern, value, work) for pattern in node.patterns)
         yield from (has_format(name, value) for name in node.formats)
         return
     yield value.at_least(node.min_length)
@@ -282,7 +282,7 @@ def _property(shape: Shape, name: str, item: Any, work: Work) -> Iterator[Answer
     if name in shape.properties:
         yield judge(shape.properties[name], item, work)
     for pattern, about in shape.patterns:
-        matched = matches(pattern, name)
+        matched = matches(pattern, name, work)
         known = either((known, matched))
         if matched is not False:
             yield either((opposite(matched), judge(about, item, work)))
@@ -296,7 +296,7 @@ def _name_seen(node: Node, value: dict[str, Any], name: str, work: Work) -> Answ
     def own(inner: Node) -> Iterator[Answer]:
         for shape in inner.shapes:
             yield shape.rest is not None or name in shape.properties
-            yield from (matches(pattern, name) for pattern, _ in shape.patterns)
+            yield from (matches(pattern, name, work) for pattern, _ in shape.patterns)
 
     return _seen(node, value, own, lambda inner: _name_seen_in(inner, value, name, work), work)
 

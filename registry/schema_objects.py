@@ -59,7 +59,7 @@ class Objects:
         there = step(path, *(("properties", name) if name in p.declared else ("additionalProperties",)))
         wanted: list[Node] = []
         for shape in c.shapes:
-            about, known = demanded(shape, name)
+            about, known = demanded(shape, name, self.ground.work)
             wanted += about
             if known is None:
                 yield Place(there, UNSURE, f"whether a pattern takes the key `{name}` cannot be told")
@@ -98,7 +98,9 @@ class Objects:
         """Return a key that matches and is named by nobody, None where there surely is none."""
         if not matching:
             for name in FRESH_NAMES:
-                if name not in named and not any(matches(pattern, name) for pattern in avoiding):
+                if name not in named and not any(
+                    matches(pattern, name, self.ground.work) for pattern in avoiding
+                ):
                     return name
         sample = schema_text.sample(matching, avoiding, named, self.ground.work)
         if sample.text is None and not sample.complete:
@@ -163,4 +165,4 @@ class Objects:
 
     def with_key(self, p: Flat, name: str) -> Flat:
         group = p.group.also(self.ground.having(name))
-        return Flat(group, producer=True)
+        return Flat(group, self.ground.work, producer=True)

@@ -64,7 +64,7 @@ def accepts(schema: Any, value: Any, work: Work) -> bool | None:
 def _require_tame_patterns(schema: Any, work: Work) -> None:
     """Where unevaluated keys are counted the library itself matches names; only short, flat patterns may be there."""
     found = list(subschemas(schema))
-    work.spend(len(found))
+    work.spend(3 * len(found))  # they are looked at to find the dialect and the shape, too
     if any("unevaluatedProperties" in node for node in found):
         for pattern in (text for node in found for text in node.get("patternProperties", ())):
             if len(pattern) > 64 or sum(pattern.count(letter) for letter in "*+?{") > 2:
@@ -90,8 +90,7 @@ def _counted(check: _Keyword) -> _Keyword:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    _WORK.get().spend(1 + len(text))
-    answer = matches(pattern, text)
+    answer = matches(pattern, text, _WORK.get())
     if answer is None:
         raise _CannotTellError
     return answer

@@ -4,15 +4,18 @@ Apart from the nodes themselves (`registry.schema_nodes`), because only here is 
 of the comparison knows of a keyword is what is written into a node here, doubts included.
 """
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
 from registry.schema_dialects import ANNOTATIONS, OLD, WORDS, UnknownDialect, dialect, subschemas
 from registry.schema_loops import cut_loops
 from registry.schema_nodes import KINDS, Condition, Contains, Items, Keys, Node, Shape, exact_number
+from registry.schema_regex import KEPT, effort
 from registry.schemas import Misshapen, Schema, TooMuchWork, Work, misshapen, value_key, weight
 
 MAX_NODES = 20_000  # schemas in one document; real tools stay under a hundred
+MAX_PATTERNS = KEPT // 4  # different ones in one document, so that those of both sides are compiled once
 _KINDS_OF = {name: frozenset([name]) for name in KINDS} | {"number": frozenset(("integer", "fraction"))}
 
 
@@ -41,6 +44,7 @@ class _Reader:
         self.root, self.dialect, self.keys, self.work = root, dialect, keys, work
         self.made: dict[int, Node] = {}
         self.todo: list[tuple[Node, dict[str, Any]]] = []
+        self.patterns: set[str] = set()
         self.anything = keys.node()
         self.words = WORDS[dialect]
 
@@ -77,12 +81,23 @@ class _Reader:
             return
         words = {word: value for word, value in words.items() if word in self.words}
         self.work.spend(weight([words.get("enum"), words.get("required"), words.get("const")]))
+        self.afford([words["pattern"]] if "pattern" in words else [])
+        self.afford(words.get("patternProperties", ()))
         _values(node, words)
         _numbers_and_texts(node, words)
         self.array(node, words)
         self.object(node, words)
         self.logic(node, words)
         node.unsure = (*node.unsure, *reasons)
+
+    def afford(self, patterns: Iterable[str]) -> None:
+        """Compile patterns here, where it is paid for, so that whoever asks later finds them made."""
+        for pattern in patterns:
+            if pattern not in self.patterns:
+                self.patterns.add(pattern)
+                self.work.spend(effort(pattern))
+        if len(self.patterns) > MAX_PATTERNS:
+            raise TooMuchWork
 
     def each(self, schemas: list[Schema]) -> tuple[Node, ...]:
         return tuple(self.node(schema) for schema in schemas)

@@ -26,44 +26,72 @@ from registry.schema_automata import (
     singles,
     union,
 )
+from registry.schemas import Work
 
 MAX_PATTERN = 512  # characters
+KEPT = 512  # patterns whose automata are kept; one document may have fewer (`registry.schema_reading`)
 MAX_DEPTH = 40  # groups inside groups
 MAX_REPEATS = 400  # of one atom, by counting
-MAX_MATCH = 2_000_000  # states looked at when one text is matched
+MAX_MATCH = 200_000  # states looked at when one text is matched, by each reading
 
 
 class _NotReadError(Exception):
     """The pattern has a part that is not read here."""
 
 
-@lru_cache(maxsize=512)
 def compiled(pattern: str, reading: Reading) -> Automaton | None:
     """Return the automaton that finds `pattern` anywhere in a text, or None where it is not read here."""
+    return _compiled(pattern, reading)[0]
+
+
+def effort(pattern: str) -> int:
+    """Return the steps that it takes to compile a pattern: the same number whether or not it is kept already."""
+    return 1 + sum(_compiled(pattern, reading)[1] for reading in Reading)
+
+
+def matches(pattern: str, text: str, work: Work) -> bool | None:
+    """Say whether the text matches in both readings, in neither (False), or that it cannot be told (None).
+
+    Raises:
+        TooMuchWork: after a match that took more steps than were left; one takes at most `MAX_MATCH` twice.
+    """
+    answer, steps = _matched(pattern, text)
+    work.spend(steps)
+    return answer
+
+
+@lru_cache(maxsize=2 * KEPT)
+def _compiled(pattern: str, reading: Reading) -> tuple[Automaton | None, int]:
+    """Return the automaton and how many states were made for it."""
     if len(pattern) > MAX_PATTERN:
-        return None
+        return None, 0
+    compiler = _Compiler(pattern, reading)
     try:
-        return _Compiler(pattern, reading).whole()
+        return compiler.whole(), len(compiler.made.steps)
     except (_NotReadError, TooManyStatesError):
-        return None
+        return None, len(compiler.made.steps)
 
 
 @lru_cache(maxsize=4096)
-def matches(pattern: str, text: str) -> bool | None:
-    """Say whether the text matches in both readings, in neither (False), or that it cannot be told (None)."""
-    answers = {_answer(compiled(pattern, reading), text) for reading in Reading}
-    return answers.pop() if len(answers) == 1 else None
+def _matched(pattern: str, text: str) -> tuple[bool | None, int]:
+    """Return the answer of `matches` and how many states were looked at."""
+    found = [_answer(compiled(pattern, reading), text) for reading in Reading]
+    answers = {answer for answer, _ in found}
+    return answers.pop() if len(answers) == 1 else None, 1 + sum(looked for _, looked in found)
 
 
-def _answer(automaton: Automaton | None, text: str) -> bool | None:
-    if automaton is None or len(text) * len(automaton.steps) > MAX_MATCH:
-        return None
-    threads = automaton.begin()
+def _answer(automaton: Automaton | None, text: str) -> tuple[bool | None, int]:
+    if automaton is None:
+        return None, 0
+    threads, looked = automaton.begin(), 0
     for letter in text:
         if threads is MATCHED or not threads:
             break
+        looked += len(threads)
+        if looked > MAX_MATCH:
+            return None, looked
         threads = automaton.move(threads, ord(letter))
-    return automaton.accepts(threads)
+    return automaton.accepts(threads), looked + len(threads)
 
 
 # -------------------------------------------------------------------------------------------------- reading

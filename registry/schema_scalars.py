@@ -99,7 +99,7 @@ def _unmet(node: Node, value: Any, kind: str, work: Work) -> Iterator[tuple[str,
     if node.enum is not None and value_key(value) not in node.enum_keys:
         yield "enum", f"{shown(value)} is emitted, accepted is {several(node.enum)}"
     if kind == "string":
-        yield from _unmet_text(node, value)
+        yield from _unmet_text(node, value, work)
     if kind in NUMBERS:
         yield from _unmet_number(node, value)
     if node.any and judge(Node(0, any=node.any), value, work) is False:
@@ -112,13 +112,13 @@ def _unmet(node: Node, value: Any, kind: str, work: Work) -> Iterator[tuple[str,
         yield "if", f"{shown(value)} does not meet what a condition demands"
 
 
-def _unmet_text(node: Node, text: str) -> Iterator[tuple[str, str]]:
+def _unmet_text(node: Node, text: str, work: Work) -> Iterator[tuple[str, str]]:
     if len(text) < node.min_length:
         yield "minLength", f"may have {len(text)} characters, at least {node.min_length} are accepted"
     if node.max_length is not None and len(text) > node.max_length:
         yield "maxLength", f"may have more than the {node.max_length} characters accepted"
     for pattern in node.patterns:
-        if matches(pattern, text) is False:
+        if matches(pattern, text, work) is False:
             yield "pattern", f"{shown(text)} does not match {shown(pattern)}"
 
 

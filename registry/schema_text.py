@@ -48,8 +48,8 @@ def refused_texts(p: Flat, demands: Sequence[Node], work: Work) -> Texts:
     found: list[str] = []
     complete = True
     for reading in Reading:
-        product = _Product.of(reading, [*p.patterns, *patterns], words, _counted(p, bounds))
-        for state in product.states(work):
+        product = _Product.of(reading, [*p.patterns, *patterns], words, _counted(p, bounds), work)
+        for state in product.states():
             if not product.emitted(state, p):
                 continue
             answer = judge_all(demands, _State(product, state, p), work)
@@ -75,12 +75,12 @@ def some_texts(p: Flat, work: Work, *, limit: int = 6) -> list[str]:
             if least <= len(text) <= (len(text) if most is None else most)
         ]
         return list(dict.fromkeys([*plain, *("a" * n for n in sizes)]))[:limit]
-    product = _Product.of(Reading.PYTHON, p.patterns, [], _counted(p, set()))
+    product = _Product.of(Reading.PYTHON, p.patterns, [], _counted(p, set()), work)
     found = []
-    for state in product.states(work):
+    for state in product.states():
         if product.emitted(state, p):
             text = product.text(state)
-            if all(matches(pattern, text) for pattern in p.patterns):
+            if all(matches(pattern, text, work) for pattern in p.patterns):
                 found.append(text)
         if len(found) >= limit:
             break
@@ -102,9 +102,9 @@ def sample(matching: Sequence[str], avoiding: Sequence[str], excluded: Iterable[
     """
     avoided, complete = set(excluded), True
     for reading in Reading:
-        product = _Product.of(reading, [*matching, *avoiding], sorted(avoided), 0)
+        product = _Product.of(reading, [*matching, *avoiding], sorted(avoided), 0, work)
         complete = complete and not product.unread
-        for state in product.states(work):
+        for state in product.states():
             open_ = all(product.matched(pattern, state) is not False for pattern in matching)
             apart = all(product.matched(pattern, state) is not True for pattern in avoiding)
             if open_ and apart and product.word(state) not in avoided:
@@ -150,6 +150,7 @@ class _Product:
     words: list[dict[str, int]]  # a tree: from each place the characters that lead on
     ends: dict[int, str]  # the word that ends at a place
     top: int
+    work: Work
     letters: list[int] = field(default_factory=list)
     complete: bool = True
     unread: bool = False
@@ -157,17 +158,19 @@ class _Product:
     moves: dict[tuple[str, Threads, int], Threads] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, reading: Reading, patterns: Iterable[str], words: Iterable[str], top: int) -> "_Product":
+    def of(
+        cls, reading: Reading, patterns: Iterable[str], words: Iterable[str], top: int, work: Work
+    ) -> "_Product":
         patterns = list(patterns)
         found = {pattern: compiled(pattern, reading) for pattern in patterns}
         automata = {pattern: automaton for pattern, automaton in found.items() if automaton is not None}
-        made = cls(automata, *_tree(words), top)
+        made = cls(automata, *_tree(words), top, work)
         made.unread = len(automata) < len(set(patterns))
         letters = [((ord(letter),) * 2,) for tree in made.words for letter in tree]
         made.letters = _letters([*(r for a in automata.values() for r in a.ranges()), *letters])
         return made
 
-    def states(self, work: Work) -> Iterator[_At]:
+    def states(self) -> Iterator[_At]:
         """Yield every state that can be reached, once, by the shortest text; `complete` says if that was all."""
         first: _At = (tuple(automaton.begin() for automaton in self.automata.values()), 0, 0)
         self.came[first] = None
@@ -176,8 +179,8 @@ class _Product:
             state = todo.popleft()
             yield state
             for code in self.letters:
-                work.spend(1 + len(self.automata))
-                after = self.after(state, code, work)
+                self.work.spend(1 + len(self.automata))
+                after = self.after(state, code)
                 if after not in self.came:
                     if len(self.came) >= MAX_VISITS:
                         self.complete = False
@@ -185,26 +188,27 @@ class _Product:
                     self.came[after] = (state, code)
                     todo.append(after)
 
-    def after(self, state: _At, code: int, work: Work) -> _At:
+    def after(self, state: _At, code: int) -> _At:
         threads, place, length = state
         moved = tuple(
-            self.moved(pattern, automaton, held, code, work)
+            self.moved(pattern, automaton, held, code)
             for (pattern, automaton), held in zip(self.automata.items(), threads, strict=True)
         )
         place = self.words[place].get(chr(code), -1) if place >= 0 else -1
         return moved, place, min(length + 1, self.top)
 
-    def moved(self, pattern: str, automaton: Automaton, threads: Threads, code: int, work: Work) -> Threads:
+    def moved(self, pattern: str, automaton: Automaton, threads: Threads, code: int) -> Threads:
         key = (pattern, threads, code)
         found = self.moves.get(key)
         if found is None:
-            work.spend(2 * len(threads))
+            self.work.spend(2 * len(threads))
             found = self.moves[key] = automaton.move(threads, code)
         return found
 
     def matched(self, pattern: str, state: _At) -> Answer:
         for (held, automaton), threads in zip(self.automata.items(), state[0], strict=True):
             if held == pattern:
+                self.work.spend(len(threads))
                 return automaton.accepts(threads)
         return None
 

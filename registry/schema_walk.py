@@ -56,7 +56,7 @@ class Walk(Ground):
         demands = [node for node in map(self.alone, stated) if not says_nothing(node)]
         if not demands:
             return []
-        wanted = Flat(Group.of(demands), producer=False)
+        wanted = Flat(Group.of(demands), self.work, producer=False)
         if p.enum is not None:
             return self.fixed_places(p, demands, path)
         found = self.strange_kinds(p, wanted, path)

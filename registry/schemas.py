@@ -73,10 +73,10 @@ class Work:
             raise TooMuchWork
 
 
-def weight(value: Any) -> int:
-    """Return about how many steps it takes to look at a whole JSON value."""
+def weight(value: Any, *, most: int | None = None) -> int:
+    """Return about how many steps it takes to look at a whole JSON value; counting stops at `most`."""
     todo, steps = [value], 0
-    while todo:
+    while todo and (most is None or steps < most):
         node = todo.pop()
         steps += 1
         if isinstance(node, dict):
