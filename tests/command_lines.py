@@ -17,10 +17,16 @@ def known() -> dict[str, click.Command]:
     return dict(commands())
 
 
+def _words(line: str) -> list[str]:
+    """The words of a command; where its output goes is the shell's."""
+    words = shlex.split(line, comments=True)
+    return words[: words.index(">")] if ">" in words else words
+
+
 def problems(line: str) -> list[str]:
     """Return what is wrong with `tidegate …` as it would be typed; an ellipsis stands for anything."""
     try:
-        words = shlex.split(line, comments=True)
+        words = _words(line)
     except ValueError as exc:
         return [f"{line}: {exc}"]
     assert words[0] == "tidegate", line
@@ -61,7 +67,7 @@ def _options(line: str, command: click.Command, rest: list[str]) -> list[str]:
 
 def missing(line: str) -> list[str]:
     """Return the arguments and required options that a whole command lacks."""
-    words = shlex.split(line, comments=True)[1:]
+    words = _words(line)[1:]
     path = next(" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in known())
     command, rest = known()[path], words[len(path.split()) :]
     flags = {name for p in command.params if isinstance(p, click.Option) and p.is_flag for name in p.opts}

@@ -13,7 +13,7 @@ from pipelines.engines.driver import _DRIVERS as DRIVERS
 from pipelines.engines.driver import DOCUMENTATION_ONLY, driver_for
 from pipelines.rollout import plan
 from pipelines.rollout import settings as serving
-from pipelines.suites import cases, gates, settings, vocabulary
+from pipelines.suites import cases, gates, settings, statistics, vocabulary
 from pipelines.suites.format import load
 from pipelines.suites.python_host import OFFERED
 from registry import companions, contracts, decisions, policy, tiers_file
@@ -239,3 +239,30 @@ def test_every_example_in_toml_can_be_read() -> None:
     for page in DOCS.rglob("*.md"):
         for text in re.findall(r"^```toml\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL):
             tomllib.loads(text)
+
+
+def test_the_worked_example_of_the_statistics_is_what_the_code_computes() -> None:
+    page = (DOCS / "explanation" / "judging.md").read_text()
+    seen = 0
+    for lost, won, difference, low, high, gate, p in re.findall(
+        r"^\| (\d) \| (.+?) \| (-?[\d.]+) \| (\S+) to (\S+) \| (.+?) \| ([\d.]+) \|$", page, re.MULTILINE
+    ):
+        pairs = _pairs(int(lost), int(won[0]), together="cluster" in won)
+        found = statistics.paired_difference(pairs)
+        assert (difference, low, high) == (f"{found.estimate:.3f}", f"{found.low:+.3f}", f"{found.high:+.3f}")
+        assert p == f"{statistics.mcnemar_exact(int(lost), int(won[0])):.2f}"
+        assert (found.low > -0.05) == (gate == "HELD")
+        if found.low <= -0.05:
+            more = int(re.findall(r"about (\d+) more", gate)[0])
+            needed = statistics.cases_for_margin(found, len(pairs), 0.05)
+            assert needed is not None
+            assert needed <= more < needed + 10
+        seen += 1
+    assert 4 == seen
+
+
+def _pairs(lost: int, won: int, *, together: bool) -> list[statistics.Pair]:
+    """200 cases; the changed ones come first, each a cluster of its own or ten of them one."""
+    sides = [(0.0, 1.0)] * lost + [(1.0, 0.0)] * won
+    sides += [(1.0, 1.0)] * (200 - len(sides))
+    return [statistics.Pair(str(n // 10 if together else n), *side) for n, side in enumerate(sides)]
