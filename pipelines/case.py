@@ -16,12 +16,13 @@ from pipelines.removed import demand_bytes
 from pipelines.rollout.durations import durations
 from pipelines.workplace import Workplace
 from registry import approvals, gate, manifests, policy
-from registry.approvals import CLOCK_SKEW, ApprovalJudgement, SignedApproval
+from registry.approvals import CLOCK_SKEW, ApprovalJudgement
 from registry.decisions import Kind
 from registry.entities import Approval, Report, RouterSetting, Version
 from registry.errors import NotFound
 from registry.gate_facts import ContractFact, Facts, Finding, ScanFact, SuiteFact
 from registry.names import Ref
+from registry.signed import Signed
 from registry.views import View
 from signing.canonical import parse
 from signing.digests import sha256_hex
@@ -198,8 +199,7 @@ def _approvals(
     ]
     rows = view.approvals(version.digest, rules.tier)
     signed = [
-        SignedApproval(payload=row.payload.encode(), signature=row.signature, person=row.person)
-        for row in rows
+        Signed(payload=row.payload.encode(), signature=row.signature, person=row.person) for row in rows
     ]
     others = {version.added_by, *(report.made_by for report in view.reports(version.digest))}
     return approvals.judge(

@@ -9,9 +9,10 @@ from pipelines.workplace import Workplace
 from registry import decisions
 from registry.approvals import Person as Signer
 from registry.audit import EventKind
-from registry.decisions import Kind, Request, SignedDecision, Standing
+from registry.decisions import Kind, Request, Standing
 from registry.entities import Decision
 from registry.errors import NotFound
+from registry.signed import Signed
 from registry.views import View
 from signing.digests import sha256_hex
 from signing.times import from_rfc3339, rfc3339
@@ -58,7 +59,7 @@ def record_decision(work: Workplace, person: str, *, payload: bytes, signature: 
         NotFound: a revocation of something that is not here.
         SshSignatureWrong, SshSignatureUncheckable, DecisionUnreadable: see `registry.decisions.authenticate`.
     """
-    signed = SignedDecision(payload, signature, person)
+    signed = Signed(payload, signature, person)
     with work.store.change(actor=work.actor, now=work.now) as change:
         request, _ = decisions.authenticate(signed, signers(work, change), home=work.home.name, now=work.now)
         known = change.decisions()
@@ -83,7 +84,7 @@ def record_decision(work: Workplace, person: str, *, payload: bytes, signature: 
 def standing(work: Workplace, view: View, kind: Kind) -> list[Standing]:
     """The decisions of one kind that count here and now, oldest first."""
     rows = [
-        SignedDecision(row.payload.encode(), row.signature, row.person)
+        Signed(row.payload.encode(), row.signature, row.person)
         for wanted in (kind, Kind.REVOKE)
         for row in view.decisions(str(wanted))
     ]

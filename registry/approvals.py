@@ -19,12 +19,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from registry.signed import Signed, moment
 from signing import sshsig
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
-from signing.digests import is_sha256, sha256_hex
+from signing.digests import is_sha256
 from signing.errors import OperatorError
 from signing.sshsig import SshSignature, SshSignatureUncheckable, SshSignatureWrong
-from signing.times import TimeUnreadable, from_rfc3339, rfc3339, whole_second
+from signing.times import rfc3339, whole_second
 
 FORMAT = "tidegate-approval/1"
 NAMESPACE = "approval@tidegate"
@@ -75,20 +76,6 @@ class ApprovalRequest:
 
 
 @dataclass(frozen=True)
-class SignedApproval:
-    """One person's decision as it is stored: exact bytes, armored signature, and who is said to have made it."""
-
-    payload: bytes
-    signature: str
-    person: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the payload."""
-        return sha256_hex(self.payload)
-
-
-@dataclass(frozen=True)
 class Person:
     """A person as registered now. Somebody with two keys stands twice in the list."""
 
@@ -124,7 +111,7 @@ class Refusal(StrEnum):
 class RefusedApproval:
     """An approval that does not count, and the first reason."""
 
-    approval: SignedApproval
+    approval: Signed
     reason: Refusal
     detail: str
 
@@ -136,7 +123,7 @@ class RefusedApproval:
 class CountedApproval:
     """An approval that counts."""
 
-    approval: SignedApproval
+    approval: Signed
     request: ApprovalRequest
     person: str
     signature: SshSignature
@@ -234,8 +221,10 @@ def decode(data: bytes) -> tuple[ApprovalRequest, str]:
     if not isinstance(raw["evidence"], list) or not all(is_sha256(item) for item in raw["evidence"]):
         raise ApprovalUnreadable("not a list of SHA-256 digests", at="approval.evidence")
     raw["evidence"] = tuple(raw["evidence"])
-    for name in ("issued_at", "expires_at"):
-        raw[name] = _moment(raw[name], at=f"approval.{name}")
+    try:
+        raw |= {name: moment(raw[name], at=f"approval.{name}") for name in ("issued_at", "expires_at")}
+    except NotCanonical as exc:
+        raise ApprovalUnreadable(exc.problem, at=exc.at) from exc
     request = ApprovalRequest(**raw)
     if payload(request, person) != data:
         raise ApprovalUnreadable("evidence not sorted, or named twice", at="approval.evidence")
@@ -243,7 +232,7 @@ def decode(data: bytes) -> tuple[ApprovalRequest, str]:
 
 
 def judge(
-    approvals: Sequence[SignedApproval],
+    approvals: Sequence[Signed],
     people: Sequence[Person],
     *,
     digest: str,
@@ -301,7 +290,7 @@ def judge(
     return ApprovalJudgement(needed, tuple(counted), tuple(refused))
 
 
-def _count(approval: SignedApproval, case: _Case) -> CountedApproval:
+def _count(approval: Signed, case: _Case) -> CountedApproval:
     person, signature = _authenticate(approval, case)  # 1, 2
     try:
         request, named = decode(approval.payload)
@@ -330,7 +319,7 @@ def _count(approval: SignedApproval, case: _Case) -> CountedApproval:
     return CountedApproval(approval, request, person.name, signature)
 
 
-def _authenticate(approval: SignedApproval, case: _Case) -> tuple[Person, SshSignature]:
+def _authenticate(approval: Signed, case: _Case) -> tuple[Person, SshSignature]:
     """Return the steward whose key signed the payload."""
     known = [person for person in case.people if person.name == approval.person]
     if not known:
@@ -398,16 +387,6 @@ def _problems(request: ApprovalRequest) -> Iterator[tuple[str, str]]:
         yield "requested_by", "not a name"
     if request.expires_at <= request.issued_at:
         yield "expires_at", "not after issued_at"
-
-
-def _moment(text: Any, *, at: str) -> datetime:
-    try:
-        moment = from_rfc3339(text)
-    except TimeUnreadable as exc:
-        raise ApprovalUnreadable(str(exc), at=at) from exc
-    if rfc3339(moment) != text:
-        raise ApprovalUnreadable(f"{text!r} is not written as a moment is here", at=at)
-    return moment
 
 
 def _same(name: str) -> str:

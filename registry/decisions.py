@@ -17,12 +17,13 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from registry.approvals import CLOCK_SKEW, STEWARD, Person
+from registry.signed import Signed, moment
 from signing import sshsig
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
-from signing.digests import is_sha256, sha256_hex
+from signing.digests import is_sha256
 from signing.errors import OperatorError
 from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
-from signing.times import TimeUnreadable, from_rfc3339, rfc3339, whole_second
+from signing.times import rfc3339, whole_second
 
 FORMAT = "tidegate-decision/1"
 NAMESPACE = "decision@tidegate"
@@ -78,20 +79,6 @@ class Request:
     nonce: str  # fresh for each decision
     expires_at: datetime | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SignedDecision:
-    """A decision as it is stored: exact bytes, armored signature, and who is said to have made it."""
-
-    payload: bytes
-    signature: str
-    person: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the payload."""
-        return sha256_hex(self.payload)
 
 
 @dataclass(frozen=True)
@@ -166,19 +153,20 @@ def decode(data: bytes) -> Request:
         raise DecisionUnreadable(f"{raw['kind'][:40]!r} is not a kind of decision", at="decision.kind")
     if not isinstance(raw["details"], dict):
         raise DecisionUnreadable("not an object", at="decision.details")
-    moments = {
-        "issued_at": _moment(raw["issued_at"], at="decision.issued_at"),
-        "expires_at": None
-        if raw["expires_at"] is None
-        else _moment(raw["expires_at"], at="decision.expires_at"),
-    }
-    request = Request(**raw | {"kind": Kind(raw["kind"])} | moments)
+    try:
+        issued = moment(raw["issued_at"], at="decision.issued_at")
+        over = None
+        if raw["expires_at"] is not None:
+            over = moment(raw["expires_at"], at="decision.expires_at")
+    except NotCanonical as exc:
+        raise DecisionUnreadable(exc.problem, at=exc.at) from exc
+    request = Request(**raw | {"kind": Kind(raw["kind"]), "issued_at": issued, "expires_at": over})
     _demand_subject(request)
     return request
 
 
 def standing(
-    rows: Sequence[SignedDecision], people: Sequence[Person], *, kind: Kind, home: str, now: datetime
+    rows: Sequence[Signed], people: Sequence[Person], *, kind: Kind, home: str, now: datetime
 ) -> list[Standing]:
     """Return the decisions of one kind that count now, oldest first.
 
@@ -195,9 +183,7 @@ def standing(
     return [found for found in read if found.request.kind is kind and found.digest not in ended]
 
 
-def authenticate(
-    row: SignedDecision, people: Sequence[Person], *, home: str, now: datetime
-) -> tuple[Request, str]:
+def authenticate(row: Signed, people: Sequence[Person], *, home: str, now: datetime) -> tuple[Request, str]:
     """Return what was decided and the key's fingerprint, if the decision may be made by who made it.
 
     Raises:
@@ -231,7 +217,7 @@ def authenticate(
     return request, signed.fingerprint
 
 
-def _read(row: SignedDecision, people: Sequence[Person], *, home: str, now: datetime) -> Standing | None:
+def _read(row: Signed, people: Sequence[Person], *, home: str, now: datetime) -> Standing | None:
     try:
         request, fingerprint = authenticate(row, people, home=home, now=now)
     except (DecisionUnreadable, SshSignatureWrong, SshSignatureUncheckable):
@@ -259,13 +245,3 @@ def _demand_subject(request: Request) -> None:
     for name, value in details.items():
         if not isinstance(value, str) and not (name == "text_sha256" and value is None):
             raise DecisionUnreadable("not a text", at=f"decision.details.{name}")
-
-
-def _moment(text: Any, *, at: str) -> datetime:
-    try:
-        moment = from_rfc3339(text)
-    except TimeUnreadable as exc:
-        raise DecisionUnreadable(str(exc), at=at) from exc
-    if rfc3339(moment) != text:
-        raise DecisionUnreadable(f"{text!r} is not written as a moment is here", at=at)
-    return moment

@@ -21,11 +21,11 @@ from registry.approvals import (
     ApprovalUnreadable,
     Person,
     Refusal,
-    SignedApproval,
     decode,
     judge,
     payload,
 )
+from registry.signed import Signed
 from signing import sshsig
 from signing.canonical import canonical_bytes, parse
 from signing.digests import sha256_hex
@@ -62,18 +62,18 @@ REQUEST = ApprovalRequest(
 
 def by(
     person: str, request: ApprovalRequest = REQUEST, *, key: str | None = None, named: str | None = None
-) -> SignedApproval:
+) -> Signed:
     """An approval by `person`; signed with the key of `key`, made out to `named`. Each has a nonce of its own."""
     nonce = request.nonce if request.nonce != REQUEST.nonce else sha256_hex(person.encode())[:32]
     data = payload(replace(request, nonce=nonce), named or person)
-    return SignedApproval(data, signature_of(data, key or person), person)
+    return Signed(data, signature_of(data, key or person), person)
 
 
 def signature_of(data: bytes, person: str, namespace: str = NAMESPACE) -> str:
     return sshsig.sign(data, namespace=namespace, private_key=KEYS[person])
 
 
-def judged(*approvals: SignedApproval, **changed: Any) -> ApprovalJudgement:
+def judged(*approvals: Signed, **changed: Any) -> ApprovalJudgement:
     facts: dict[str, Any] = {
         "people": PEOPLE,
         "digest": VERSION,
@@ -112,7 +112,7 @@ def test_a_steward_may_sign_the_payload_with_ssh_keygen_alone(tmp_path: Path) ->
     command = [program("ssh-keygen"), "-q", "-Y", "sign", "-f", "key", "-n", NAMESPACE, "payload"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     carla = Person("carla", (tmp_path / "key.pub").read_text(), {"steward"}, NOW - HOUR)
-    signed = SignedApproval(data, (tmp_path / "payload.sig").read_text(), "carla")
+    signed = Signed(data, (tmp_path / "payload.sig").read_text(), "carla")
     assert judged(by("anna"), signed, people=[PEOPLE[0], carla]).enough
 
 
@@ -154,17 +154,17 @@ def shared_nonce() -> ApprovalJudgement:
 
 def signature_over_another_payload() -> ApprovalJudgement:
     seen, swapped = by("bo", replace(REQUEST, tier="edge")), by("bo")
-    return judged(by("anna"), SignedApproval(swapped.payload, seen.signature, "bo"))
+    return judged(by("anna"), Signed(swapped.payload, seen.signature, "bo"))
 
 
 def signature_from_another_namespace() -> ApprovalJudgement:
     data = by("bo").payload
-    return judged(by("anna"), SignedApproval(data, signature_of(data, "bo", namespace="git"), "bo"))
+    return judged(by("anna"), Signed(data, signature_of(data, "bo", namespace="git"), "bo"))
 
 
 def a_letter_instead_of_an_approval() -> ApprovalJudgement:
     data = b"I approve of everything. Bo"
-    return judged(by("anna"), SignedApproval(data, signature_of(data, "bo"), "bo"))
+    return judged(by("anna"), Signed(data, signature_of(data, "bo"), "bo"))
 
 
 def approval(**changed: Any) -> ApprovalRequest:
@@ -290,7 +290,7 @@ def test_a_new_key_of_the_same_person_counts() -> None:
 @given(
     st.permutations([by("anna"), by("anna", approval(nonce="11" * 16)), by("bo"), by("mallory"), by("dan")])
 )
-def test_the_order_of_approvals_changes_nothing(approvals: list[SignedApproval]) -> None:
+def test_the_order_of_approvals_changes_nothing(approvals: list[Signed]) -> None:
     assert judged(*sorted(approvals, key=lambda one: one.digest)) == judged(*approvals)
 
 

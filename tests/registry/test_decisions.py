@@ -16,11 +16,11 @@ from registry.decisions import (
     DecisionUnreadable,
     Kind,
     Request,
-    SignedDecision,
     decode,
     payload,
     standing,
 )
+from registry.signed import Signed
 from signing.canonical import canonical_bytes, parse
 from signing.sshsig import public_key_line, sign
 
@@ -39,17 +39,15 @@ LICENCE = Request(
 )  # fmt: skip
 
 
-def signed(
-    request: Request = LICENCE, *, key: str | None = None, namespace: str = NAMESPACE
-) -> SignedDecision:
+def signed(request: Request = LICENCE, *, key: str | None = None, namespace: str = NAMESPACE) -> Signed:
     data = payload(request)
-    return SignedDecision(
+    return Signed(
         data, sign(data, namespace=namespace, private_key=KEYS[key or request.person]), request.person
     )
 
 
 def count(
-    *rows: SignedDecision, people: list[Person] = PEOPLE, now: datetime = NOW, home: str = "clinic"
+    *rows: Signed, people: list[Person] = PEOPLE, now: datetime = NOW, home: str = "clinic"
 ) -> list[str]:
     return [found.subject for found in standing(rows, people, kind=Kind.ACCEPT_LICENCE, home=home, now=now)]
 
@@ -72,7 +70,7 @@ def test_a_reviewers_decision_stands() -> None:
         replace(signed(), payload=signed().payload.replace(b"apache-2.0", b"anything-0")),  # edited
     ],
 )
-def test_what_does_not_stand(row: SignedDecision) -> None:
+def test_what_does_not_stand(row: Signed) -> None:
     assert [] == count(row)
 
 
@@ -86,7 +84,7 @@ def test_a_decision_ends_by_itself() -> None:
     assert [] == count(row, now=NOW + timedelta(days=1))
 
 
-def revoked(by: str) -> SignedDecision:
+def revoked(by: str) -> Signed:
     return signed(
         Request(Kind.REVOKE, signed().digest, "clinic", by, "withdrawn by the legal office", NOW, "1" * 32)
     )
@@ -109,6 +107,7 @@ def test_one_with_the_same_right_revokes_it_and_nobody_else() -> None:
         ({"details": []}, "decision.details"),
         ({"issued_at": "yesterday"}, "decision.issued_at"),
         ({"expires_at": 7}, "decision.expires_at"),
+        ({"expires_at": ""}, "decision.expires_at"),
         ({"reason": " "}, "decision.reason"),
         ({"mood": "good"}, "decision"),
     ],
