@@ -245,7 +245,7 @@ def test_the_worked_example_of_the_statistics_is_what_the_code_computes() -> Non
     page = (DOCS / "explanation" / "judging.md").read_text()
     seen = 0
     for lost, won, difference, low, high, gate, p in re.findall(
-        r"^\| (\d) \| (.+?) \| (-?[\d.]+) \| (\S+) to (\S+) \| (.+?) \| ([\d.]+) \|$", page, re.MULTILINE
+        r"^\| lost (\d), won (\d.*?) \| (-?[\d.]+) \| (\S+) to (\S+) \| (.+?) \| ([\d.]+) \|$", page, re.MULTILINE
     ):
         pairs = _pairs(int(lost), int(won[0]), together="cluster" in won)
         found = statistics.paired_difference(pairs)
