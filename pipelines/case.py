@@ -73,68 +73,79 @@ def case(work: Workplace, view: View, ref: Ref, tier: str, *, rules: policy.Poli
     """
     version = view.version(ref)
     demand_bytes(work, view, version)
-    rules = rules or rules_of(work, view, tier)
-    binding, setting = view.binding(version.digest), view.router(tier)
-    contract = binding.contract if binding else None
-    scan = _newest(view.reports(version.digest, "scan"))
-    companions = view.companions_for(version)
-    runs = [
-        _newest_run(work, view, version, tier=tier, name=name, contract=contract, setting=setting)
-        for name in rules.suites
-    ]
-    reports = [report for report in (scan, *(run for _, run in runs)) if report is not None]
-    documents = [
-        digest
-        for digest in (contract, setting and setting.router, setting and setting.profile, companions)
-        if digest
-    ]
-    evidence = (*(report.digest for report in reports), *documents)
-    moments = [version.added_at, *(report.made_at for report in reports)]
-    moments += [binding.since] if binding else []
-    moments += [setting.since] if setting else []
-    moments += _companions_since(view, version)
-    last = from_rfc3339(max(moments))
-    judged = _approvals(work, view, version=version, rules=rules, evidence=evidence, last=last)
-    facts = _facts(
-        work,
-        view,
-        version=version,
-        rules=rules,
-        scan=scan,
-        suites=[fact for fact, _ in runs],
-        judged=judged,
-        contract=contract,
-        setting=setting,
-        companions=companions,
-    )
+    held = _held(work, view, version, rules or rules_of(work, view, tier))
+    judged = _approvals(work, view, held)
+    facts = _facts(work, view, held, judged)
     return Case(
         version=version,
         tier=tier,
-        contract=contract,
-        profile=setting.profile if setting else None,
-        router=setting.router if setting else None,
-        companions=companions,
-        evidence=evidence,
-        last_evidence_at=last,
+        contract=held.contract,
+        profile=held.setting.profile if held.setting else None,
+        router=held.setting.router if held.setting else None,
+        companions=held.companions,
+        evidence=held.evidence,
+        last_evidence_at=held.last,
         approvals=judged,
         findings=tuple(gate.judge(facts)),
         suites=facts.suites,
     )
 
 
-def _facts(
-    work: Workplace,
-    view: View,
-    *,
-    version: Version,
-    rules: policy.Policy,
-    scan: Report | None,
-    suites: Sequence[SuiteFact],
-    judged: ApprovalJudgement,
-    contract: str | None,
-    setting: RouterSetting | None,
-    companions: str | None,
-) -> Facts:
+@dataclass(frozen=True)
+class _Held:
+    """What the registry holds about a version and a tier, as it stands now."""
+
+    version: Version
+    rules: policy.Policy
+    contract: str | None
+    setting: RouterSetting | None
+    companions: str | None
+    scan: Report | None
+    runs: tuple[tuple[SuiteFact, Report | None], ...]
+    since: tuple[str, ...]  # when each of the documents came to be what counts
+
+    @property
+    def reports(self) -> list[Report]:
+        """The reports that count, the scan first."""
+        return [report for report in (self.scan, *(run for _, run in self.runs)) if report is not None]
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Digests that an approval has to cover."""
+        setting = (self.setting.router, self.setting.profile) if self.setting else ()
+        documents = (self.contract, *setting, self.companions)
+        return (*(report.digest for report in self.reports), *(digest for digest in documents if digest))
+
+    @property
+    def last(self) -> datetime:
+        """When the newest of it was made: no approval counts that is older."""
+        moments = [self.version.added_at, *(report.made_at for report in self.reports), *self.since]
+        return from_rfc3339(max(moments))
+
+
+def _held(work: Workplace, view: View, version: Version, rules: policy.Policy) -> _Held:
+    binding, setting = view.binding(version.digest), view.router(rules.tier)
+    bound = [view.companions_bound(subject) for subject in (version.digest, version.model)]
+    contract = binding.contract if binding else None
+    runs = [
+        _newest_run(work, view, version, tier=rules.tier, name=name, contract=contract, setting=setting)
+        for name in rules.suites
+    ]
+    scans = view.reports(version.digest, "scan")
+    return _Held(
+        version=version,
+        rules=rules,
+        contract=contract,
+        setting=setting,
+        companions=view.companions_for(version),
+        scan=scans[-1] if scans else None,
+        runs=tuple(runs),
+        since=tuple(row.since for row in (binding, setting, *bound) if row is not None),
+    )
+
+
+def _facts(work: Workplace, view: View, held: _Held, judged: ApprovalJudgement) -> Facts:
+    version, rules, setting = held.version, held.rules, held.setting
     withdrawal = view.withdrawal(version.digest)
     manifest = manifests.decode(version.manifest.encode())
     signed = view.newest_signed_time()
@@ -147,7 +158,7 @@ def _facts(
         verified_bundle=view.imported(version.brought_by),
         taken_in_here=version.brought_by in ("fetch", "add"),
         age_days=(work.now - from_rfc3339(signed)).days if signed else None,
-        scan=_scan_fact(scan, rules),
+        scan=_scan_fact(held.scan, rules),
         licence=manifest.licence.state,
         licence_ids=tuple(manifest.licence.ids),
         licences_accepted=_licences_accepted(work, view) if rules.licence == "accepted" else frozenset(),
@@ -155,11 +166,11 @@ def _facts(
         size=version.size,
         memory=memory_fact(work, view, manifest, rules, setting),
         engine=engine_fact(view, setting),
-        companions=companions,
+        companions=held.companions,
         rollback_takes=_rollback_takes(view, rules.tier, version.model),
-        contract=contract_fact(work, view, version, contract, setting),
+        contract=contract_fact(work, view, version, held.contract, setting),
         way_back=way_back(work, view, version, rules.tier, setting),
-        suites=tuple(suites),
+        suites=tuple(fact for fact, _ in held.runs),
         served_in=frozenset(pin.tier for pin in view.pin_history(version=version.digest)),
         approved_by=tuple(approval.person for approval in judged.counted),
         approvals_refused=tuple(f"{item.approval.person}: {item.detail}" for item in judged.refused),
@@ -178,15 +189,8 @@ def _recorded_later(work: Workplace, view: View) -> str | None:
     return newest
 
 
-def _approvals(
-    work: Workplace,
-    view: View,
-    *,
-    version: Version,
-    rules: policy.Policy,
-    evidence: Sequence[str],
-    last: datetime,
-) -> ApprovalJudgement:
+def _approvals(work: Workplace, view: View, held: _Held) -> ApprovalJudgement:
+    version, rules = held.version, held.rules
     people = [
         approvals.Person(
             name=row.name,
@@ -201,15 +205,17 @@ def _approvals(
     signed = [
         Signed(payload=row.payload.encode(), signature=row.signature, person=row.person) for row in rows
     ]
-    others = {version.added_by, *(report.made_by for report in view.reports(version.digest))}
+    # Who only took in what another tool said has judged nothing.
+    reports = [report for report in view.reports(version.digest) if report.kind != "evidence"]
+    others = {version.added_by, *(report.made_by for report in reports)}
     return approvals.judge(
         signed,
         people,
         digest=version.digest,
         tier=rules.tier,
         site=work.home.name,
-        evidence=set(evidence),
-        last_evidence_at=last,
+        evidence=set(held.evidence),
+        last_evidence_at=held.last,
         needed=rules.approvals,
         now=work.now,
         excluded=set() if work.home.profile == "solo" else others,
@@ -227,15 +233,6 @@ def _spent(view: View, version: Version, tier: str, rows: Sequence[Approval]) ->
         for digest in parse(pin.evidence.encode(), max_bytes=_DOCUMENT_BYTES, at="pin.evidence")
     }
     return {approvals.decode(row.payload.encode())[0].nonce for row in rows if row.digest in used}
-
-
-def _newest(reports: Sequence[Report]) -> Report | None:
-    return reports[-1] if reports else None
-
-
-def _companions_since(view: View, version: Version) -> list[str]:
-    rows = [view.companions_bound(subject) for subject in (version.digest, version.model)]
-    return [row.since for row in rows if row is not None]
 
 
 def _scan_fact(report: Report | None, rules: policy.Policy) -> ScanFact | None:
