@@ -44,6 +44,10 @@ bench-bundles: install .venv-bench/installed  ## what bundles weigh beside other
 	$(BIN)/python -m benchmarks.bundles $(BENCH)
 .PHONY: bench-bundles
 
+bench-judging: install engine  ## contracts, gate, suites, weights, rollout: what judging costs
+	for name in contracts gate weights_scan suites rollout; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+.PHONY: bench-judging
+
 .venv-bench/installed: benchmarks/requirements.txt  ## torch and zipnn, apart from the product's environment
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
