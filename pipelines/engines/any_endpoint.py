@@ -44,6 +44,10 @@ class AnyEndpoint:
         """Return the model's name in requests, None for whatever is listed first."""
         return self.model
 
+    def where(self, slot: Slot) -> Slot:
+        """Return the slot: its address is the engine's."""
+        return slot
+
     def command(self, launch: Launch, slot: Slot) -> Command:
         """Refuse: nothing is run from here."""
         self.refuse(f"the engine at {self.at(slot)} is to be given {launch.ref}, and is not run from here")

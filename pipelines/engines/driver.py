@@ -11,6 +11,7 @@ from pipelines.engines.any_endpoint import AnyEndpoint
 from pipelines.engines.fingerprint import Fingerprint
 from pipelines.engines.launch import DOCUMENTATION_ONLY, REAL, Command, Drained, Launch, NotStartedHere, Slot
 from pipelines.engines.llama_cpp_python import LlamaCppPython
+from pipelines.engines.llama_router import LlamaRouter
 from pipelines.engines.llama_server import LlamaServer
 from pipelines.engines.lm_studio import LmStudio
 from pipelines.engines.ollama import Ollama
@@ -36,6 +37,7 @@ __all__ = [
     "Readiness",
     "Served",
     "Slot",
+    "daemon_for",
     "driver_for",
 ]  # fmt: skip
 
@@ -85,6 +87,13 @@ class Driver(Protocol):
         Raises:
             SlotUnusable: nothing is staged, something else runs here, or the port is somebody else's.
             EngineProcessTrouble: the program is missing.
+        """
+
+    def where(self, slot: Slot) -> Slot:
+        """Return the slot with the address that clients are to be sent to.
+
+        Raises:
+            EngineProcessTrouble: the model is one of several in a daemon, and not loaded now.
         """
 
     def ready(self, slot: Slot, *, seconds: float) -> Readiness:
@@ -138,3 +147,24 @@ def driver_for(
     if kind is None:
         raise NoDriver(profile.engine, sorted(_DRIVERS))
     return kind(tuple(program), dict(environment or {}))
+
+
+def daemon_for(
+    profile: EngineProfile,
+    daemon: Slot,
+    *,
+    program: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> LlamaRouter:
+    """Return the driver of one model among several in a daemon.
+
+    Args:
+        daemon: where the daemon's process lives.
+
+    Raises:
+        NoDriver: nobody knows how to load a second version beside the first in a process of this engine.
+    """
+    if _DRIVERS.get(profile.engine) is not LlamaServer:
+        known = sorted(name for name, kind in _DRIVERS.items() if kind is LlamaServer)
+        raise NoDriver(f"{profile.engine} with several models in one process", known)
+    return LlamaRouter(tuple(program), dict(environment or {}), daemon=daemon)

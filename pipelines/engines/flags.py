@@ -40,7 +40,7 @@ def check(profile: EngineProfile, refused: Mapping[str, str], *, abbreviated: bo
         abbreviated: the engine takes any beginning of a long flag for the flag, and `_` for `-`.
     """
     for word in profile.flags:
-        name = _name(word)
+        name = name_of(word)
         why = refused.get(name) if word.isprintable() else "holds a character that no flag has"
         if why is None and abbreviated and name.startswith("--"):
             why = next((why for flag, why in refused.items() if flag.startswith(name)), None)
@@ -48,8 +48,8 @@ def check(profile: EngineProfile, refused: Mapping[str, str], *, abbreviated: bo
             raise FlagRefused(profile.name, name or repr(word[:80]), why)
 
 
-def _name(word: str) -> str:
-    """The flag in a word, in one spelling; empty for a value. `-1` is a number."""
+def name_of(word: str) -> str:
+    """Return the flag in a word, in one spelling; empty for a value. `-1` is a number."""
     name = word.split("=", 1)[0]
     if not name.startswith("-") or name.lstrip("-")[:1].isdigit():
         return ""
@@ -60,7 +60,7 @@ def value_of(flags: Sequence[str], *names: str) -> str | None:
     """Return the value of the last of these flags, written `--flag value` or `--flag=value`; None without one."""
     found = None
     for place, word in enumerate(flags):
-        if _name(word) in names:
+        if name_of(word) in names:
             if "=" in word:
                 found = word.split("=", 1)[1]
             elif place + 1 < len(flags):
@@ -70,4 +70,4 @@ def value_of(flags: Sequence[str], *names: str) -> str | None:
 
 def has(flags: Sequence[str], *names: str) -> bool:
     """Whether one of these flags is given."""
-    return any(_name(word) in names for word in flags)
+    return any(name_of(word) in names for word in flags)

@@ -20,6 +20,7 @@ from registry.contracts import EngineProfile
 
 DEFAULT_PARALLEL = 4  # requests at once; what llama-server itself chooses
 _TELLS = "4"  # says what was loaded and where to; from 5 on it would write down what people ask
+QUIET = ("--offline", "--no-webui", "--verbosity", _TELLS)
 _PART = re.compile(r".*-(\d{5})-of-\d{5}\.gguf")
 _DEVICE = re.compile(r"load_tensors:\s+(\S+) model buffer size")
 _TYPE = re.compile(r"print_info: file type\s*=\s*(\S+)")
@@ -31,9 +32,18 @@ def parallel(profile: EngineProfile) -> int:
     return int(told) if told is not None and told.isdigit() and int(told) > 0 else DEFAULT_PARALLEL
 
 
+def of_model(launch: Launch, path: Path) -> list[str]:
+    """Return the flags about the model alone: what is loaded, how much at once, and both pages that count requests."""
+    at_once = parallel(launch.profile)
+    own = ["--model", str(path), "--ctx-size", str(launch.context * at_once), "--metrics", "--slots"]
+    if not flags.has(launch.profile.flags, "--parallel", "-np"):
+        own += ["--parallel", str(at_once)]
+    return own + (["--chat-template-file", str(launch.template)] if launch.template else [])
+
+
 @dataclass(frozen=True)
 class LlamaServer(ProcessDriver):
-    """One llama-server process per slot; router mode is not used."""
+    """One llama-server process per slot; several models in one process are `pipelines.engines.llama_router`."""
 
     engine: ClassVar[str] = "llama-server"
     usual: ClassVar[tuple[str, ...]] = ("llama-server",)
@@ -61,14 +71,9 @@ class LlamaServer(ProcessDriver):
         return gguf_file(launch, self.engine)
 
     def arguments(self, launch: Launch, slot: Slot, path: Path) -> list[str]:
-        """Return the command line: nothing is fetched, no page for people, and both pages that count requests."""
-        at_once = parallel(launch.profile)
-        own = ["--model", str(path), "--host", slot.host, "--port", str(slot.port)]
-        own += ["--alias", launch.served_name, "--ctx-size", str(launch.context * at_once)]
-        own += ["--offline", "--no-webui", "--metrics", "--slots", "--verbosity", _TELLS]
-        if not flags.has(launch.profile.flags, "--parallel", "-np"):
-            own += ["--parallel", str(at_once)]
-        return own + (["--chat-template-file", str(launch.template)] if launch.template else [])
+        """Return the command line: nothing is fetched, and there is no page for people."""
+        place = ["--host", slot.host, "--port", str(slot.port), "--alias", launch.served_name]
+        return [*of_model(launch, path), *place, *QUIET]
 
     def parser(self, launch: Launch) -> str | None:
         """Return `template`: the engine reads the format of calls out of the chat template."""
@@ -80,9 +85,13 @@ class LlamaServer(ProcessDriver):
 
     def told(self, slot: Slot, known: Fingerprint) -> Fingerprint:
         """Return the fingerprint with the type of the weights and the device, which only the log says."""
-        head = log_head(slot)
-        type_, devices = _TYPE.search(head), sorted(set(_DEVICE.findall(head)))
-        return replace(known, dtype=type_[1] if type_ else None, device="+".join(devices) or None)
+        return from_log(known, log_head(slot))
+
+
+def from_log(known: Fingerprint, head: str) -> Fingerprint:
+    """Return the fingerprint with what the log says while a model is loaded."""
+    type_, devices = _TYPE.search(head), sorted(set(_DEVICE.findall(head)))
+    return replace(known, dtype=type_[1] if type_ else None, device="+".join(devices) or None)
 
 
 def gguf_file(launch: Launch, engine: str) -> Path:

@@ -5,7 +5,7 @@ counts requests, its parser, and what it says of itself.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -105,10 +105,14 @@ class ProcessDriver:
         """Return what would be run. Pure; raises as `Driver.command`."""
         flags.check(launch.profile, self.refused, abbreviated=self.abbreviated)
         arguments = self.arguments(launch, slot, self.path(launch))
+        return self.surroundings(slot, [*arguments, *launch.profile.flags])
+
+    def surroundings(self, slot: Slot, arguments: Sequence[str]) -> Command:
+        """Return the program with these arguments, and all that it is to know of the machine."""
         own = staged.folder_of(slot).resolve()
         env = {"PATH": _USUAL_PATH, "LANG": "C.UTF-8", "HOME": str(own), "TMPDIR": _temporary(own)}
         return Command(
-            (*(self.program or self.usual), *arguments, *launch.profile.flags),
+            (*(self.program or self.usual), *arguments),
             {**env, **self.environment, **_SILENT, **self.silent()},
         )
 
@@ -139,6 +143,10 @@ class ProcessDriver:
                 process.forget_journal(slot)
             with process.step(slot, "stage"):
                 pass
+
+    def where(self, slot: Slot) -> Slot:
+        """Return the slot with the address that clients are to be sent to: the process's own."""
+        return slot
 
     def start(self, slot: Slot) -> None:
         """Run what is staged; nothing if exactly that runs. Raises as `Driver.start`."""

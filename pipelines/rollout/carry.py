@@ -19,7 +19,7 @@ from typing import Any
 from pipelines.rollout import journal as journals
 from pipelines.rollout import settings
 from pipelines.rollout.front import Live, NginxFront, live_from
-from pipelines.rollout.hands import EngineHands
+from pipelines.rollout.hands import EngineHands, driver_of
 from pipelines.rollout.journal import BEGUN, FORTH, SERVED, TURNED_BACK, Journal
 from pipelines.rollout.plan import Do, Plan, Strategy, plan
 from pipelines.rollout.refusals import (
@@ -148,6 +148,9 @@ def _read(
         place = ours.place(model)
         want = wanted(view, tier, model, smoke=ours.smoke)
     chosen = Strategy(strategy) if strategy else ours.strategy
+    for slot in ("blue", "green"):
+        ours.port(model, slot, chosen)
+    driver_of(serving, ours, want.profile, daemon=chosen is Strategy.ALIAS_SWAP)
     front = NginxFront(ours.nginx, tier, model, place.listen)
     return _Desk(work, serving, ours, model, front, progress, say), chosen, want
 
@@ -217,7 +220,7 @@ def _ended(desk: _Desk, journal: Journal, hands: EngineHands, row: Rollout) -> D
     if row.outcome != SERVED:
         serves = f"{hands.old.ref} serves" if hands.old else "nothing serves; the gate is shut"
         raise RolloutTurnedBack(desk.tier.tier, desk.model, why=journal.turned or "", serves=serves)
-    return Done(SERVED, hands.wanted.pinned, hands.new, row, _notes(journal))
+    return Done(SERVED, hands.wanted.pinned, desk.front.live() or hands.new, row, _notes(journal))
 
 
 def _hands(desk: _Desk, journal: Journal) -> tuple[EngineHands, Plan]:
@@ -226,11 +229,12 @@ def _hands(desk: _Desk, journal: Journal) -> tuple[EngineHands, Plan]:
     pinned, old = _carried(journal), live_from(header["old"]) if header["old"] else None
     with desk.work.store.view() as view:
         want = wanted_set(view, pinned, smoke=header["smoke"])
-    made = plan(Strategy(header["strategy"]), old=old.slot if old else None, smoke=bool(header["smoke"]))
+    strategy = Strategy(header["strategy"])
+    made = plan(strategy, old=old.slot if old else None, smoke=bool(header["smoke"]))
     new = Live(
         slot=made.new,
         host=desk.tier.host,
-        port=desk.tier.place(desk.model).port(made.new),
+        port=desk.tier.port(desk.model, made.new, strategy),
         closed=False,
         rollout=journal.rollout,
         ref=pinned.ref,
@@ -239,7 +243,7 @@ def _hands(desk: _Desk, journal: Journal) -> tuple[EngineHands, Plan]:
         profile=pinned.profile or "",
     )
     hands = EngineHands(
-        desk.work, desk.serving, desk.tier, want, desk.front, old, new, desk.progress, desk.say
+        desk.work, desk.serving, desk.tier, want, desk.front, old, new, strategy, desk.progress, desk.say
     )
     return hands, made
 
@@ -268,12 +272,16 @@ def _serves(desk: _Desk, live: Live, want: Wanted) -> bool:
     """Whether this set is what the proxy speaks by, and its engine answers: then there is nothing to carry out."""
     if live.closed or live.set != want.pinned.digest:
         return False
-    hands = EngineHands(desk.work, desk.serving, desk.tier, want, desk.front, None, live)
+    hands = EngineHands(desk.work, desk.serving, desk.tier, want, desk.front, None, live, desk.tier.strategy)
     slot = hands.slot(live.slot)
     try:
         desk.front.answers(live)
-        hands.runner.look(slot)
-        return hands.driver(live.slot).ready(slot, seconds=min(_LOOK_SECONDS, desk.tier.ready_seconds)).ready
+        driver = hands.driver(live.slot)
+        hands.runner(driver).look(slot)
+        found = driver.ready(slot, seconds=min(_LOOK_SECONDS, desk.tier.ready_seconds))
+        return (
+            found.ready and driver.where(slot).port == live.port
+        )  # a daemon may have given it another since
     except (StepFailed, OperatorError):
         return False
 

@@ -6,21 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.engines import probe
-from pipelines.engines.driver import Driver, driver_for
+from pipelines.engines import probe, staged
+from pipelines.engines.driver import Driver, daemon_for, driver_for
 from pipelines.engines.launch import Launch, Slot
+from pipelines.engines.llama_router import DAEMON, LlamaRouter
+from pipelines.engines.staged import SlotUnusable
 from pipelines.enrol import origin_keys
 from pipelines.materialise import Layout, hand_over
+from pipelines.rollout.beside import lay_out
 from pipelines.rollout.front import Live, NginxFront
 from pipelines.rollout.journal import FORTH
-from pipelines.rollout.plan import Do, Step
+from pipelines.rollout.plan import Do, Step, Strategy
 from pipelines.rollout.refusals import StepFailed
-from pipelines.rollout.runners import ProcessRunner, Runner, SystemdRunner
+from pipelines.rollout.runners import DaemonRunner, ProcessRunner, Runner, SystemdRunner
 from pipelines.rollout.settings import Serving, TierServing
-from pipelines.rollout.wanted import Wanted, engine_profile, held
+from pipelines.rollout.wanted import PinnedSet, Wanted, engine_profile, held
 from pipelines.suites.run import Settings, run_suite
 from pipelines.workplace import Workplace
 from registry.blobs import Progress, no_progress
+from registry.contracts import EngineProfile
 from signing.durable import write_durably
 
 _FRONT_SECONDS = 60.0  # for one answer through the proxy
@@ -37,6 +41,7 @@ class EngineHands:
     front: NginxFront
     old: Live | None
     new: Live
+    strategy: Strategy
     progress: Progress = no_progress
     say: Callable[[str], None] = lambda _text: None
 
@@ -60,10 +65,10 @@ class EngineHands:
         }
         return ways[step.do](self.slot(step.slot))
 
-    @property
-    def runner(self) -> Runner:
-        """Who starts and stops processes here."""
-        return SystemdRunner(self.tier.systemctl) if self.tier.runner == "systemd" else ProcessRunner()
+    def runner(self, driver: Driver) -> Runner:
+        """Who starts and stops processes here; or loads models, if the driver's are in a daemon."""
+        plain = SystemdRunner(self.tier.systemctl) if self.tier.runner == "systemd" else ProcessRunner()
+        return DaemonRunner(plain, driver) if isinstance(driver, LlamaRouter) else plain
 
     @property
     def files(self) -> Path:
@@ -78,12 +83,19 @@ class EngineHands:
         return Slot(name, folder, live.host, live.port)
 
     def driver(self, name: str) -> Driver:
-        """Who speaks to the engine of a slot: the one that served before may be another engine."""
+        """Who speaks to the engine of a slot: the one that served before may be another, or served in another way."""
         profile = self.wanted.profile
         if self.old is not None and name == self.old.slot and self.old.profile != self.new.profile:
             with self.work.store.view() as view:
                 profile = engine_profile(held(view, "engine profile", self.old.profile))
-        return driver_for(profile, program=self.tier.program, environment=self.tier.environment)
+        return driver_of(self.serving, self.tier, profile, daemon=self._in_daemon(name))
+
+    def _in_daemon(self, name: str) -> bool:
+        """Whether a slot's model is one of several in the daemon: as it was staged last, else as it will be."""
+        try:
+            return staged.read(self.slot(name)).engine == DAEMON
+        except SlotUnusable:
+            return self.strategy is Strategy.ALIAS_SWAP
 
     def _live(self, slot: str) -> Live:
         if slot == self.new.slot:
@@ -91,58 +103,77 @@ class EngineHands:
         assert self.old is not None, "the plan speaks of no other slot"
         return replace(self.old, closed=False)
 
+    @property
+    def _beside(self) -> Path:
+        """What belongs to the set and not to the version: named by the set's digest."""
+        return self.serving.folder / "sets" / self.wanted.pinned.digest
+
+    def _lay_companions(self) -> Path | None:
+        return lay_out(self.wanted.companions, self._beside / "companions")
+
     def _hand_over(self, _slot: Slot) -> str:
-        """Lay the files where the engine reads them, and the set's documents beside; both named by digest."""
+        """Lay the files where the engine reads them, and the set's documents and companions beside; named by digest."""
         self.serving.store.mkdir(parents=True, exist_ok=True)
         pinned = self.wanted.pinned
         done = hand_over(self.work, pinned.ref, self.files, layout=Layout.PLAIN, progress=self.progress)
         for folder, _, _ in os.walk(self.files):
             Path(folder).chmod(0o555)
-        beside = self.serving.folder / "sets" / pinned.digest
-        beside.mkdir(parents=True, exist_ok=True)
+        self._beside.mkdir(parents=True, exist_ok=True)
         for name, text in self.wanted.beside:
-            if not (beside / name).is_file() or (beside / name).read_text() != text:
-                write_durably(beside / name, text.encode())
+            if not (self._beside / name).is_file() or (self._beside / name).read_text() != text:
+                write_durably(self._beside / name, text.encode())
+        self._lay_companions()
         return f"{done[0].files} files, {done[0].size} bytes, {done[0].how}"
 
     def _stage(self, slot: Slot) -> str:
+        """Write down what is to be started. In a daemon, versions are told apart by their names."""
+        daemon, pinned = self.strategy is Strategy.ALIAS_SWAP, self.wanted.pinned
         launch = Launch(
             ref=self.wanted.pinned.ref,
             manifest=self.wanted.manifest,
             files=self.files,
             profile=self.wanted.profile,
-            served_name=self.wanted.pinned.model,
+            served_name=own_name(pinned, slot.name) if daemon else pinned.model,
             context=self.tier.context,
+            template=self._lay_companions(),
         )
         slot.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.driver(slot.name).stage(launch, slot)
-        self.runner.staged(slot)
-        return f"{self.wanted.pinned.ref} for {slot.endpoint}"
+        driver = driver_of(self.serving, self.tier, self.wanted.profile, daemon=daemon)
+        driver.stage(launch, slot)
+        self.runner(driver).staged(slot)
+        return f"{pinned.ref} for {slot.endpoint} as {launch.served_name}"
 
     def _start(self, slot: Slot) -> str:
-        self.runner.start(self.driver(slot.name), slot)
+        driver = self.driver(slot.name)
+        self.runner(driver).start(driver, slot)
         return f"runs at {slot.endpoint}"
 
     def _stop(self, slot: Slot) -> str:
-        self.runner.stop(self.driver(slot.name), slot, seconds=self.tier.stop_seconds)
+        driver = self.driver(slot.name)
+        self.runner(driver).stop(driver, slot, seconds=self.tier.stop_seconds)
         return "nothing runs there"
 
     def _switch(self, slot: Slot) -> str:
-        return self.front.point(self._live(slot.name))
+        there = self.driver(slot.name).where(slot)
+        return self.front.point(replace(self._live(slot.name), host=there.host, port=there.port))
 
     def _close(self, slot: Slot) -> str:
         return self.front.point(replace(self._live(slot.name), closed=True))
 
+    def _looked_at(self, slot: Slot) -> Driver:
+        """The slot's driver, when it sees the process as it is now."""
+        driver = self.driver(slot.name)
+        self.runner(driver).look(slot)
+        return driver
+
     def _ready(self, slot: Slot) -> str:
-        self.runner.look(slot)
-        found = self.driver(slot.name).ready(slot, seconds=self.tier.ready_seconds)
+        found = self._looked_at(slot).ready(slot, seconds=self.tier.ready_seconds)
         if not found.ready:
             raise StepFailed(f"not ready within {self.tier.ready_seconds:g} s: {found.why}")
         return found.why
 
     def _identity(self, slot: Slot) -> str:
-        self.runner.look(slot)
-        found = self.driver(slot.name).identity(slot, self.wanted.manifest)
+        found = self._looked_at(slot).identity(slot, self.wanted.manifest)
         if not found.proven:
             raise StepFailed(
                 f"the engine does not prove that it serves {self.wanted.pinned.ref}: {found.why}"
@@ -162,8 +193,8 @@ class EngineHands:
             self.wanted.row,
             contract,
             self.wanted.profile_row,
-            endpoint=str(slot.endpoint),
-            settings=Settings(tier=self.tier.tier, node=self.tier.node, model_name=self.wanted.pinned.model),
+            endpoint=str(self.driver(slot.name).where(slot).endpoint),
+            settings=Settings(tier=self.tier.tier, node=self.tier.node, model_name=staged.read(slot).model),
             vouchers=vouchers,
         )
         if done.outcome != "PASSED":
@@ -180,14 +211,28 @@ class EngineHands:
 
     def _drain(self, slot: Slot) -> str:
         """Wait until nobody is served by the old engine any more, at most to the deadline; say what was seen."""
-        self.runner.look(slot)
+        driver = self._looked_at(slot)
         began = time.monotonic()
-        found = self.driver(slot.name).drain(slot, seconds=self.tier.drain_seconds)
+        found = driver.drain(slot, seconds=self.tier.drain_seconds)
         left = self.tier.drain_seconds - (time.monotonic() - began)
         if not found.idle:
             return f"NOT SEEN IDLE: {found.why}"
         workers = self.front.wait_for_old_workers(max(left, 0.0))
         # A request that a worker still held may have reached the engine after it was seen idle.
         left = self.tier.drain_seconds - (time.monotonic() - began)
-        again = self.driver(slot.name).drain(slot, seconds=max(left, 1.0))
+        again = driver.drain(slot, seconds=max(left, 1.0))
         return f"idle: {again.why}; {workers}" if again.idle else f"NOT SEEN IDLE: {again.why}; {workers}"
+
+
+def own_name(pinned: PinnedSet, slot: str) -> str:
+    """The name of one version in a daemon. The slot is in it: the same version may be served anew, by another profile."""
+    return f"{pinned.model}@{pinned.version[:12]}.{slot}"
+
+
+def driver_of(serving: Serving, tier: TierServing, profile: EngineProfile, *, daemon: bool) -> Driver:
+    """The driver of an engine in this tier. Raises `NoDriver`, and `ServingMalformed` for a daemon without a port."""
+    if not daemon:
+        return driver_for(profile, program=tier.program, environment=tier.environment)
+    port = tier.port("", "", Strategy.ALIAS_SWAP)
+    place = Slot("daemon", serving.daemon_folder(tier.tier), tier.host, port)
+    return daemon_for(profile, place, program=tier.program, environment=tier.environment)

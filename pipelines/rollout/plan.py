@@ -14,14 +14,13 @@ from enum import StrEnum
 
 
 class Strategy(StrEnum):
-    """How one version takes another's place.
-
-    A daemon that holds several models and moves a name between them is not among them: every driver runs one
-    process per slot, daemons too, so those are switched by the proxy like all others.
-    """
+    """How one version takes another's place."""
 
     BLUE_GREEN = "blue-green"  # both run for a while; the proxy is switched
     RECREATE = "recreate"  # no room for two: the gate is shut meanwhile
+    ALIAS_SWAP = (
+        "alias-swap"  # both are loaded in one daemon of several models; the name that clients ask for moves
+    )
 
 
 class Do(StrEnum):
@@ -88,7 +87,7 @@ def plan(strategy: Strategy, *, old: str | None, smoke: bool) -> Plan:
 
 
 def _beside(old: str | None, new: str, *, smoke: bool) -> tuple[Step, ...]:
-    """Start the new one beside the old one, switch, then let the old one finish."""
+    """Start the new one beside the old one, switch, then let the old one finish; in one daemon: load and unload."""
     ready = _candidate(new, smoke=smoke)
     undo = _restore(old) if old else (Step(Do.CLOSE, new),)
     switch = Step(Do.SWITCH, new, needs=(ready[-1].name,), undo=undo)

@@ -1,4 +1,4 @@
-"""Who starts and stops an engine's process: the driver itself, or systemd by the generated unit.
+"""Who starts and stops an engine's process: the driver itself, or systemd by the generated unit; or a daemon its model.
 
 Apart from the drivers because they know engines, not init systems. Under systemd the driver still asks the engine
 everything; it finds the process by the same file, which is written here from what systemd says.
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pipelines.engines import keeper, staged
-from pipelines.engines.driver import Driver
+from pipelines.engines import keeper, process, staged
 from pipelines.engines.launch import Slot
+from pipelines.engines.llama_router import LlamaRouter
 from pipelines.rollout.front import run
 from pipelines.rollout.refusals import StepFailed
 from signing.canonical import canonical_bytes
@@ -24,16 +24,26 @@ UNIT = "tidegate-serve@{}.service"
 _START_SECONDS = 120.0  # until systemd has run the program; loading takes longer and is waited for elsewhere
 
 
+class Startable(Protocol):
+    """What a runner needs of a driver."""
+
+    def start(self, slot: Slot) -> None:
+        """Run what is staged."""
+
+    def stop(self, slot: Slot, *, seconds: float) -> None:
+        """End what runs."""
+
+
 class Runner(Protocol):
     """Starts and stops what is staged in a slot. Each may be asked for twice."""
 
     def staged(self, slot: Slot) -> None:
         """Something new may have been staged."""
 
-    def start(self, driver: Driver, slot: Slot) -> None:
+    def start(self, driver: Startable, slot: Slot) -> None:
         """Run what is staged, unless exactly that runs."""
 
-    def stop(self, driver: Driver, slot: Slot, *, seconds: float) -> None:
+    def stop(self, driver: Startable, slot: Slot, *, seconds: float) -> None:
         """End what runs there, if anything does."""
 
     def look(self, slot: Slot) -> None:
@@ -46,11 +56,11 @@ class ProcessRunner:
     def staged(self, slot: Slot) -> None:
         """Nothing: the driver wrote down all that it needs."""
 
-    def start(self, driver: Driver, slot: Slot) -> None:
+    def start(self, driver: Startable, slot: Slot) -> None:
         """As `Driver.start`."""
         driver.start(slot)
 
-    def stop(self, driver: Driver, slot: Slot, *, seconds: float) -> None:
+    def stop(self, driver: Startable, slot: Slot, *, seconds: float) -> None:
         """As `Driver.stop`."""
         driver.stop(slot, seconds=seconds)
 
@@ -73,7 +83,7 @@ class SystemdRunner:
         text = f"#!/bin/sh\n# Written by `tidegate rollout` for {wanted.ref}.\n{command}\n"
         write_durably(slot.folder / SCRIPT, text.encode(), mode=0o755)
 
-    def start(self, driver: Driver, slot: Slot) -> None:  # noqa: ARG002 - systemd starts it, not the driver
+    def start(self, driver: Startable, slot: Slot) -> None:  # noqa: ARG002 - systemd starts it, not the driver
         """Start the unit; start it anew only if it runs something else than what is staged."""
         script = sha256_hex((slot.folder / SCRIPT).read_bytes())
         if self._pid(slot) and _read(slot.folder / _STARTED) == script:
@@ -85,7 +95,7 @@ class SystemdRunner:
         write_durably(slot.folder / _STARTED, script.encode())
         self.look(slot)
 
-    def stop(self, driver: Driver, slot: Slot, *, seconds: float) -> None:  # noqa: ARG002 - as above
+    def stop(self, driver: Startable, slot: Slot, *, seconds: float) -> None:  # noqa: ARG002 - as above
         """Stop the unit; systemd kills what has not ended after the unit's own deadline."""
         run([*self.systemctl, "stop", unit(slot)], seconds=seconds + _START_SECONDS)
         self.look(slot)
@@ -105,6 +115,44 @@ class SystemdRunner:
         if not said.isascii() or not said.isdigit():
             raise StepFailed(f"{unit(slot)}: systemd does not say which process it is ({said[:80]!r})")
         return int(said)
+
+
+class DaemonRunner:
+    """Models of a daemon: it is started as any engine is, by `inner`, and goes on when its last model is unloaded."""
+
+    def __init__(self, inner: Runner, router: LlamaRouter) -> None:
+        self.inner, self.router = inner, router
+
+    def staged(self, slot: Slot) -> None:  # noqa: ARG002 - whichever model it is
+        """Write down what the daemon runs."""
+        self.router.stage_daemon()
+        self.inner.staged(self.router.daemon)
+
+    def start(self, driver: Startable, slot: Slot) -> None:
+        """Have the model loaded by a daemon that runs. The daemon knows of it before it is started itself."""
+        self.router.declare(slot)
+        self.inner.start(_Process(), self.router.daemon)
+        self.router.answers()
+        driver.start(slot)
+
+    def stop(self, driver: Startable, slot: Slot, *, seconds: float) -> None:
+        """Have the model unloaded."""
+        self.look(slot)
+        driver.stop(slot, seconds=seconds)
+
+    def look(self, slot: Slot) -> None:  # noqa: ARG002 - whichever model it is
+        """As for the daemon's process."""
+        self.inner.look(self.router.daemon)
+
+
+class _Process:
+    """What is staged, run as a process of ours."""
+
+    def start(self, slot: Slot) -> None:
+        process.start(slot)
+
+    def stop(self, slot: Slot, *, seconds: float) -> None:
+        process.stop(slot, seconds=seconds)
 
 
 def unit(slot: Slot) -> str:

@@ -40,14 +40,17 @@ class Address:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one model is served: the address that clients know, and the ports of its two slots."""
+    """Where one model is served: the address that clients know, and the ports of its two slots.
+
+    None, both of them, where the model is served by the tier's daemon alone.
+    """
 
     model: str
     listen: Address
-    blue: int
-    green: int
+    blue: int | None
+    green: int | None
 
-    def port(self, slot: str) -> int:
+    def port(self, slot: str) -> int | None:
         """The port of `blue` or `green`."""
         return self.blue if slot == "blue" else self.green
 
@@ -82,6 +85,19 @@ class TierServing:
     systemctl: tuple[str, ...]
     nginx: Nginx
     models: Mapping[str, Place]
+    daemon: int | None = None  # port of the tier's daemon of several models
+
+    def port(self, model: str, slot: str, strategy: Strategy) -> int:
+        """Where a slot's engine is asked; with `alias-swap`, the daemon. Raises `ServingMalformed` if nobody said."""
+        at = f"{FILE}: tiers.{self.tier}"
+        if strategy is Strategy.ALIAS_SWAP:
+            if self.daemon is None:
+                raise ServingMalformed(f"is missing, and {strategy} needs it", at=f"{at}.daemon")
+            return self.daemon
+        port = self.place(model).port(slot)
+        if port is None:
+            raise ServingMalformed(f"is missing, and {strategy} needs it", at=f"{at}.models.{model}.{slot}")
+        return port
 
     def place(self, model: str) -> Place:
         """Raises `ServingMalformed` when the file does not say where the model is served."""
@@ -114,6 +130,10 @@ class Serving:
     def slot_name(self, tier: str, model: str, slot: str) -> str:
         """The slot's folder, and the instance of its systemd unit."""
         return f"{label(tier, model)}--{slot}"
+
+    def daemon_folder(self, tier: str) -> Path:
+        """What belongs to the process of a tier's daemon of several models. No slot's folder is called so."""
+        return self.folder / "slots" / f"{tier}--daemon"
 
     def slot_folder(self, tier: str, model: str, slot: str) -> Path:
         """What belongs to one engine process."""
@@ -247,7 +267,7 @@ class _Table:
 
 _TIER_FIELDS = {
     "runner", "host", "drain_seconds", "ready_seconds", "stop_seconds", "retry_after", "context", "smoke",
-    "observe_hours", "program", "environment", "systemctl",
+    "observe_hours", "program", "environment", "systemctl", "daemon",
 }  # fmt: skip
 
 
@@ -258,10 +278,14 @@ def _tier(name: str, table: _Table) -> TierServing:
         raise ServingMalformed(str(exc), at=table.at) from exc
     table.exactly({"node", "strategy", "nginx", "models"}, _TIER_FIELDS)
     models = table.table("models")
+    strategy = Strategy(table.choice("strategy", [str(one) for one in Strategy]))
+    if strategy is Strategy.ALIAS_SWAP and "daemon" not in table.raw:
+        raise table.wrong("daemon", f"is missing, and {strategy} needs it: the port of the daemon")
+    alone = strategy is not Strategy.ALIAS_SWAP
     return TierServing(
         tier=name,
         node=_node(table),
-        strategy=Strategy(table.choice("strategy", [str(one) for one in Strategy])),
+        strategy=strategy,
         runner=table.choice("runner", RUNNERS, "process"),
         host=_host(table, table.text("host", "127.0.0.1"), "host"),
         drain_seconds=table.seconds("drain_seconds", 600),
@@ -275,7 +299,8 @@ def _tier(name: str, table: _Table) -> TierServing:
         environment=_environment(table),
         systemctl=table.program("systemctl", ["systemctl"]),
         nginx=_nginx(table.table("nginx")),
-        models={model: _place(model, models.table(model)) for model in models.raw},
+        models={model: _place(model, models.table(model), alone=alone) for model in models.raw},
+        daemon=table.number("daemon", most=65535) if "daemon" in table.raw else None,
     )
 
 
@@ -311,26 +336,34 @@ def _nginx(table: _Table) -> Nginx:
     )
 
 
-def _place(model: str, table: _Table) -> Place:
+def _place(model: str, table: _Table, *, alone: bool) -> Place:
+    """`alone`: each slot is a process with a port of its own."""
     try:
         model_name(model)
     except NameUnusable as exc:
         raise ServingMalformed(str(exc), at=table.at) from exc
-    table.exactly({"listen", "blue", "green"})
+    slots = ("blue", "green")
+    needed = alone or any(name in table.raw for name in slots)
+    table.exactly({"listen", *slots} if needed else {"listen"})
     host, _, port = table.text("listen").rpartition(":")
     if not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
         raise table.wrong("listen", "must be HOST:PORT, as 127.0.0.1:8080")
     listen = Address(_host(table, host.removeprefix("[").removesuffix("]"), "listen"), int(port))
-    return Place(model, listen, table.number("blue", most=65535), table.number("green", most=65535))
+    blue, green = (table.number(name, most=65535) if needed else None for name in slots)
+    return Place(model, listen, blue, green)
 
 
 def _demand_own_ports(tiers: Mapping[str, TierServing]) -> None:
     """Two engines on one port: the second would not start, or answer for the first."""
     taken: dict[int, str] = {}
     for tier in tiers.values():
+        here = f"tiers.{tier.tier}"
+        wanted = [(tier.daemon, f"{here}.daemon")]
         for place in tier.models.values():
-            here = f"tiers.{tier.tier}.models.{place.model}"
-            for port in (place.listen.port, place.blue, place.green):
-                if port in taken:
-                    raise ServingMalformed(f"port {port} is taken by {taken[port]}", at=f"{FILE}: {here}")
-                taken[port] = here
+            ports = (place.listen.port, place.blue, place.green)
+            wanted += [(port, f"{here}.models.{place.model}") for port in ports]
+        for port, at in wanted:
+            if port in taken:
+                raise ServingMalformed(f"port {port} is taken by {taken[port]}", at=f"{FILE}: {at}")
+            if port is not None:
+                taken[port] = at

@@ -35,7 +35,8 @@ def files(serving: Serving, home: Path, *, program: str) -> Mapping[str, str]:
 
 
 def _first_include(tier: TierServing, place: Place) -> str:
-    return include_text(shut(tier.host, place.green), tier.tier, place.model)
+    nobody = place.green or tier.daemon or place.listen.port  # the gate is shut; a port must stand there
+    return include_text(shut(tier.host, nobody), tier.tier, place.model)
 
 
 def _readme(serving: Serving) -> str:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.materialise import Withdrawn
-from registry import contracts, manifests
+from registry import companions, contracts, manifests
+from registry.companions import Companions
 from registry.contracts import EngineProfile
 from registry.entities import Document, Pin, Version
 from registry.errors import NotFound
@@ -69,6 +70,7 @@ class Wanted:
     contract_row: Document | None
     suite: Document | None  # that is run on the candidate; None: none
     beside: tuple[tuple[str, str], ...]  # (file name, text) that is laid beside the weights
+    companions: Companions | None  # unpacked there, too
 
 
 def wanted(view: View, tier: str, model: str, *, smoke: str) -> Wanted:
@@ -113,6 +115,7 @@ def wanted_set(view: View, pinned: PinnedSet, *, smoke: str) -> Wanted:
         contract_row=held(view, "tool contract of", pinned.contract) if suite else None,
         suite=suite,
         beside=tuple(beside),
+        companions=companions_held(view, pinned.companions),
     )
 
 
@@ -122,6 +125,11 @@ def held(view: View, what: str, digest: str | None) -> Document:
     if row is None:
         raise NotFound(what, digest or "(none is pinned)")
     return row
+
+
+def companions_held(view: View, digest: str | None) -> Companions | None:
+    """A set of companions by its digest; None for none. Raises `NotFound`, `CompanionsMalformed`."""
+    return companions.decode(held(view, "companions", digest).body.encode()) if digest else None
 
 
 def engine_profile(row: Document) -> EngineProfile:

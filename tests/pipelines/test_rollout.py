@@ -67,6 +67,9 @@ class ObedientDriver:
         self._act("start", slot)
         self.machine.running[slot.name] = staged.read(slot).version
 
+    def where(self, slot: Slot) -> Slot:
+        return slot
+
     def ready(self, slot: Slot, *, seconds: float) -> Readiness:
         why = self.machine.trouble.get(f"ready {slot.name}", "")
         there = slot.name in self.machine.running

@@ -12,7 +12,7 @@ from tidegate.wiring import App
 if TYPE_CHECKING:
     from pipelines.rollout.carry import Done, Preview
 
-_STRATEGIES = ("blue-green", "recreate")  # a test holds them against the plan's
+_STRATEGIES = ("blue-green", "recreate", "alias-swap")  # a test holds them against the plan's
 
 
 @click.command(cls=Door)
