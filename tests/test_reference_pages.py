@@ -16,6 +16,7 @@ from pipelines.rollout import settings as serving
 from pipelines.suites import cases, gates, settings, statistics, vocabulary
 from pipelines.suites.format import load
 from pipelines.suites.python_host import OFFERED
+from pipelines.suites.python_source import check_functions
 from registry import companions, contracts, decisions, policy, tiers_file
 from registry.contracts import EngineProfile
 from signing.canonical import canonical_bytes
@@ -163,12 +164,19 @@ def test_every_default_of_serving_is_the_one_that_a_file_gets() -> None:
     tier = serving.decode(plain.encode()).tier("a")
     for name, (default, *_) in rows((REFERENCE / "serving-toml.md").read_text()).items():
         assert (name in needed) == (default == "needed"), name
-        if name in needed or name in ("program", "environment"):
+        if name in needed or name in ("program", "environment", "daemon"):
             continue
         value = getattr(tier.nginx if name in ("test", "reload") else tier, name)
         shown = f"{value:g}" if isinstance(value, float) else value
         assert default.strip("`") in (str(shown), tiers_file.shown(shown)), name
-    assert ((), {}) == (tier.program, dict(tier.environment))
+    assert ((), {}, None) == (tier.program, dict(tier.environment), tier.daemon)
+
+
+def test_every_strategy_is_told() -> None:
+    told = set(re.findall(r"`([\w-]+)`", rows((REFERENCE / "serving-toml.md").read_text())["strategy"][1]))
+    explained = (DOCS / "explanation" / "rollout.md").read_text()
+    assert {str(one) for one in plan.Strategy} == told
+    assert all(f"| `{one}` |" in explained for one in plan.Strategy)
 
 
 def test_the_example_of_serving_is_one() -> None:
@@ -245,7 +253,9 @@ def test_the_worked_example_of_the_statistics_is_what_the_code_computes() -> Non
     page = (DOCS / "explanation" / "judging.md").read_text()
     seen = 0
     for lost, won, difference, low, high, gate, p in re.findall(
-        r"^\| lost (\d), won (\d.*?) \| (-?[\d.]+) \| (\S+) to (\S+) \| (.+?) \| ([\d.]+) \|$", page, re.MULTILINE
+        r"^\| lost (\d), won (\d.*?) \| (-?[\d.]+) \| (\S+) to (\S+) \| (.+?) \| ([\d.]+) \|$",
+        page,
+        re.MULTILINE,
     ):
         pairs = _pairs(int(lost), int(won[0]), together="cluster" in won)
         found = statistics.paired_difference(pairs)
@@ -266,3 +276,17 @@ def _pairs(lost: int, won: int, *, together: bool) -> list[statistics.Pair]:
     sides = [(0.0, 1.0)] * lost + [(1.0, 0.0)] * won
     sides += [(1.0, 1.0)] * (200 - len(sides))
     return [statistics.Pair(str(n // 10 if together else n), *side) for n, side in enumerate(sides)]
+
+
+def test_the_suite_that_authors_are_shown_is_one(tmp_path: Path) -> None:
+    page = (DOCS / "how-to" / "suite-author.md").read_text()
+    blocks = re.findall(r"^```(toml|json|python)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    suite, case, tool = blocks[0][1], blocks[1][1], blocks[2][1]
+    files = {"suite.toml": suite, "cases/leave.jsonl": case, "tools/get_balance.json": tool}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert "house-rules" == load(tmp_path).name
+    gate_table = tomllib.loads(blocks[3][1])["gates"]
+    assert 2 == len(gates.read_gates(gate_table, at="gates"))
+    assert ["check_units"] == list(check_functions({"checks/units.py": blocks[4][1]}))
