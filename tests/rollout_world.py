@@ -68,7 +68,7 @@ class Node:
         self.includes = folder / "includes"
         self.includes.mkdir(parents=True)
         self.minutes = 0
-        self._documents(PROFILE | (profile or {}))
+        self._documents(profile or {})
 
     def _documents(self, profile: dict[str, object]) -> None:
         rows = {}
@@ -76,7 +76,11 @@ class Node:
             data = (DEMO / "contracts" / f"{name}.json").read_bytes()
             rows[name] = add_document(self.work, data)[0].digest
         self.contract, self.router = rows["tool-contract-hermes"], rows["router-contract-v1"]
-        self.profile = add_document(self.work, json.dumps(profile).encode())[0].digest
+        self.profile = self.add_profile(profile)
+
+    def add_profile(self, changes: dict[str, object]) -> str:
+        """Take an engine profile in, the demonstration's with changes; return its digest."""
+        return add_document(self.work, json.dumps(PROFILE | changes).encode())[0].digest
 
     def at(self) -> Workplace:
         """The home a minute later, each time."""
