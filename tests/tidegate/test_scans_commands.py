@@ -1,4 +1,4 @@
-"""`models scan`, `rescan`, `waive` and `second-opinion` as they are typed."""
+"""`models scan`, `rescan`, `second-opinion` and `decisions waive` as they are typed."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_a_blocked_file_comes_in_after_a_reviewers_signature(town: Town) -> None
         "people", "add", "alice", "--key", town.key("alice").with_suffix(".pub"), "--role", "reviewer"
     )
     sign = ["--person", "alice", "--reason", "the engine has its own code", "--key", town.key("alice")]
-    town.origin.type("models", "waive", "code.auto-map", folder / "config.json", *sign)
+    town.origin.type("decisions", "waive", "code.auto-map", folder / "config.json", *sign)
     assert "waived" in {found["severity"] for found in town.origin.ask(*add)["scan"]["findings"]}
     assert "WARNED" == town.origin.ask("models", "scan", "acme/tiny")["outcome"]
 
@@ -42,7 +42,7 @@ def test_a_blocked_file_comes_in_after_a_reviewers_signature(town: Town) -> None
 )
 def test_a_waiver_that_cannot_be_meant_ends_with_2(town: Town, words: list[str]) -> None:
     sign = ["--person", "alice", "--reason", "please", "--key", town.key("alice")]
-    town.site.type("models", "waive", *words, *sign, ends=2)
+    town.site.type("decisions", "waive", *words, *sign, ends=2)
 
 
 def test_a_rescan_after_which_nothing_is_due(town: Town) -> None:
