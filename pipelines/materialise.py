@@ -4,6 +4,12 @@ Every blob is read and compared with its name before it is handed over. Files ar
 file system can, else hard-linked, else copied; a folder appears whole or not at all. A hard link shares the
 blob's bytes: it is read-only, and `tidegate doctor --deep` reads the blobs again.
 
+A plain folder that is there already is believed by this, file by file: it is the blob itself (a hard link: the same
+inode), or a clone that nobody wrote to (size and time of change to the nanosecond are the blob's, which only cloning
+here gives it), and its size is the manifest's. Any other file is read whole and compared. What this does not see is a disk
+that lost bits, or somebody who wrote into the one inode or set a clone's time back: a rollout reads what the engine
+has loaded before it sends anybody there, and `tidegate doctor --deep` reads every blob. A cache is always read.
+
 Source: research registries.md section 2.3 (the cache's layout, `trees/` included).
 """
 
@@ -87,7 +93,7 @@ def hand_over(
     """Hand over one version (`namespace/name@3`), or everything that a tier serves.
 
     Args:
-        expect: called once, before any progress, with the bytes that will be read.
+        expect: called once, before any progress, with the bytes of what is not there yet: they will be read.
 
     Raises:
         NotFound: no such version, or the tier serves nothing.
@@ -112,7 +118,6 @@ def _hand_over(
         (manifests.decode(version.manifest.encode()), f"{version.model}@{version.ordinal}", tiers)
         for version, tiers in _chosen(work, what)
     ]
-    expect(sum(manifest.size for manifest, _, _ in chosen))
     places = [
         _repository(folder, manifest) / "snapshots" / manifest.revision
         if layout is Layout.HF_CACHE
@@ -120,9 +125,12 @@ def _hand_over(
         for manifest, _, _ in chosen
     ]
     there = [
-        _is_there(place, manifest, layout) for place, (manifest, _, _) in zip(places, chosen, strict=True)
+        _is_there(work.blobs, place, manifest, layout)
+        for place, (manifest, _, _) in zip(places, chosen, strict=True)
     ]
-    _verify(work.blobs, [entry for manifest, _, _ in chosen for entry in manifest.files], progress)
+    new = [one for one, held in zip(chosen, there, strict=True) if not held or layout is Layout.HF_CACHE]
+    expect(sum(manifest.size for manifest, _, _ in new))
+    _verify(work.blobs, [entry for manifest, _, _ in new for entry in manifest.files], progress)
     done = []
     for place, held, (manifest, ref, tiers) in zip(places, there, chosen, strict=True):
         if layout is Layout.HF_CACHE:
@@ -287,6 +295,8 @@ def _fill(blobs: BlobStore, wanted: Sequence[tuple[FileEntry, Path]]) -> str:
 def _clone(source: Path, target: Path) -> None:
     with source.open("rb") as reading, target.open("xb") as writing:
         fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
+    told = source.stat()
+    os.utime(target, ns=(told.st_atime_ns, told.st_mtime_ns))
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -305,7 +315,7 @@ def _copy(source: Path, target: Path) -> None:
         raise BlobDamaged(str(target), expected=source.name, actual=actual)
 
 
-def _is_there(place: Path, manifest: Manifest, layout: Layout) -> bool:
+def _is_there(blobs: BlobStore, place: Path, manifest: Manifest, layout: Layout) -> bool:
     """Whether the place holds exactly these files already. Raises `FolderTaken` if it holds anything else."""
     if not place.is_symlink() and not place.exists():
         return False
@@ -323,9 +333,9 @@ def _is_there(place: Path, manifest: Manifest, layout: Layout) -> bool:
         raise FolderTaken(str(place), f"holds other files ({min(found - wanted)})")
     if wanted - found:
         raise FolderTaken(str(place), f"holds only a part of the files ({min(wanted - found)} is missing)")
-    same = _same_link if layout is Layout.HF_CACHE else _same_file
     for entry in manifest.files:
-        if not same(place / entry.path, entry):
+        path = place / entry.path
+        if not (_same_link(path, entry) if layout is Layout.HF_CACHE else _same_file(blobs, path, entry)):
             raise FolderTaken(str(place), f"holds another {entry.path}")
     return True
 
@@ -334,10 +344,17 @@ def _same_link(path: Path, entry: FileEntry) -> bool:
     return path.is_symlink() and str(path.readlink()) == _target(entry)
 
 
-def _same_file(path: Path, entry: FileEntry) -> bool:
-    return (
-        not path.is_symlink()
-        and path.is_file()
-        and path.stat().st_size == entry.size
-        and file_sha256(path) == entry.sha256
-    )
+def _same_file(blobs: BlobStore, path: Path, entry: FileEntry) -> bool:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != entry.size:
+        return False
+    return _stores_own(path, blobs.path(entry.sha256)) or file_sha256(path) == entry.sha256
+
+
+def _stores_own(path: Path, blob: Path) -> bool:
+    """Whether a file is the blob itself, or its clone with the times that cloning gave it."""
+    if not blob.is_file():
+        return False
+    here, there = path.stat(), blob.stat()
+    if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+        return True
+    return (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns)

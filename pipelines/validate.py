@@ -2,8 +2,8 @@
 
 1. What the tier demands and what is still open: a suite with a report on exactly this set is not run again.
 2. Suites of files first: a damaged version never reaches an engine.
-3. The version's files are handed over, its engine is started by the tier's profile, ready means a tool call came back;
-   if another version is pinned, its engine is started beside it, by the profile it was promoted with.
+3. The version's files are handed over, its engine is started by the tier's profile and with the chat template of its
+   companions, as a rollout would start it; ready means a tool call came back; if another version is pinned, its engine is started beside it, by the profile it was promoted with.
 4. Each open suite is run, its report recorded. The first that does not pass ends the walk, unless all are wanted.
 5. Engines are ended, whatever happened, by their own process ids.
 """
@@ -21,10 +21,13 @@ from pipelines.engines.launch import Launch, Slot
 from pipelines.enrol import origin_keys
 from pipelines.errors import JudgingRefused
 from pipelines.materialise import Layout, hand_over
+from pipelines.rollout.beside import lay_out
+from pipelines.rollout.wanted import companions_held
 from pipelines.suites.format import unpack
 from pipelines.suites.run import Progress, Settings, SuiteRun, no_progress, run_suite
 from pipelines.workplace import Workplace
 from registry import manifests
+from registry.companions import Companions
 from registry.contracts import EngineProfile, ToolContract, decode_document
 from registry.entities import Document, Version
 from registry.errors import NotFound
@@ -85,6 +88,7 @@ class _Set:
     version: Version
     profile: Document
     contract: Document | None
+    companions: Companions | None  # what would be pinned with it, or is
 
     @property
     def ref(self) -> str:
@@ -151,6 +155,7 @@ def _read(work: Workplace, ref: Ref, tier: str) -> tuple[Sequence[SuiteFact], _S
             found.version,
             _by_digest(view.document_by_digest(found.profile), found.profile),
             _by_digest(view.document_by_digest(found.contract), found.contract),
+            companions_held(view, found.companions),
         )
         pin = view.pin(tier, found.version.model)
         pinned = None
@@ -158,7 +163,8 @@ def _read(work: Workplace, ref: Ref, tier: str) -> tuple[Sequence[SuiteFact], _S
             version = view.version_by_digest(pin.version)
             if version is not None:
                 row = _by_digest(view.document_by_digest(pin.profile), pin.profile)
-                pinned = _Set(version, row, view.document_by_digest(pin.contract) if pin.contract else None)
+                contract = view.document_by_digest(pin.contract) if pin.contract else None
+                pinned = _Set(version, row, contract, companions_held(view, pin.companions))
     return found.suites, wanted, pinned
 
 
@@ -258,6 +264,7 @@ def _engine(
         profile=profile,
         served_name=wanted.version.model,
         context=bench.context or _context(wanted.contract),
+        template=lay_out(wanted.companions, _beside(bench, wanted.companions)),
     )
     say(f"starting {profile.engine} for {wanted.ref}")
     driver.stop(slot, seconds=_STOP_SECONDS)  # one that a killed validation left behind
@@ -271,6 +278,10 @@ def _engine(
         yield _Engine(driver, slot)
     finally:
         driver.stop(slot, seconds=_STOP_SECONDS)
+
+
+def _beside(bench: Bench, companions: Companions | None) -> Path:
+    return bench.folder / "companions" / (companions.digest if companions else "none")
 
 
 def _context(contract: Document | None) -> int:

@@ -125,6 +125,42 @@ class TestAPlainFolder:
         assert "already there" == again.how
         assert before == {path: path.stat().st_ino for path in (tmp_path / "served").rglob("*")}
 
+    def test_again_reads_only_what_is_not_the_stores_own(
+        self, workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Weights of a hundred gigabytes are not read to hear that they lie where they lay."""
+        version, served = add(workplace, tmp_path, 1), tmp_path / "served"
+        plain(workplace, "acme/tiny", served)
+        config, weights = served / "config.json", served / "model.safetensors"
+        read: list[str] = []
+
+        def counted(path: Path) -> str:
+            read.append(path.name)
+            return file_sha256(path)
+
+        monkeypatch.setattr(materialise, "file_sha256", counted)
+        monkeypatch.setattr("registry.blobs.file_sha256", counted)
+        expected: list[int] = []
+        hand_over(workplace, "acme/tiny", served, layout=Layout.PLAIN, expect=expected.append)
+        assert ([], [0]) == (read, expected)
+
+        of_another = shutil.copy(config, tmp_path / "copy")
+        config.unlink()
+        shutil.move(of_another, config)
+        plain(workplace, "acme/tiny", served)
+        assert ["config.json"] == read, "the same bytes in another file are read, and are the same"
+
+        clone = tmp_path / "clone"  # as a file system that clones leaves it
+        shutil.copy2(workplace.blobs.path(files_of(version)["model.safetensors"]), clone)
+        weights.unlink()
+        clone.rename(weights)
+        plain(workplace, "acme/tiny", served)
+        assert ["config.json"] * 2 == read
+        weights.chmod(0o644)
+        weights.write_bytes(b"X" + weights.read_bytes()[1:])
+        with pytest.raises(FolderTaken, match=r"another model\.safetensors"):
+            plain(workplace, "acme/tiny", served)
+
     @pytest.mark.parametrize("change", ["another file", "a changed file", "a missing file", "a link"])
     def test_with_anything_else_in_it_is_refused_and_left_alone(
         self, workplace: Workplace, tmp_path: Path, change: str
