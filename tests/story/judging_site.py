@@ -50,7 +50,7 @@ class Site:
 
     def __init__(self, folder: Path, engine: Engine) -> None:
         self.folder, self.engine = folder, engine
-        self.at = Prompt(folder / "site", "ines")
+        self.at, self.policy = Prompt(folder / "site", "ines"), folder / "tiers.toml"
 
     def key(self, person: str) -> Path:
         return self.folder / f"{person}.key"
@@ -135,8 +135,8 @@ def build(folder: Path, engine: Engine) -> Site:
     for person in ("alice", "bob"):
         new_ssh_key(site.key(person))
         site.at.type("people", "add", person, "--key", site.key(person).with_suffix(".pub"))
-    (folder / "tiers.toml").write_text(TIERS)
-    site.at.type("policy", "apply", folder / "tiers.toml", *site.signs("alice"))
+    site.policy.write_text(TIERS)
+    site.at.type("policy", "apply", site.policy, *site.signs("alice"))
     _agree(site)
     site.add(MODELS / "v1")
     site.companions("notes")

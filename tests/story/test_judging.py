@@ -22,6 +22,7 @@ from tidegate.errors import SuiteNotPassed
 
 pytestmark = [pytest.mark.engine]
 V1, V2, V3 = (f"{MODEL}@{ordinal}" for ordinal in (1, 2, 3))
+LESS = ('"smoke", "contract"]', '"smoke"]')  # what team demands, and no more than seconds of it
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +71,11 @@ def empty(founded: Site, tmp_path: Path) -> Site:
 
 class TestPolicy:
     def test_nobody_measures_less_without_a_steward(self, empty: Site) -> None:
-        text = (empty.folder / "tiers.toml").read_text()
+        text = empty.policy.read_text()
         file = empty.folder / "less.toml"
-        file.write_text(text.replace('"smoke", "contract"]', '"smoke"]'))
+        file.write_text(text.replace(*LESS))
         empty.at.ask_refused("policy", "apply", file, ends=PolicyUnsigned.exit_code)
+        assert "suite contract" in empty.gate(V1, "team", ends=89)
         empty.at.type("policy", "apply", file, *empty.signs("bob"))
         assert "suite contract" not in empty.gate(V1, "team", ends=89)
 
@@ -92,9 +94,9 @@ class TestVersion2:
         [contract] = re.findall(r"contract: PASSED \[(\w+)\]", said)
         report = site.at.ask("suites", "report", contract)
         assert ("measured", "proven") == (report["comparison"]["state"], report["identity"]["state"])
-        assert {"candidate", "baseline"} == {
-            attempt["side"] for case in report["cases"] for attempt in [*case["attempts"], *case["baseline"]]
-        }
+        assert all(
+            len(case["attempts"]) == len(case["pinned"]["attempts"]) > 0 for case in report["cases"]
+        )  # every question was put to both, in the same run
         site.at.type("audit", "verify")
 
     def test_what_is_known_is_not_measured_again(self, town: Site) -> None:
@@ -126,7 +128,7 @@ class TestVersion3:
         assert town.gate(V3, "team", ends=89)["contract"]["ok"]
         town.companions("notes-for-3")
         town.at.type("companions", "set", V3, "notes-for-3")
-        town.validate(V3, "team")
+        town.validate(V3, "team", "--alone")  # what team demands compares with nothing
         town.promote(V3, "team", "bob")
         assert 3 == town.pin("team")["ordinal"]
         assert "These are the notes-for-3.\n" == town.agents("team")
@@ -203,13 +205,15 @@ class TestQuantised:
 
 class TestModes:
     def test_each_tier_goes_as_far_as_it_may_and_a_second_pass_changes_nothing(self, empty: Site) -> None:
+        empty.policy.write_text(empty.policy.read_text().replace(*LESS))
+        empty.at.type("policy", "apply", empty.policy, *empty.signs("bob"))
         first = empty.reconcile()
         assert {"edge": "promoted", "team": "waits", "org": "waits"} == {
             tier: step["state"] for tier, step in first.items()
         }
         passed = [f"suite {name}: PASSED" for name in ("files", "smoke")]
         assert [*passed, "promoted"] == first["edge"]["done"]
-        assert [*passed, "suite contract: PASSED"] == first["team"]["done"]
+        assert passed == first["team"]["done"]
         assert [] == first["org"]["done"]
         assert ["approvals"] == empty.against(V1, "team")
 
@@ -239,7 +243,12 @@ class TestModes:
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean
         ) as one:
             assert one.stderr is not None
-            assert any("starting llama-server" in line for line in one.stderr)
+            said = []
+            for line in one.stderr:
+                said.append(line)
+                if "starting llama-server" in line:
+                    break
+            assert "starting llama-server" in "".join(said), said
             empty.at.ask_refused("reconcile", "--tier", "edge", ends=HomeBusy.exit_code)
             assert "promoted" in one.communicate(timeout=120)[0]
         assert {"edge": 1} == empty.serves()
