@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from pipelines.decide import standing
 from pipelines.fitting import contract_fact, engine_fact, memory_fact, way_back
 from pipelines.intake.record import read_scan_report
 from pipelines.removed import demand_bytes
@@ -17,7 +16,6 @@ from pipelines.rollout.durations import durations
 from pipelines.workplace import Workplace
 from registry import approvals, gate, manifests, policy
 from registry.approvals import CLOCK_SKEW, ApprovalJudgement
-from registry.decisions import Kind
 from registry.entities import Approval, Report, RouterSetting, Version
 from registry.errors import NotFound
 from registry.gate_facts import ContractFact, Facts, Finding, ScanFact, SuiteFact
@@ -158,10 +156,10 @@ def _facts(work: Workplace, view: View, held: _Held, judged: ApprovalJudgement) 
         verified_bundle=view.imported(version.brought_by),
         taken_in_here=version.brought_by in ("fetch", "add"),
         age_days=(work.now - from_rfc3339(signed)).days if signed else None,
-        scan=_scan_fact(held.scan, rules),
+        scan=_scan_fact(work, view, held.scan, rules, manifest),
         licence=manifest.licence.state,
         licence_ids=tuple(manifest.licence.ids),
-        licences_accepted=_licences_accepted(work, view) if rules.licence == "accepted" else frozenset(),
+        licences_accepted=_licences_accepted(work, view, rules, manifest),
         formats=_formats(manifest),
         size=version.size,
         memory=memory_fact(work, view, manifest, rules, setting),
@@ -235,18 +233,26 @@ def _spent(view: View, version: Version, tier: str, rows: Sequence[Approval]) ->
     return {approvals.decode(row.payload.encode())[0].nonce for row in rows if row.digest in used}
 
 
-def _scan_fact(report: Report | None, rules: policy.Policy) -> ScanFact | None:
-    from pipelines.scan.rules import RULESET  # noqa: PLC0415 - a table that only a gate needs
+def _scan_fact(
+    work: Workplace, view: View, report: Report | None, rules: policy.Policy, manifest: manifests.Manifest
+) -> ScanFact | None:
+    from pipelines import outlived  # noqa: PLC0415 - tables that only a gate needs
+    from pipelines.scan.rules import RULESET  # noqa: PLC0415
 
     if report is None:
         return None
     result = read_scan_report(report)
     against = [f"{item.path}: {item.message}" for item in result.at_least(rules.block)]
+    against += outlived.waivers(work, view, result, rules, manifest)
     return ScanFact(report.digest, report.outcome, tuple(against), outdated=result.ruleset != RULESET)
 
 
-def _licences_accepted(work: Workplace, view: View) -> frozenset[str]:
-    return frozenset(found.subject for found in standing(work, view, Kind.ACCEPT_LICENCE))
+def _licences_accepted(
+    work: Workplace, view: View, rules: policy.Policy, manifest: manifests.Manifest
+) -> frozenset[str]:
+    from pipelines import outlived  # noqa: PLC0415 - tables that only a gate needs
+
+    return outlived.licences(work, view, manifest) if rules.licence == "accepted" else frozenset()
 
 
 def _rollback_takes(view: View, tier: str, model: str) -> str | None:
@@ -277,18 +283,21 @@ def _newest_run(
     )
     if not found:
         return SuiteFact(name, suite.digest), None
+    from pipelines import outlived  # noqa: PLC0415 - tables that only a gate needs
+
     report, body = found[-1]
+    freed = outlived.set_aside(work, view, body) if report.outcome == "PASSED" else []
     fact = SuiteFact(
         name,
         suite.digest,
         report=report.digest,
-        outcome=report.outcome,
+        outcome="INCONCLUSIVE" if freed else report.outcome,
         same_contract=contract is not None and report.contract == contract,
         same_profile=setting is not None and report.profile == setting.profile,
         same_tier=body.get("tier") == tier,
         age_days=(work.now - from_rfc3339(report.made_at)).days,
         identity_proven=body["identity"]["state"] == "proven",
-        reasons=tuple(body["reasons"]),
+        reasons=(*body["reasons"], *freed),
     )
     return fact, report
 

@@ -10,7 +10,7 @@ from registry import decisions
 from registry.approvals import Person as Signer
 from registry.audit import EventKind
 from registry.decisions import Kind, Request, Standing
-from registry.entities import Decision
+from registry.entities import Decision, Person
 from registry.errors import NotFound
 from registry.signed import Signed
 from registry.views import View
@@ -88,19 +88,33 @@ def standing(work: Workplace, view: View, kind: Kind) -> list[Standing]:
         for wanted in (kind, Kind.REVOKE)
         for row in view.decisions(str(wanted))
     ]
-    return decisions.standing(rows, signers(work, view), kind=kind, home=work.home.name, now=work.now)
+    revoking = sorted({row.person for row in view.decisions(str(Kind.REVOKE))})
+    return decisions.standing(
+        rows,
+        signers(work, view),
+        kind=kind,
+        home=work.home.name,
+        now=work.now,
+        formerly=[_signer(work, row) for name in revoking for row in view.person_history(name)],
+    )
 
 
 def signers(work: Workplace, view: View) -> list[Signer]:
     """Everybody who may sign now. In a single-person home that person holds every role."""
+    return [_signer(work, row) for row in view.people() if row.active]
+
+
+def ever_signed_as(work: Workplace, view: View, role: str) -> bool:
+    """Whether anybody ever had the role here, also somebody who has left since: sending all away frees nobody."""
+    rows = [row for person in view.people() for row in view.person_history(person.name)]
+    return any(role in _signer(work, row).roles for row in rows)
+
+
+def _signer(work: Workplace, row: Person) -> Signer:
     everything = decisions.ROLES if work.home.profile == "solo" else ()
-    return [
-        Signer(
-            name=row.name,
-            public_key_line=row.public_key,
-            roles=(*row.roles.split(","), *everything),
-            since=from_rfc3339(row.since),
-        )
-        for row in view.people()
-        if row.active
-    ]
+    return Signer(
+        name=row.name,
+        public_key_line=row.public_key,
+        roles=(*row.roles.split(","), *everything),
+        since=from_rfc3339(row.since),
+    )

@@ -2,7 +2,8 @@
 
 1. Read the file strictly; it names every tier of the home.
 2. Rehearse: judge each pinned version by the old policy and by the new one; what only the new one closes would break.
-3. Where somebody may sign (a steward is registered), a steward's signed decision about exactly this text has to stand.
+3. Where somebody may sign (a steward is registered), a steward's signed decision about exactly this text has to stand,
+   made since the policy that it takes the place of is in force: an old one brings no old policy back.
 4. Record the text and the changed tiers in one transaction. What serves goes on serving.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pipelines.case import case, rules_of
-from pipelines.decide import signers, standing
+from pipelines.decide import ever_signed_as, standing
 from pipelines.workplace import Workplace
 from registry import policy, tiers_file
 from registry.approvals import STEWARD
@@ -24,7 +25,7 @@ from registry.store import Change
 from registry.tiers_file import Difference
 from registry.views import View
 from signing.digests import sha256_hex
-from signing.times import rfc3339
+from signing.times import from_rfc3339, rfc3339
 
 KIND, NAME = "policy", "tiers.toml"
 # A policy is about what comes; what was approved and served on the way up is history.
@@ -97,27 +98,30 @@ def apply_policy(work: Workplace, text: str, *, although: Collection[str] = ()) 
     """
     with work.store.change(actor=work.actor, now=work.now) as change:
         found = rehearse(work, change, text)
+        rows = _changed(work, change, found.policies)
+        held = change.document_by_digest(found.digest) is not None
+        if held and not rows:
+            return found
         _demand_signed(work, change, found.digest)
         if left := [item for item in found.broken if item.name not in set(although)]:
             raise PolicyBreaksPins([str(item) for item in left])
-        rows = _changed(work, change, found.policies)
         document = Document(
             digest=found.digest, kind=KIND, name=NAME, body=text, added_at=rfc3339(work.now), added_by=work.actor
         )  # fmt: skip
-        held = change.document_by_digest(found.digest) is not None
-        if rows or not held:
-            new = [] if held else [document]
-            note = {"tiers": [row.tier for row in rows]}
-            change.record(EventKind.POLICY_ADDED, found.digest, *new, *rows, note=note)
+        new = [] if held else [document]
+        note = {"tiers": [row.tier for row in rows]}
+        change.record(EventKind.POLICY_ADDED, found.digest, *new, *rows, note=note)
     return found
 
 
 def _demand_signed(work: Workplace, view: View, digest: str) -> None:
-    """Where a steward could sign, one has to; before anybody is registered there is nobody to ask."""
-    if not any(STEWARD in person.roles for person in signers(work, view)):
+    """Where a steward could ever sign, one has to; before anybody is registered there is nobody to ask."""
+    if not ever_signed_as(work, view, STEWARD):
         return
-    if digest not in {found.subject for found in standing(work, view, Kind.APPLY_POLICY)}:
-        raise PolicyUnsigned(digest)
+    signed = [found for found in standing(work, view, Kind.APPLY_POLICY) if found.subject == digest]
+    since = from_rfc3339(max(row.since for row in view.tiers()))
+    if not any(found.request.issued_at >= since for found in signed):
+        raise PolicyUnsigned(digest, earlier=bool(signed))
 
 
 def _changed(work: Workplace, change: Change, wanted: Sequence[Policy]) -> list[TierPolicy]:

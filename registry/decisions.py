@@ -7,6 +7,8 @@ Pure. What a person signs is the exact canonical payload, in the SSH namespace `
 3. the payload reads, and names the same person, kind and home,           4. made while they held that role,
 5. neither expired nor made in the future,                                6. nobody with the same right revoked it.
 
+A revocation outlives its maker's role, key and stay: who leaves takes no waiver back into force.
+
 Signature before content: nothing unauthenticated is parsed.
 """
 
@@ -166,19 +168,30 @@ def decode(data: bytes) -> Request:
 
 
 def standing(
-    rows: Sequence[Signed], people: Sequence[Person], *, kind: Kind, home: str, now: datetime
+    rows: Sequence[Signed],
+    people: Sequence[Person],
+    *,
+    kind: Kind,
+    home: str,
+    now: datetime,
+    formerly: Sequence[Person] = (),
 ) -> list[Standing]:
     """Return the decisions of one kind that count now, oldest first.
 
     Args:
         rows: every stored decision, revocations too.
         people: who is active now, with their key and roles.
+        formerly: whoever revoked anything, as they ever were: each key and set of roles by itself.
     """
     read = [found for row in rows if (found := _read(row, people, home=home, now=now)) is not None]
+    entitled = [person for person in (*people, *formerly) if NEEDS[kind] in person.roles]
     ended = {
         found.subject
-        for found in read
-        if found.request.kind is Kind.REVOKE and NEEDS[kind] in _roles(people, found.person)
+        for row in rows
+        for person in entitled
+        if person.name == row.person
+        and (found := _read(row, [person], home=home, now=now)) is not None
+        and found.request.kind is Kind.REVOKE
     }
     return [found for found in read if found.request.kind is kind and found.digest not in ended]
 
@@ -225,10 +238,6 @@ def _read(row: Signed, people: Sequence[Person], *, home: str, now: datetime) ->
     return Standing(row.digest, request, fingerprint)
 
 
-def _roles(people: Sequence[Person], name: str) -> set[str]:
-    return {role for person in people if person.name == name for role in person.roles}
-
-
 def _demand_subject(request: Request) -> None:
     """Hold the subject and the details against the kind."""
     kind, details = request.kind, request.details
@@ -237,6 +246,8 @@ def _demand_subject(request: Request) -> None:
         raise DecisionUnreadable("not 64 lower-case hex digits", at="decision.subject")
     if kind is Kind.QUARANTINE_CASE and request.subject.count("/") != 1:
         raise DecisionUnreadable("not SUITE/CASE", at="decision.subject")
+    if kind is Kind.REVOKE and request.expires_at is not None:
+        raise DecisionUnreadable("what was ended stays so", at="decision.expires_at")
     known = {Kind.WAIVE_FINDING: {"rule", "path"}, Kind.ACCEPT_LICENCE: {"text_sha256"}}.get(kind, set())
     if set(details) != known:
         raise DecisionUnreadable(

@@ -142,8 +142,9 @@ class PolicyUnsigned(RegistryRefusal):
         "Have a steward sign it: `tidegate policy apply FILE --person NAME --reason WHY --key FILE`."
     )
 
-    def __init__(self, digest: str) -> None:
-        super().__init__(f"no steward's decision stands for this policy file ({digest[:12]})")
+    def __init__(self, digest: str, *, earlier: bool = False) -> None:
+        late = "; the one that there is was made before the policy of now was put in force" if earlier else ""
+        super().__init__(f"no steward's decision stands for this policy file ({digest[:12]}){late}")
         self.digest = digest
 
 

@@ -1,0 +1,195 @@
+"""What was tried to turn a no of the gate into a yes, or to make a judgement hang, each told as it happened.
+
+Each story has the legitimate step, the attack, and nothing changed. The table of attackers is SECURITY.md.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from pipelines.case import case
+from pipelines.decide import record_decision, request_decision
+from pipelines.intake.folder import add_folder
+from pipelines.people import retire_person, set_person
+from pipelines.policies import apply_policy, in_force
+from pipelines.workplace import Workplace
+from registry import tiers_file
+from registry.decisions import NAMESPACE, DecisionUnreadable, Kind
+from registry.entities import Decision
+from registry.errors import PolicyUnsigned
+from registry.names import Ref
+from registry.policy import Policy
+from signing.digests import sha256_hex
+from signing.sshsig import public_key_line, sign
+from tests import world
+from tests.pipelines.hostile import as_json, good_model
+from tests.pipelines.test_intake_folder import laid_out
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+MODEL = Ref.parse("acme/tiny-llm@1")
+AUTO_MAP = as_json({"model_type": "x", "auto_map": {"AutoModel": "modeling_x.X"}})
+ROLES = {"alice": "steward", "rita": "reviewer", "rob": "reviewer", "ann": "author"}
+KEYS = {
+    name: Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number, name in enumerate(ROLES, 1)
+}
+
+
+class Clinic:
+    """A home where people decide, and whose clock goes on by a minute with every step."""
+
+    def __init__(self, work: Workplace) -> None:
+        self.work = work
+
+    def later(self, **passed: float) -> Workplace:
+        self.work = replace(self.work, now=self.work.now + timedelta(**(passed or {"minutes": 1})))
+        return self.work
+
+    def decide(
+        self, person: str, kind: Kind, subject: str, *, days: int | None = None, **details: Any
+    ) -> Decision:
+        work = self.later()
+        until = None if days is None else work.now + timedelta(days=days)
+        asked = request_decision(
+            work, kind, subject, person, reason="looked at it", details=details, expires_at=until
+        )
+        signature = sign(asked, namespace=NAMESPACE, private_key=KEYS[person])
+        return record_decision(work, person, payload=asked, signature=signature)
+
+    def rules(self) -> dict[str, Policy]:
+        with self.work.store.view() as view:
+            return {rules.tier: rules for rules in in_force(view)}
+
+    def policy(self, **team: Any) -> str:
+        """The text of a policy file: what is in force, with this changed of team."""
+        rules = self.rules() | {"team": replace(self.rules()["team"], **team)}
+        return tiers_file.write(list(rules.values()))
+
+    def apply(self, text: str, *, signed_by: str | None = None) -> None:
+        if signed_by is not None:
+            self.decide(signed_by, Kind.APPLY_POLICY, sha256_hex(text.encode()))
+        apply_policy(self.later(), text)
+
+    def against(self, check: str, tier: str = "team") -> str:
+        """What the gate has against the version in one check; empty if nothing."""
+        work = self.later()
+        with work.store.view() as view:
+            found = case(work, view, MODEL, tier)
+        [finding] = [item for item in found.findings if item.check == check]
+        return "" if finding.ok else finding.message
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Iterator[Clinic]:
+    home = world.new_home(
+        tmp_path / "home", name="clinic", roles=("origin", "site"), profile="officers", now=NOON
+    )
+    with world.at_work(home, actor="ines", now=NOON) as work:
+        made = Clinic(work)
+        for name, role in ROLES.items():
+            set_person(made.work, name, public_key=public_key_line(KEYS[name]), roles=[role])
+        yield made
+
+
+class TestARogueOperatorWithThePolicy:
+    """Has a shell, and the files of everything that was ever signed here; no steward's key."""
+
+    def test_brings_no_old_policy_back_with_the_decision_that_once_put_it_in_force(
+        self, clinic: Clinic
+    ) -> None:
+        weak, strict = clinic.policy(approvals=1, report_days=None), clinic.policy(approvals=2, report_days=7)
+        clinic.apply(weak, signed_by="alice")
+        clinic.apply(strict, signed_by="alice")
+        with pytest.raises(PolicyUnsigned, match="was made before the policy of now"):
+            clinic.apply(weak)
+        assert 2 == clinic.rules()["team"].approvals
+        clinic.apply(strict)  # what is in force may be said again
+        clinic.apply(weak, signed_by="alice")  # and whoever means it signs again
+        assert 1 == clinic.rules()["team"].approvals
+
+    def test_does_not_use_one_that_was_signed_and_never_put_in_force(self, clinic: Clinic) -> None:
+        draft = clinic.policy(suites=())
+        clinic.decide("alice", Kind.APPLY_POLICY, sha256_hex(draft.encode()))
+        clinic.apply(clinic.policy(approvals=2), signed_by="alice")
+        with pytest.raises(PolicyUnsigned):
+            clinic.apply(draft)
+        assert clinic.rules()["team"].suites
+
+    def test_is_not_free_of_signatures_once_every_steward_is_sent_away(self, clinic: Clinic) -> None:
+        retire_person(clinic.later(), "alice")
+        with pytest.raises(PolicyUnsigned):
+            clinic.apply(clinic.policy(suites=()))
+        assert clinic.rules()["team"].suites
+
+    @pytest.mark.parametrize("person", ["rita", "ann"])
+    def test_finds_nobody_else_to_sign_it(self, clinic: Clinic, person: str) -> None:
+        with pytest.raises(DecisionUnreadable, match="is no steward"):
+            clinic.apply(clinic.policy(suites=()), signed_by=person)
+
+
+class TestARogueOperatorWithOldDecisions:
+    @pytest.fixture
+    def waived(self, clinic: Clinic, tmp_path: Path) -> Decision:
+        """A model whose config names code, let in by rita's word."""
+        about = {"rule": "code.auto-map", "path": "config.json"}
+        row = clinic.decide("rita", Kind.WAIVE_FINDING, sha256_hex(AUTO_MAP), **about)
+        add_folder(clinic.later(), MODEL.model, laid_out(tmp_path / "s", good_model(config__json=AUTO_MAP)))
+        assert not clinic.against("scan")
+        return row
+
+    def test_a_waiver_that_was_revoked_opens_no_gate_by_the_scan_that_still_lies_there(
+        self, clinic: Clinic, waived: Decision
+    ) -> None:
+        clinic.decide("rita", Kind.REVOKE, waived.digest)
+        assert "that waiver stands no longer" in clinic.against("scan")
+
+    def test_nor_does_one_that_is_over(self, clinic: Clinic, tmp_path: Path) -> None:
+        about = {"rule": "code.auto-map", "path": "config.json"}
+        clinic.decide("rita", Kind.WAIVE_FINDING, sha256_hex(AUTO_MAP), days=7, **about)
+        add_folder(clinic.later(), MODEL.model, laid_out(tmp_path / "s", good_model(config__json=AUTO_MAP)))
+        clinic.later(days=6)
+        assert not clinic.against("scan")
+        clinic.later(days=1)
+        assert "that waiver stands no longer" in clinic.against("scan")
+
+    @pytest.mark.parametrize("how", ["leaves", "gets a new key", "gets another role"])
+    def test_a_revocation_does_not_end_when_who_made_it_goes(
+        self, clinic: Clinic, waived: Decision, how: str
+    ) -> None:
+        """Rob revoked rita's waiver. To get it back, send rob away."""
+        clinic.decide("rob", Kind.REVOKE, waived.digest)
+        assert clinic.against("scan")
+        if how == "leaves":
+            retire_person(clinic.later(), "rob")
+        else:
+            key = KEYS["rob"] if "role" in how else Ed25519PrivateKey.generate()
+            role = "author" if "role" in how else "reviewer"
+            set_person(clinic.later(), "rob", public_key=public_key_line(key), roles=[role])
+        assert "that waiver stands no longer" in clinic.against("scan")
+
+    def test_a_revocation_is_for_good(self, clinic: Clinic, waived: Decision) -> None:
+        with pytest.raises(DecisionUnreadable, match="stays so"):
+            clinic.decide("rob", Kind.REVOKE, waived.digest, days=1)
+
+    def test_one_without_the_right_revokes_nothing(self, clinic: Clinic, waived: Decision) -> None:
+        clinic.decide("ann", Kind.REVOKE, waived.digest)
+        assert not clinic.against("scan")
+
+    def test_one_licence_text_that_was_accepted_is_not_another_under_the_same_id(
+        self, clinic: Clinic, tmp_path: Path
+    ) -> None:
+        folder = laid_out(tmp_path / "s", good_model())
+        add_folder(clinic.later(), MODEL.model, folder)
+        clinic.apply(clinic.policy(licence="accepted"), signed_by="alice")
+        asked = clinic.against("licence")
+        assert "nobody has accepted" in asked
+        licence = asked.rpartition(" ")[0].split()[-1]
+        held = [path for path in folder.iterdir() if path.name in ("README.md", "LICENSE")]
+        clinic.decide("rita", Kind.ACCEPT_LICENCE, licence, text_sha256="0" * 64)
+        assert "nobody has accepted" in clinic.against("licence"), "rita read another text"
+        clinic.decide("rita", Kind.ACCEPT_LICENCE, licence, text_sha256=sha256_hex(held[0].read_bytes()))
+        assert not clinic.against("licence")
