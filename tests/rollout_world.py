@@ -87,7 +87,7 @@ class Node:
         self.minutes += 1
         return replace(self.work, now=self.work.now + timedelta(minutes=self.minutes))
 
-    def pin(self, ordinal: int, *, tier: str = "team") -> Pin:
+    def pin(self, ordinal: int, *, tier: str = "team", companions: str | None = None) -> Pin:
         """From now on the tier is to serve this version."""
         work = self.at()
         with work.store.change(actor="bob", now=work.now) as change:
@@ -102,6 +102,7 @@ class Node:
                 contract=self.contract,
                 profile=self.profile,
                 router=self.router,
+                companions=companions,
                 evidence="[]",
                 reason="test",
                 since=rfc3339(work.now),

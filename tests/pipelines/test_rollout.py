@@ -11,10 +11,12 @@ from typing import ClassVar
 
 import pytest
 
+from pipelines.companions import add_companions
 from pipelines.engines import probe, staged
-from pipelines.engines.driver import driver_for
+from pipelines.engines.driver import NoDriver, driver_for
 from pipelines.engines.launch import Drained, Launch, Slot
 from pipelines.engines.probe import Readiness
+from pipelines.engines.staged import Staged
 from pipelines.materialise import Withdrawn
 from pipelines.promote import withdraw
 from pipelines.rollback import roll_back
@@ -40,6 +42,7 @@ from registry.errors import NotFound
 from registry.home import Home
 from registry.manifests import Manifest
 from registry.names import Ref
+from signing.digests import file_sha256
 from tests.rollout_world import MODEL, Node, copied, home_with_two_versions
 
 
@@ -185,6 +188,32 @@ class TestOneAfterTheOther:
         beside = {path.name for path in (folder / "sets" / done.pinned.digest).iterdir()}
         assert {"contract.json", "engine-profile.json", "router.json"} == beside
 
+    def test_companions_are_unpacked_beside_the_set_read_only_and_their_template_is_started_with(
+        self, node: Node, machine: Machine, tmp_path: Path
+    ) -> None:
+        texts = {
+            "AGENTS.md": "Be brief.\n",
+            "skills/sum/SKILL.md": "Add.\n",
+            "chat_template.jinja": "{{ 1 }}",
+        }
+        node.pin(2, companions=add_texts(node, tmp_path / "in", texts))
+        done = carry_out(node.at(), "team", MODEL)
+        beside = node.serving().folder / "sets" / done.pinned.digest / "companions"
+        assert texts == {path: (beside / path).read_text() for path in texts}
+        assert {0o555, 0o444} == {path.stat().st_mode & 0o777 for path in (beside, *beside.rglob("*"))}
+        assert str(beside / "chat_template.jinja") in staged_in(node, "blue").argv
+        assert file_sha256(beside / "chat_template.jinja") == staged_in(node, "blue").template_sha256
+
+        (beside / "chat_template.jinja").chmod(0o644)
+        (beside / "chat_template.jinja").write_text("{{ 2 }}")
+        machine.running.clear()
+        carry_out(node.at(), "team", MODEL)
+        assert "{{ 1 }}" == (beside / "chat_template.jinja").read_text(), "what somebody changed is put right"
+
+        node.pin(1)  # without companions: the version's own template again
+        carry_out(node.at(), "team", MODEL)
+        assert "--chat-template-file" not in staged_in(node, "blue").argv
+
     def test_what_was_measured_is_recorded_and_shown_before_the_next_time(
         self, node: Node, machine: Machine
     ) -> None:
@@ -208,6 +237,18 @@ class TestOneAfterTheOther:
         machine.running.clear()
         with pytest.raises(RolloutTurnedBack, match=r"holds another config\.json"):
             carry_out(node.at(), "team", MODEL)
+
+
+def add_texts(node: Node, folder: Path, texts: dict[str, str]) -> str:
+    """Take a set of companions in; return its digest."""
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return add_companions(node.at(), folder, name="notes").digest
+
+
+def staged_in(node: Node, name: str) -> Staged:
+    return staged.read(Slot(name, node.serving().slot_folder("team", MODEL, name), "127.0.0.1", 1))
 
 
 class TestFailing:
@@ -364,6 +405,20 @@ class TestCutOff:
 
 
 class TestRefusedBeforeAnythingIsTouched:
+    def test_a_strategy_that_serving_toml_or_the_engine_has_no_room_for(
+        self, node: Node, machine: Machine
+    ) -> None:
+        with pytest.raises(
+            ServingMalformed, match=r"tiers\.team\.daemon: is missing, and alias-swap needs it"
+        ):
+            carry_out(node.at(), "team", MODEL, strategy="alias-swap")
+        node.write_settings(daemon=1)
+        node.profile = node.add_profile({"name": "vllm", "engine": "vllm"})
+        node.pin(1)
+        with pytest.raises(NoDriver, match="vllm with several models in one process"):
+            carry_out(node.at(), "team", MODEL, strategy="alias-swap")
+        assert [] == machine.acts
+
     def test_a_second_one_at_the_same_time(self, node: Node, machine: Machine) -> None:
         refused: list[BaseException] = []
 

@@ -72,6 +72,9 @@ def test_a_whole_file_is_read_with_its_defaults() -> None:
         ("8102", "8080", "port 8080 is taken"),
         ("8102", "70000", "green: must be a number from 1 to 65535"),
         ("[tiers.team]", "[tiers.team", "is not TOML"),
+        ('"blue-green"', '"alias-swap"', "tiers.team.daemon: is missing, and alias-swap needs it"),
+        ("drain_seconds = 900", "daemon = 8102", "port 8102 is taken by tiers.team.daemon"),
+        ("blue = 8101\n", "", "models.demo/tiny.blue: is missing"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_place(old: str, new: str, said: str) -> None:
@@ -137,18 +140,21 @@ def test_models_whose_names_differ_in_a_dot_share_nothing() -> None:
 
 
 def several(folder: Path, includes: Path) -> settings.Serving:
-    """Two tiers and three models, in both strategies that have a proxy."""
-    ports = iter(free_ports(9))
+    """Three tiers and four models, in every strategy."""
+    ports = iter(free_ports(12))
     text = f'format = "tidegate-serving/1"\nfolder = "{folder}"\n'
     for tier, strategy, models in (
         ("team", "blue-green", ("demo/one", "demo/one.and-a-half")),
         ("edge", "recreate", ("demo/one",)),
+        ("org", "alias-swap", ("demo/one",)),
     ):
+        daemon = strategy == "alias-swap"
         text += f'[tiers.{tier}]\nnode = "box"\nstrategy = "{strategy}"\nretry_after = 7\n'
+        text += f"daemon = {next(ports)}\n" if daemon else ""
         text += f'[tiers.{tier}.nginx]\nincludes = "{includes}"\n'
         for model in models:
             text += f'[tiers.{tier}.models."{model}"]\nlisten = "127.0.0.1:{next(ports)}"\n'
-            text += f"blue = {next(ports)}\ngreen = {next(ports)}\n"
+            text += "" if daemon else f"blue = {next(ports)}\ngreen = {next(ports)}\n"
     return settings.decode(text.encode())
 
 
@@ -196,7 +202,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     includes = tmp_path / "includes"
     out = written(several(tmp_path / "serving", includes), tmp_path / "out", includes)
     names = sorted(str(path) for path in out.glob("tidegate-*"))
-    assert 5 == len(names)
+    assert 7 == len(names)
     done = subprocess.run([analyze, "verify", *names], capture_output=True, text=True, check=False)
     assert ("", 0) == (done.stderr, done.returncode)
 

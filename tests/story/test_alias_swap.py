@@ -14,16 +14,21 @@ import pytest
 
 from demo.engine import Engine
 from demo.engine import ask as ask_engine
+from pipelines import validate
 from pipelines.engines import process
 from pipelines.engines.launch import Slot
 from pipelines.rollback import roll_back
 from pipelines.rollout.carry import carry_out
 from pipelines.rollout.hands import EngineHands
 from pipelines.rollout.refusals import RolloutTurnedBack, StepFailed
+from pipelines.rollout.wanted import companions_held
 from pipelines.suites import BUILTIN
 from pipelines.suites.run import add_suite
 from registry.home import Home
-from tests.rollout_world import MODEL, NginxNode, copied, free_ports
+from registry.names import Ref
+from signing.digests import sha256_hex
+from tests.pipelines.test_rollout import add_texts
+from tests.rollout_world import DEMO, MODEL, NginxNode, copied, free_ports
 from tests.story.test_blue_green import (
     COMMAND,
     FLAGS,
@@ -180,6 +185,29 @@ def test_killed_while_the_new_version_loads_or_left_without_a_daemon_the_same_co
     done = carry_out(node.at(), "team", MODEL)
     assert ("SERVED", "blue", f"{MODEL}@2") == (done.outcome, done.live.slot, done.pinned.ref)
     assert ("SERVES", done.live.version, "as-pinned") == observed(node)
+
+
+def test_what_is_validated_and_what_is_served_have_the_companions_template(
+    node: DaemonNode, engine: Engine, tmp_path: Path
+) -> None:
+    own = (DEMO / "models" / "v1" / "chat_template.jinja").read_text()
+    text = "{# reviewed here #}" + own
+    companions = add_texts(node, tmp_path / "in", {"chat_template.jinja": text})
+    node.pin(1, companions=companions)
+    done = carry_out(node.at(), "team", MODEL)
+    assert text == ask_engine(f"http://127.0.0.1:{done.live.port}/props")["chat_template"]
+
+    with node.work.store.view() as view:
+        rows = [view.document_by_digest(digest) for digest in (node.profile, node.contract)]
+        assert rows[0] is not None
+        version = view.version(Ref(MODEL, ordinal=1))
+        wanted = validate._Set(version, rows[0], rows[1], companions_held(view, companions))
+    bench = validate.Bench(tmp_path / "bench", "box", program=[str(engine.path)])
+    with validate._engine(node.at(), wanted, bench, "candidate", lambda _text: None) as measured:
+        assert text == ask_engine(f"{measured.slot.endpoint}/props")["chat_template"]
+        told = measured.driver.fingerprint(measured.slot).template_sha256
+    assert told == sha256_hex(text.encode())
+    assert process.running(measured.slot) is None
 
 
 def test_a_tier_comes_to_a_daemon_from_processes_and_goes_back(node: DaemonNode, engine: Engine) -> None:
