@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.contracts import Document, Emission, EngineProfile, RouterContract, ToolContract, to_json
+from registry.inclusion import new_budget
 from registry.surface_rules import wants
 from registry.tool_rules import arguments, results
 from registry.verdicts import Comparison, Finding, NotComparable, Verdict, worst_first
@@ -49,6 +50,7 @@ def _contract_changes(old: ToolContract, new: ToolContract) -> Iterator[Finding]
         advice = "Compare with the tier's router contract, which names its least context."
         yield Finding("context-reduced", Verdict.UNKNOWN, smaller, advice)
     before, after = ({tool.name: tool for tool in contract.tools} for contract in (old, new))
+    budget = new_budget()
     yield from _lost("tool-removed", "tool", before, after, Verdict.INCOMPATIBLE)
     for name, tool in after.items():
         if name not in before:
@@ -58,8 +60,8 @@ def _contract_changes(old: ToolContract, new: ToolContract) -> Iterator[Finding]
             )
             yield Finding("tool-added", Verdict.NEEDS_ROUTER_UPDATE, grown, advice, tool=name)
             continue
-        yield from arguments(tool, before[name], "a router contract made for the old one")
-        yield from results(before[name], tool, "the new tool contract")
+        yield from arguments(tool, before[name], "a router contract made for the old one", budget)
+        yield from results(before[name], tool, "the new tool contract", budget)
         if tool.description != before[name].description:
             yield _note("description-changed", "the description changed; behaviour may shift", tool=name)
 
@@ -81,6 +83,7 @@ def _router_changes(old: RouterContract, new: RouterContract) -> Iterator[Findin
     update = Verdict.NEEDS_ROUTER_UPDATE
     yield from _lost("family-removed", "family", old.accepts, new.accepts, update)
     before, after = ({tool.name: tool for tool in contract.tools} for contract in (old, new))
+    budget = new_budget()
     yield from _lost("tool-removed", "tool", before, after, update)
     advice = "Compare each version that is served, or may be rolled back to, with the new router contract."
     demands = (
@@ -102,8 +105,8 @@ def _router_changes(old: RouterContract, new: RouterContract) -> Iterator[Findin
         yield Finding("demand-added", Verdict.UNKNOWN, demand, advice)
     yield from _lost("alias-removed", "alias", old.aliases, {**new.aliases, **after}, update)
     for name in sorted(before.keys() & after.keys()):
-        yield from arguments(before[name], after[name], f"router contract {new.name!r}")
-        yield from results(after[name], before[name], "the old router contract")
+        yield from arguments(before[name], after[name], f"router contract {new.name!r}", budget)
+        yield from results(after[name], before[name], "the old router contract", budget)
 
 
 def _profile_changes(old: EngineProfile, new: EngineProfile) -> Iterator[Finding]:

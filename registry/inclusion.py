@@ -4,7 +4,8 @@ The door to the comparison of schemas (`registry.schema_engines` says how severa
 refutation is a value that was checked against both schemas as they are written; a proof walks over a form
 that covers at least what the producer emits. What is neither is undecided, never a pass.
 
-Bounded on purpose: hostile schemas run out of steps and end undecided.
+Bounded on purpose: hostile schemas run out of steps and end undecided. Whoever compares many schemas hands one
+`budget` to all the comparisons, so that many hostile ones take no longer together than a few.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,22 @@ from functools import cache
 from typing import Any
 
 from registry import jsoncompat_engine
-from registry.schema_engines import Engine, NotIncluded, Opinion, Pair, Structural, Undecided, weigh
+from registry.schema_engines import (
+    MAX_STEPS,
+    Engine,
+    NotIncluded,
+    Opinion,
+    Pair,
+    Structural,
+    Undecided,
+    weigh,
+)
 from registry.schema_flat import Group
-from registry.schemas import TooMuchWork
+from registry.schemas import TooMuchWork, Work
 
-__all__ = ["Included", "NotIncluded", "Undecided", "clash", "engines", "examine", "includes"]
+__all__ = ["Included", "NotIncluded", "Undecided", "clash", "engines", "examine", "includes", "new_budget"]
+
+MAX_STEPS_TOGETHER = 400_000  # about two seconds; 200 tools as agents have them take 330_000
 
 
 @dataclass(frozen=True)
@@ -37,10 +49,24 @@ def includes(producer: Any, consumer: Any, *, closed: bool = True) -> Included |
     return (*refuted, *problems, Included())[0]
 
 
-def examine(producer: Any, consumer: Any, *, closed: bool = True) -> tuple[NotIncluded | Undecided, ...]:
-    """Return every place where inclusion fails or cannot be decided, a bounded number; none: included."""
-    pair = Pair(producer, consumer, closed=closed)
-    return weigh(pair, _opinions(pair))
+def examine(
+    producer: Any, consumer: Any, *, closed: bool = True, budget: Work | None = None
+) -> tuple[NotIncluded | Undecided, ...]:
+    """Return every place where inclusion fails or cannot be decided, a bounded number; none: included.
+
+    Takes its steps out of `budget`; without steps only schemas in the same words are still seen to be included.
+    """
+    with (budget or new_budget()).part(MAX_STEPS) as work:
+        pair = Pair(producer, consumer, closed=closed, work=work)
+        return weigh(pair, _opinions(pair))
+
+
+def new_budget() -> Work:
+    """Return the steps for all the schemas of one comparison between two documents."""
+    return Work(
+        MAX_STEPS_TOGETHER,
+        f"the comparison was given up after {MAX_STEPS_TOGETHER} steps; this tool was not compared to the end",
+    )
 
 
 def engines() -> tuple[Engine, ...]:
@@ -49,17 +75,18 @@ def engines() -> tuple[Engine, ...]:
     return (Structural(), *([second] if second is not None else []))
 
 
-def clash(producer: Any, consumer: Any) -> str | None:
+def clash(producer: Any, consumer: Any, *, budget: Work | None = None) -> str | None:
     """Return the path of a value that is always emitted and never accepted, or None where none was proved.
 
     A clash is about one place that both sides name: a property required by the producer, or the whole value.
     A property that one side calls by another name is not a clash; renaming mends it.
     """
-    pair = Pair(producer, consumer)
-    try:
-        return pair.walk.apart.path(Group.of([pair.emitted]), Group.of([pair.accepted]), "", shared=True)
-    except (TooMuchWork, RecursionError):
-        return None
+    with (budget or new_budget()).part(MAX_STEPS) as work:
+        pair = Pair(producer, consumer, work=work)
+        try:
+            return pair.walk.apart.path(Group.of([pair.emitted]), Group.of([pair.accepted]), "", shared=True)
+        except (TooMuchWork, RecursionError):
+            return None
 
 
 @cache
@@ -69,4 +96,6 @@ def _second() -> Engine | None:
 
 def _opinions(pair: Pair) -> Iterator[tuple[str, Opinion]]:
     for engine in engines():
+        if pair.work.left < 0:  # no witness could be confirmed any more
+            return
         yield engine.name, engine.compare(pair)

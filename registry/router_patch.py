@@ -20,8 +20,9 @@ from registry.contracts import (
     decode_document,
     to_json,
 )
-from registry.inclusion import examine
+from registry.inclusion import examine, new_budget
 from registry.schema_widening import widened
+from registry.schemas import Work
 from registry.surface_rules import parser_named, wants, with_parser
 from registry.template_rules import WireDigests
 from registry.verdicts import Comparison, Verdict
@@ -91,8 +92,11 @@ def patch_for(
 
 
 def _router(tool: ToolContract, router: RouterContract) -> RouterContract:
+    budget = new_budget()
     called = {router.answering(item.name): item for item in tool.tools}
-    known = [_answering(called[item.name], item) if item.name in called else item for item in router.tools]
+    known = [
+        _answering(called[item.name], item, budget) if item.name in called else item for item in router.tools
+    ]
     there = {item.name for item in router.tools}
     new = [
         Tool(item.name, item.input, item.output)
@@ -107,12 +111,14 @@ def _router(tool: ToolContract, router: RouterContract) -> RouterContract:
     return replace(router, accepts=accepts, tools=(*known, *new), roles=roles)
 
 
-def _answering(called: Tool, answer: Tool) -> Tool:
+def _answering(called: Tool, answer: Tool, budget: Work) -> Tool:
     """The router's tool, wide enough for what is called and answering only what is expected."""
     output = answer.output
-    if called.output is not None and (output is None or examine(output, called.output, closed=False)):
+    if called.output is not None and (
+        output is None or examine(output, called.output, closed=False, budget=budget)
+    ):
         output = called.output
-    return replace(answer, input=widened(answer.input, called.input), output=output)
+    return replace(answer, input=widened(answer.input, called.input, budget), output=output)
 
 
 def _profile(tool: ToolContract, router: RouterContract, profile: EngineProfile) -> EngineProfile:

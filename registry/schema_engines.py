@@ -23,7 +23,6 @@ from registry.schemas import UNSURE, TooMuchWork, Work, misshapen, value_key
 
 MAX_STEPS = 200_000  # well under a second of work
 MAX_CANDIDATES = 12  # values tried for one place
-_TOO_LARGE = "the schemas are too large or too deeply nested to compare in full"
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,11 @@ class Pair:
     Methods may raise `TooMuchWork` or `RecursionError`.
     """
 
-    def __init__(self, producer: Any, consumer: Any, *, closed: bool = True, steps: int = MAX_STEPS) -> None:
-        self.producer, self.consumer = producer, consumer
-        self.closed, self.work, self.keys = closed, Work(steps), Keys()
+    def __init__(
+        self, producer: Any, consumer: Any, *, closed: bool = True, work: Work | None = None
+    ) -> None:
+        self.producer, self.consumer, self.closed = producer, consumer, closed
+        self.work, self.keys = work or Work(MAX_STEPS), Keys()
 
     @cached_property
     def emitted(self) -> Node:
@@ -116,7 +117,7 @@ class Structural:
             for place in places:
                 found.append(_judged(place, pair))  # noqa: PERF401 -- what was found stays when steps run out
         except (TooMuchWork, RecursionError):
-            found.append(Undecided("", _TOO_LARGE))
+            found.append(Undecided("", pair.work.reason))
         problems = tuple({_identity(problem): problem for problem in found}.values())
         return Opinion(problems, proved=not problems)
 

@@ -139,7 +139,7 @@ class Examples:
     def affordable(self, value: Any) -> bool:
         """Whether a value is small enough to look at: parts that stand in it twice count twice."""
         steps = weight(value, most=MAX_WEIGHT)
-        self.work.spend(1 + (steps >> 3))
+        self.work.spend(1 + (steps >> 1))
         return steps < MAX_WEIGHT
 
     # ------------------------------------------------------------------------------------------- emitting

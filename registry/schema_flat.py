@@ -183,6 +183,7 @@ class Flat:
 
     def item(self, place: int) -> Group:
         """Return what is demanded of the item at `place`."""
+        self.work.spend(4)
         about = (i.prefix[place] if place < len(i.prefix) else i.rest for i in self.items)
         return Group.of(node for node in about if node is not None)
 
@@ -232,7 +233,7 @@ class Flat:
         found: list[Node] = []
         extra: list[Node] = []
         declared = False
-        self.work.spend(1 + len(self.shapes))
+        self.work.spend(4 + len(self.shapes))  # a group is dearer than a look
         for shape in self.shapes:
             about, known = demanded(shape, name, self.work)
             (found if id(shape) in self.own_shapes else extra).extend(about)

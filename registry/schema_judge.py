@@ -145,10 +145,11 @@ def _condition(condition: Condition, value: Any, work: Work) -> Answer:
 
 def _among(node: Node, value: Any, kind: str, work: Work) -> Answer:
     values = node.enum or ()
-    work.spend(1 + (len(values) >> 3))
     if isinstance(value, Fraction):
+        work.spend(1 + (len(values) >> 1))
         return any(number(v) == value for v in values if kind_of(v) in ("integer", "fraction"))
     if kind == "string" and not isinstance(value, str):
+        work.spend(1 + (len(values) >> 3))
         answer: Answer = value.among([v for v in values if isinstance(v, str)])
         return answer
     work.spend(weight(value))

@@ -15,7 +15,7 @@ from registry.schema_regex import KEPT, effort
 from registry.schemas import Misshapen, Schema, TooMuchWork, Work, misshapen, value_key, weight
 
 MAX_NODES = 20_000  # schemas in one document; real tools stay under a hundred
-MAX_PATTERNS = KEPT // 4  # different ones in one document, so that those of both sides are compiled once
+MAX_PATTERNS = KEPT // 2  # different ones in one document, so that those of both sides are compiled once
 _KINDS_OF = {name: frozenset([name]) for name in KINDS} | {"number": frozenset(("integer", "fraction"))}
 
 

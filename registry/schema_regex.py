@@ -29,7 +29,7 @@ from registry.schema_automata import (
 from registry.schemas import Work
 
 MAX_PATTERN = 512  # characters
-KEPT = 512  # patterns whose automata are kept; one document may have fewer (`registry.schema_reading`)
+KEPT = 256  # patterns whose automata are kept, at most about 80 MB
 MAX_DEPTH = 40  # groups inside groups
 MAX_REPEATS = 400  # of one atom, by counting
 MAX_MATCH = 200_000  # states looked at when one text is matched, by each reading

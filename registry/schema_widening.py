@@ -7,8 +7,8 @@ answer is both, side by side in an `anyOf`.
 from collections.abc import Mapping
 from typing import Any
 
-from registry.inclusion import examine
-from registry.schemas import value_key
+from registry.inclusion import examine, new_budget
+from registry.schemas import Work, value_key
 
 Schema = Mapping[str, Any]
 _NOTES = frozenset(
@@ -16,15 +16,19 @@ _NOTES = frozenset(
 )
 _PLAIN = frozenset(("type", "properties", "required", "additionalProperties"))
 _MAX_DEPTH = 16
-_MAX_PAIRS = 64  # of schemas that are compared to find the smallest change; each may take a second
+_MAX_PAIRS = 64  # of schemas that are compared to find the smallest change of one tool
 
 
-def widened(consumer: Schema, producer: Schema) -> dict[str, Any]:
-    """Return `consumer`, changed so that it also takes in what `producer` emits. Both describe arguments: objects."""
-    if not examine(_object(producer), _object(consumer)):
+def widened(consumer: Schema, producer: Schema, budget: Work | None = None) -> dict[str, Any]:
+    """Return `consumer`, changed so that it also takes in what `producer` emits. Both describe arguments: objects.
+
+    `budget`: the steps left for all tools; without any, a difference is answered with both side by side.
+    """
+    budget = budget or new_budget()
+    if not examine(_object(producer), _object(consumer), budget=budget):
         return dict(consumer)
-    merged = _Merge().objects(consumer, producer, 0)
-    if merged is not None and not examine(_object(producer), _object(merged)):
+    merged = _Merge(budget).objects(consumer, producer, 0)
+    if merged is not None and not examine(_object(producer), _object(merged), budget=budget):
         return merged
     # A reference means a place in its own document, which stands one branch deeper now.
     return {
@@ -40,8 +44,8 @@ def _object(schema: Schema) -> Schema:
 class _Merge:
     """Lays two schemas over each other; None where that is more than the plainest kind, or too much work."""
 
-    def __init__(self) -> None:
-        self.left = _MAX_PAIRS
+    def __init__(self, budget: Work) -> None:
+        self.left, self.budget = _MAX_PAIRS, budget
 
     def objects(self, consumer: Schema, producer: Schema, depth: int) -> dict[str, Any] | None:
         if depth > _MAX_DEPTH or not (_is_plain(consumer) and _is_plain(producer)):
@@ -69,7 +73,7 @@ class _Merge:
         self.left -= 1
         if self.left < 0 or _refers(consumer) or _refers(producer):
             return None
-        if not examine(producer, consumer):
+        if not examine(producer, consumer, budget=self.budget):
             return consumer
         if consumer.get("type") == producer.get("type") == "object":
             merged = self.objects(consumer, producer, depth)

@@ -10,6 +10,7 @@ Source: JSON Schema 2020-12 Core and Validation; draft-07 and OpenAPI 3.0 `nulla
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +63,25 @@ class TooMuchWork(Exception):
 
 
 class Work:
-    """Steps that one comparison may still take; hostile schemas spend them and end undecided."""
+    """Steps that may still be taken; hostile schemas spend them and end undecided.
 
-    def __init__(self, steps: int) -> None:
-        self.left = steps
+    `reason` says why, for a person, once they are spent.
+    """
+
+    def __init__(
+        self, steps: int, reason: str = "the schemas are too large or too deeply nested to compare in full"
+    ) -> None:
+        self.left, self.reason = steps, reason
+
+    @contextmanager
+    def part(self, steps: int) -> Iterator["Work"]:
+        """Lend out up to so many of the steps left; what is not spent comes back."""
+        lent = min(steps, max(self.left, 0))
+        work = Work(steps) if lent == steps else Work(lent, self.reason)
+        try:
+            yield work
+        finally:
+            self.left -= lent - max(work.left, 0)
 
     def spend(self, steps: int = 1) -> None:
         self.left -= steps

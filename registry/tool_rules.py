@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from registry.contracts import RouterContract, Tool, ToolContract
-from registry.inclusion import NotIncluded, clash, examine
+from registry.inclusion import NotIncluded, clash, examine, new_budget
+from registry.schemas import Work
 from registry.verdicts import Finding, Verdict
 
 
 def tools(contract: ToolContract, router: RouterContract) -> Iterator[Finding]:
     """Every tool that the model calls, before the tool that answers it, by its own name or an alias of the router's."""
+    budget = new_budget()
     answering = {tool.name: tool for tool in router.tools}
     reached = {router.answering(tool.name) for tool in contract.tools}
     for name in router.required:
@@ -32,8 +34,8 @@ def tools(contract: ToolContract, router: RouterContract) -> Iterator[Finding]:
             yield _not_routed(tool, router)
             continue
         also = f", its tool {answer.name!r}" if answer.name != tool.name else ""
-        yield from arguments(tool, answer, f"router contract {router.name!r}{also}")
-        yield from results(replace(answer, name=tool.name), tool, "the tool contract")
+        yield from arguments(tool, answer, f"router contract {router.name!r}{also}", budget)
+        yield from results(replace(answer, name=tool.name), tool, "the tool contract", budget)
 
 
 def _not_routed(tool: Tool, router: RouterContract) -> Finding:
@@ -47,17 +49,18 @@ def _not_routed(tool: Tool, router: RouterContract) -> Finding:
     )
 
 
-def arguments(producer: Tool, consumer: Tool, who: str) -> Iterator[Finding]:
-    """Everything the model may write as arguments must be accepted."""
+def arguments(producer: Tool, consumer: Tool, who: str, budget: Work) -> Iterator[Finding]:
+    """Everything the model may write as arguments must be accepted; `budget`: the steps left for all tools."""
     mend = (
         f"Widen `input` of {producer.name!r} in {who} at this place, in the router first; "
         "`tidegate contracts patch` writes the change."
     )
-    yield from _inclusion("arguments", _object(producer.input), _object(consumer.input), producer.name, mend)
+    sides = _object(producer.input), _object(consumer.input)
+    yield from _inclusion("arguments", *sides, producer.name, mend, budget=budget)
 
 
-def results(producer: Tool, consumer: Tool, who: str) -> Iterator[Finding]:
-    """Everything the tool may answer must be what the model was told to expect."""
+def results(producer: Tool, consumer: Tool, who: str, budget: Work) -> Iterator[Finding]:
+    """Everything the tool may answer must be what the model was told to expect; `budget` as in `arguments`."""
     if consumer.output is None:
         if producer.output is not None:
             yield Finding(
@@ -80,17 +83,17 @@ def results(producer: Tool, consumer: Tool, who: str) -> Iterator[Finding]:
             f"Make the tool {producer.name!r} answer only what {who} declares, and say so in `output` of the router "
             "contract; `tidegate contracts patch` writes the change."
         )
-        yield from _inclusion("results", producer.output, consumer.output, producer.name, mend)
+        yield from _inclusion("results", producer.output, consumer.output, producer.name, mend, budget=budget)
 
 
 def _inclusion(
-    what: str, producer: Mapping[str, Any], consumer: Mapping[str, Any], tool: str, mend: str
+    what: str, producer: Mapping[str, Any], consumer: Mapping[str, Any], tool: str, mend: str, *, budget: Work
 ) -> Iterator[Finding]:
     """Turn the problems of one pair of schemas into findings; what can never fit is said once and first."""
     # What a model writes is held to its schema; a tool may answer more than its schema names.
-    problems = examine(producer, consumer, closed=what == "arguments")
+    problems = examine(producer, consumer, closed=what == "arguments", budget=budget)
     key = "result" if what == "results" else what
-    never = clash(producer, consumer) if problems else None
+    never = clash(producer, consumer, budget=budget) if problems else None
     if never is not None:
         shown = [p.witness for p in problems if isinstance(p, NotIncluded) and _under(p.path, never)]
         yield Finding(
