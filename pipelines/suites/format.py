@@ -20,7 +20,7 @@ from pipelines.suites.folder import ALLOWED, FILES, MAX_BYTES, MAX_FILES, texts
 from pipelines.suites.gates import ARGS_VALID, CALLS_PARSED, CASES_PASSED, CLUSTER, PERF, SURFACE, Gate
 from pipelines.suites.python_source import check_functions
 from pipelines.suites.refusals import SuiteMalformed, SuiteUnfit
-from pipelines.suites.schema import ill_formed
+from pipelines.suites.schema import ill_formed, refused
 from pipelines.suites.settings import ENDPOINT, FORMAT, Settings, read_settings
 from pipelines.suites.vocabulary import ArgsEqual, ArgsMatch, JsonSchema
 from registry.contracts import ToolContract
@@ -212,12 +212,9 @@ def check_tools(suite: Suite, tools: Mapping[str, Tool]) -> None:
                 raise SuiteMalformed(f"there is no tool {name!r}", at=f"case {case.id}: tools")
         for number, check in enumerate(case.checks):
             if isinstance(check, ArgsEqual) and case.expects_call:
-                problem = argument_problem(tools[case.expects_call], check.arguments)
+                problem = refused(tools[case.expects_call].input, check.arguments)
                 if problem:
-                    raise SuiteMalformed(
-                        f"the tool's own schema refuses them: {problem}",
-                        at=f"case {case.id}: checks[{number}].arguments",
-                    )
+                    raise SuiteMalformed(problem, at=f"case {case.id}: checks[{number}].arguments")
             if isinstance(check, ArgsMatch) and case.expects_call:
                 _known_arguments(tools[case.expects_call], check, at=f"case {case.id}: checks[{number}]")
 

@@ -1,4 +1,7 @@
-"""Does a value satisfy a tool's JSON Schema, answered by `jsonschema` without ever leaving the process."""
+"""Does a value satisfy a tool's JSON Schema, answered by `jsonschema` without ever leaving the process.
+
+Two questions: at a run, in full and under an alarm; at reading, in counted steps.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +12,16 @@ from jsonschema.exceptions import best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from registry.schemas import misshapen
+from registry.schema_oracle import accepts
+from registry.schemas import TooMuchWork, Work, misshapen, weight
 
 # An explicit registry retrieves nothing; jsonschema's own default fetches a remote `$ref` over the network.
 _NOWHERE: Registry[Any] = Registry()
 MAX_REASON = 200  # characters
+MAX_STEPS = 5_000  # of one question at reading; an honest one takes some hundred
+MAX_WEIGHT = (
+    500  # values inside the arguments that a case expects; comparing all with all takes the square of it
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,22 @@ def ill_formed(schema: Mapping[str, Any]) -> IllFormed | None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as exc:
         return IllFormed(exc.message[:MAX_REASON], "")
+    return None
+
+
+def refused(schema: Mapping[str, Any], value: Any) -> str | None:
+    """Return why a suite that expects `value` can be no suite, or None when the schema may accept it.
+
+    For reading, where nothing cuts off what never ends: patterns and `$ref`s of the author's are followed in
+    counted steps. What cannot be told so is left to the run, which has an alarm.
+    """
+    if weight(value) > MAX_WEIGHT:
+        return f"more than {MAX_WEIGHT} values in one call"
+    try:
+        if accepts(dict(schema), value, Work(MAX_STEPS)) is False:
+            return "the tool's own schema refuses them"
+    except TooMuchWork:
+        return f"the tool's own schema takes more than {MAX_STEPS:,} steps to say whether they fit"
     return None
 
 

@@ -3,6 +3,7 @@
 Each story has the legitimate step, the attack, and nothing changed. The table of attackers is SECURITY.md.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from pipelines.decide import record_decision, request_decision
 from pipelines.intake.folder import add_folder
 from pipelines.people import retire_person, set_person
 from pipelines.policies import apply_policy, in_force
+from pipelines.suites.format import read
+from pipelines.suites.refusals import SuiteMalformed
 from pipelines.workplace import Workplace
 from registry import tiers_file
 from registry.decisions import NAMESPACE, DecisionUnreadable, Kind
@@ -29,6 +32,7 @@ from signing.sshsig import public_key_line, sign
 from tests import world
 from tests.pipelines.hostile import as_json, good_model
 from tests.pipelines.test_intake_folder import laid_out
+from tests.pipelines.test_suite_format import HELLO, TOOL, WEATHER, files
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MODEL = Ref.parse("acme/tiny-llm@1")
@@ -135,7 +139,7 @@ class TestARogueOperatorWithOldDecisions:
     @pytest.fixture
     def waived(self, clinic: Clinic, tmp_path: Path) -> Decision:
         """A model whose config names code, let in by rita's word."""
-        about = {"rule": "code.auto-map", "path": "config.json"}
+        about: dict[str, Any] = {"rule": "code.auto-map", "path": "config.json"}
         row = clinic.decide("rita", Kind.WAIVE_FINDING, sha256_hex(AUTO_MAP), **about)
         add_folder(clinic.later(), MODEL.model, laid_out(tmp_path / "s", good_model(config__json=AUTO_MAP)))
         assert not clinic.against("scan")
@@ -148,7 +152,7 @@ class TestARogueOperatorWithOldDecisions:
         assert "that waiver stands no longer" in clinic.against("scan")
 
     def test_nor_does_one_that_is_over(self, clinic: Clinic, tmp_path: Path) -> None:
-        about = {"rule": "code.auto-map", "path": "config.json"}
+        about: dict[str, Any] = {"rule": "code.auto-map", "path": "config.json"}
         clinic.decide("rita", Kind.WAIVE_FINDING, sha256_hex(AUTO_MAP), days=7, **about)
         add_folder(clinic.later(), MODEL.model, laid_out(tmp_path / "s", good_model(config__json=AUTO_MAP)))
         clinic.later(days=6)
@@ -193,3 +197,30 @@ class TestARogueOperatorWithOldDecisions:
         assert "nobody has accepted" in clinic.against("licence"), "rita read another text"
         clinic.decide("rita", Kind.ACCEPT_LICENCE, licence, text_sha256=sha256_hex(held[0].read_bytes()))
         assert not clinic.against("licence")
+
+
+class TestTheWriterOfASuite:
+    """Ships a suite under any name; it is read where nothing cuts off what never ends."""
+
+    @pytest.mark.parametrize("trap", ["backtracking", "branching", "comparing"])
+    def test_does_not_hang_whoever_reads_it(self, trap: str) -> None:
+        """The expected arguments were held against the author's own schema, by an engine that may take years."""
+        letter: dict[str, Any] = {"type": "string"}
+        arguments: dict[str, Any] = {"city": "a" * 60}
+        defs: dict[str, Any] = {}
+        if trap == "backtracking":
+            letter["pattern"] = "^(a+)+b$"
+        elif trap == "branching":
+            defs = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 8} for n in range(9)}
+            letter, defs["d9"] = {"$ref": "#/$defs/d0"}, {"type": "null"}
+        else:
+            letter, arguments = {"uniqueItems": True}, {"city": [{"x": n} for n in range(2000)]}
+        tool = TOOL | {"input": {"type": "object", "properties": {"city": letter}, "$defs": defs}}
+        case_of_it = WEATHER | {
+            "checks": [{"check": "tool_called", "name": "get_weather"}]
+            + [{"check": "args_equal", "arguments": arguments}]
+        }
+        began = time.monotonic()
+        with pytest.raises(SuiteMalformed, match=r"arguments: (the tool's own schema|more than)"):
+            read(files(HELLO, case_of_it, tool=tool))
+        assert time.monotonic() - began < 5
