@@ -313,7 +313,7 @@ def _judging() -> list[Case]:
         Case(SITE, f"decisions revoke 0123456789 {by}", NotFound, "0123456789"),
         Case(SITE, f"{waiver} {V1} --path nothing.bin {by}", NotFound, "nothing.bin"),
         Case(SITE, f"{waiver} acme/none@1 --path x {by}", NotFound, "acme/none"),
-        Case(SITE, f"{waiver} NOPE --path x {by}", NameUnusable, "NOPE"),
+        Case(SITE, f"{waiver} NOPE@1 --path x {by}", NameUnusable, "NOPE"),
         Case(SITE, "companions add {other} --name coding", CompanionsMalformed, "notes.txt"),
         Case(SITE, "companions add {none} --name coding", CompanionsMalformed, "none"),
         Case(SITE, "companions set acme/none nowhere", NotFound, "nowhere"),

@@ -96,6 +96,11 @@ def _waived_file(app: App, what: str, path: str | None) -> tuple[str, str]:
         return what.removeprefix("sha256:"), ""
     if Path(what).is_file():
         return file_sha256(Path(what)), Path(what).name
+    if "@" not in what:
+        raise click.BadParameter(
+            f"{what} is no file; write a file's path, a version (namespace/name@3) or sha256:HEX",
+            param_hint="WHAT",
+        )
     with app.store.view() as view:
         manifest = decode(view.version(Ref.parse(what)).manifest.encode())
     entry = next((entry for entry in manifest.files if entry.path == path), None)
