@@ -59,6 +59,13 @@ def copied(built: Home, folder: Path) -> Iterator[Workplace]:
         yield work
 
 
+def toml(value: object) -> str:
+    """A value as TOML writes it on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {toml(item)}" for name, item in value.items()) + "}"
+    return json.dumps(value)
+
+
 class Node:
     """One serving node of a home: its `serving.toml`, its folder, and what is pinned there."""
 
@@ -122,7 +129,7 @@ class Node:
             "stop_seconds": 5,
             "context": 2048,
         } | changes
-        lines = [f"{name} = {json.dumps(value)}" for name, value in fields.items() if value is not None]
+        lines = [f"{name} = {toml(value)}" for name, value in fields.items() if value is not None]
         text = "\n".join(
             [
                 'format = "tidegate-serving/1"',

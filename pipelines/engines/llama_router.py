@@ -29,7 +29,7 @@ from pipelines.engines.launch import Command, Drained, Launch, Slot
 from pipelines.engines.llama_server import QUIET, LlamaServer, from_log, of_model
 from pipelines.engines.probe import Readiness
 from pipelines.engines.process import EngineProcessTrouble
-from pipelines.engines.staged import Staged
+from pipelines.engines.staged import SlotUnusable, Staged
 from pipelines.suites.identity import Served
 from registry.manifests import Manifest
 from signing.canonical import NotCanonical, parse
@@ -55,17 +55,22 @@ class LlamaRouter(LlamaServer):
     # ----------------------------------------------------------------------------------------- the daemon itself
 
     def stage_daemon(self) -> None:
-        """Write down what the daemon runs. It depends on nothing that a version brings along."""
+        """Write down what the daemon runs. It depends on nothing that a version brings along.
+
+        Raises:
+            SlotUnusable: it runs by other settings.
+        """
         own = ["--models-preset", str((self.daemon.folder / PRESETS).resolve()), "--no-models-autoload"]
         own += ["--models-max", "0", "--host", self.daemon.host, "--port", str(self.daemon.port), *QUIET]
         plain = self.surroundings(self.daemon, own)
-        staged.write(
-            self.daemon,
-            Staged(
-                ref="a daemon of several models", version="", engine=DAEMON, argv=plain.argv, env=plain.env, flags=(),
-                model="", path="", calls=False, parser=None, template_sha256=None, dtype=None, context=0,
-            ),
+        wanted = Staged(
+            ref="a daemon of several models", version="", engine=DAEMON, argv=plain.argv, env=plain.env, flags=(),
+            model="", path="", calls=False, parser=None, template_sha256=None, dtype=None, context=0,
         )  # fmt: skip
+        if process.running(self.daemon) is not None and staged.read(self.daemon) != wanted:
+            problem = "the daemon runs by other settings, and with it all its models would end"
+            raise SlotUnusable(self.daemon, problem)
+        staged.write(self.daemon, wanted)
 
     def answers(self) -> None:
         """Wait until the daemon answers. Raises `EngineProcessTrouble` if it ends or does not."""

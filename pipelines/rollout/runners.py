@@ -123,8 +123,9 @@ class DaemonRunner:
     def __init__(self, inner: Runner, router: LlamaRouter) -> None:
         self.inner, self.router = inner, router
 
-    def staged(self, slot: Slot) -> None:  # noqa: ARG002 - whichever model it is
-        """Write down what the daemon runs."""
+    def staged(self, slot: Slot) -> None:
+        """Write down what the daemon runs. Raises `SlotUnusable` if it runs otherwise now."""
+        self.look(slot)
         self.router.stage_daemon()
         self.inner.staged(self.router.daemon)
 

@@ -28,6 +28,7 @@ from registry.home import Home
 from registry.names import Ref
 from signing.digests import sha256_hex
 from tests.pipelines.test_rollout import add_texts
+from tests.pipelines.test_rollout_systemd import SYSTEMCTL
 from tests.rollout_world import DEMO, MODEL, NginxNode, copied, free_ports
 from tests.story.test_blue_green import (
     COMMAND,
@@ -185,6 +186,29 @@ def test_killed_while_the_new_version_loads_or_left_without_a_daemon_the_same_co
     done = carry_out(node.at(), "team", MODEL)
     assert ("SERVED", "blue", f"{MODEL}@2") == (done.outcome, done.live.slot, done.pinned.ref)
     assert ("SERVES", done.live.version, "as-pinned") == observed(node)
+
+
+def test_under_systemd_the_unit_is_the_daemon_and_is_never_started_anew_under_its_models(
+    node: DaemonNode, engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "systemctl.py").write_text(SYSTEMCTL)
+    slots, state = node.daemon.folder.parent, tmp_path / "units.json"
+    systemctl = [sys.executable, str(tmp_path / "systemctl.py"), str(slots), str(state)]
+    settle(node, engine, runner="systemd", systemctl=systemctl)
+    node.pin(1)
+    carry_out(node.at(), "team", MODEL)
+    daemon = process.running(node.daemon)
+    assert daemon is not None
+    assert {"team--daemon": daemon.pid} == json.loads(state.read_text())
+
+    node.pin(2)
+    settle(node, engine, runner="systemd", systemctl=systemctl, environment={"A": "setting"})
+    with pytest.raises(RolloutTurnedBack, match="the daemon runs by other settings"):
+        carry_out(node.at(), "team", MODEL)
+    assert "blue" == ask(node.front)[1]
+    settle(node, engine, runner="systemd", systemctl=systemctl)
+    assert "green" == carry_out(node.at(), "team", MODEL).live.slot
+    assert {"team--daemon": daemon.pid} == json.loads(state.read_text())
 
 
 def test_what_is_validated_and_what_is_served_have_the_companions_template(
