@@ -41,20 +41,15 @@ class Story:
             ends: the exit code that the story tells of; another one breaks the story.
             quiet: show the command only.
 
-        Returns: standard output.
+        Returns: what it said on both streams, in the order in which it was said.
         """
         print(f"{_DIM}${_PLAIN} {command}", flush=True)
-        done = self._call(shlex.split(command))
+        done = self._call(shlex.split(command), errors=subprocess.STDOUT)
         if done.returncode != ends:
-            raise StoryBroken(
-                f"{command}\nended with {done.returncode}, told as {ends}\n{done.stdout}{done.stderr}"
-            )
+            raise StoryBroken(f"{command}\nended with {done.returncode}, told as {ends}\n{done.stdout}")
         if not quiet:
-            said = (
-                done.stdout
-                + "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("\r"))
-            ).rstrip()
-            print(textwrap.indent(said, "  "), flush=True)
+            lines = (line for line in done.stdout.split("\n") if not line.startswith("\r"))
+            print(textwrap.indent("\n".join(lines).rstrip(), "  "), flush=True)
             if ends:
                 print(f"  (exit code {ends})", flush=True)
         return done.stdout
@@ -71,7 +66,7 @@ class Story:
         if not true:
             raise StoryBroken(f"not so: {what}")
 
-    def _call(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+    def _call(self, words: list[str], *, errors: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
         environment["TIDEGATE_PASSPHRASE_FILE"] = str(self.folder / "passphrase.txt")
@@ -79,7 +74,8 @@ class Story:
             words,
             cwd=self.folder,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
