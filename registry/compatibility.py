@@ -47,6 +47,7 @@ def compare(
         surface_rules.needs(contract, router),
         surface_rules.roles(contract, router),
         surface_rules.surface_facts(contract, router, profile),
+        surface_rules.strict_form(contract, router),
         template_rules.template(contract, wire) if wire is not None else (),
         tool_rules.tools(contract, router),
     )
@@ -67,5 +68,7 @@ def compare_documents(first: Document, second: Document, profile: EngineProfile 
     if isinstance(pair[0], ToolContract) and isinstance(pair[1], RouterContract):
         return compare(pair[0], pair[1], profile)
     if isinstance(pair[0], ToolContract) and isinstance(pair[1], EngineProfile):
-        return worst_first(surface_rules.serving(pair[0], pair[1], None))
+        return worst_first(
+            surface_rules.serving(pair[0], pair[1], None), surface_rules.strict_form(pair[0], None)
+        )
     raise NotComparable(first.format, second.format)

@@ -6,6 +6,7 @@ A demand is met when nobody says no and somebody says yes; nobody's word is unkn
 from collections.abc import Iterator, Mapping
 
 from registry.contracts import EngineProfile, RouterContract, SurfaceFacts, ToolContract
+from registry.strict_form import departures
 from registry.verdicts import Finding, Verdict, listed
 
 
@@ -203,3 +204,24 @@ def surface_facts(
                 "profile says whether that works",
                 "Run the contract suite, then state what it shows under `surface` of the engine profile.",
             )
+
+
+def strict_form(contract: ToolContract, router: RouterContract | None) -> Iterator[Finding]:
+    """Whoever says `strict` of a surface has tools written so that strict mode takes them."""
+    sides: list[tuple[ToolContract | RouterContract, str]] = [(contract, "the tool contract")]
+    sides += [(router, f"router contract {router.name!r}")] if router is not None else []
+    for document, who in sides:
+        surfaces = [name for name, facts in document.surface.items() if facts.strict]
+        for tool in document.tools if surfaces else ():
+            for departure in departures(tool.input):
+                yield Finding(
+                    "strict-form-refused" if departure.known else "strict-form-unknown",
+                    Verdict.NEEDS_ROUTER_UPDATE if departure.known else Verdict.UNKNOWN,
+                    f"{who} says `strict` of {listed(surfaces)}, and strict mode does not take `input` of this tool: "
+                    f"{departure.problem} ({departure.rule})",
+                    f"Write `input` of {tool.name!r} in strict form at this place in {who} (every object with "
+                    "`additionalProperties` false and every property required; an optional one may be null), or take "
+                    "`strict` out of its `surface`.",
+                    tool.name,
+                    departure.path,
+                )
