@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from pipelines import template_served
 from pipelines.fitting import contract_fact, engine_fact, memory_fact, way_back
 from pipelines.intake.record import read_scan_report
 from pipelines.removed import demand_bytes
@@ -98,6 +99,7 @@ class _Held:
     contract: str | None
     setting: RouterSetting | None
     companions: str | None
+    template: str | None  # that the companions bring; it takes the place of the version's own
     scan: Report | None
     runs: tuple[tuple[SuiteFact, Report | None], ...]
     since: tuple[str, ...]  # when each of the documents came to be what counts
@@ -125,8 +127,19 @@ def _held(work: Workplace, view: View, version: Version, rules: policy.Policy) -
     binding, setting = view.binding(version.digest), view.router(rules.tier)
     bound = [view.companions_bound(subject) for subject in (version.digest, version.model)]
     contract = binding.contract if binding else None
+    companions = view.companions_for(version)
+    template = template_served.brought(view, companions)
     runs = [
-        _newest_run(work, view, version, tier=rules.tier, name=name, contract=contract, setting=setting)
+        _newest_run(
+            work,
+            view,
+            version,
+            tier=rules.tier,
+            name=name,
+            contract=contract,
+            setting=setting,
+            template=template,
+        )
         for name in rules.suites
     ]
     scans = view.reports(version.digest, "scan")
@@ -135,7 +148,8 @@ def _held(work: Workplace, view: View, version: Version, rules: policy.Policy) -
         rules=rules,
         contract=contract,
         setting=setting,
-        companions=view.companions_for(version),
+        companions=companions,
+        template=template,
         scan=scans[-1] if scans else None,
         runs=tuple(runs),
         since=tuple(row.since for row in (binding, setting, *bound) if row is not None),
@@ -165,8 +179,9 @@ def _facts(work: Workplace, view: View, held: _Held, judged: ApprovalJudgement) 
         memory=memory_fact(work, view, manifest, rules, setting),
         engine=engine_fact(view, setting),
         companions=held.companions,
+        companions_against=template_served.objections(work, view, held.template, rules),
         rollback_takes=_rollback_takes(view, rules.tier, version.model),
-        contract=contract_fact(work, view, version, held.contract, setting),
+        contract=contract_fact(work, view, version, held.contract, setting, companions=held.companions),
         way_back=way_back(work, view, version, rules.tier, setting),
         suites=tuple(fact for fact, _ in held.runs),
         served_in=frozenset(pin.tier for pin in view.pin_history(version=version.digest)),
@@ -270,6 +285,7 @@ def _newest_run(
     name: str,
     contract: str | None,
     setting: RouterSetting | None,
+    template: str | None,
 ) -> tuple[SuiteFact, Report | None]:
     """The newest run of the suite as held now; one on another contract or engine says nothing about this set."""
     try:
@@ -295,6 +311,9 @@ def _newest_run(
         same_contract=contract is not None and report.contract == contract,
         same_profile=setting is not None and report.profile == setting.profile,
         same_tier=body.get("tier") == tier,
+        same_template=template_served.measured(
+            work, manifests.decode(version.manifest.encode()), template, body
+        ),
         age_days=(work.now - from_rfc3339(report.made_at)).days,
         identity_proven=body["identity"]["state"] == "proven",
         reasons=(*body["reasons"], *freed),

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from pipelines import template_served
 from pipelines.wire.held import rendered
 from pipelines.workplace import Workplace
 from registry import contracts, manifests, policy
@@ -58,15 +59,22 @@ def engine_fact(view: View, setting: RouterSetting | None) -> EngineFact | None:
 
 
 def contract_fact(
-    work: Workplace, view: View, version: Version, contract: str | None, setting: RouterSetting | None
+    work: Workplace,
+    view: View,
+    version: Version,
+    contract: str | None,
+    setting: RouterSetting | None,
+    *,
+    companions: str | None,
 ) -> ContractFact:
+    """What the contract gate says of a version that is served with these companions (digest)."""
     if contract is None:
         step = "Bind one at the origin or here: `tidegate contracts add FILE --for REF`."
         return ContractFact("unknown", ("the version has no tool contract",), (step,), ())
     if setting is None:
         step = "Say what the tier runs: `tidegate contracts set-router TIER ROUTER --engine PROFILE`."
         return ContractFact("unknown", ("the tier has no router contract",), (step,), (contract,))
-    return _compared(work, view, version, contract, setting)
+    return _compared(work, view, version, contract, setting, companions=companions)
 
 
 def way_back(
@@ -78,19 +86,26 @@ def way_back(
     held = view.version_by_digest(pinned.version)
     if setting is None or pinned.contract is None or held is None:
         return _UNKNOWN
-    return _compared(work, view, held, pinned.contract, setting)
+    return _compared(work, view, held, pinned.contract, setting, companions=pinned.companions)
 
 
 def _compared(
-    work: Workplace, view: View, version: Version, contract: str, setting: RouterSetting
+    work: Workplace,
+    view: View,
+    version: Version,
+    contract: str,
+    setting: RouterSetting,
+    *,
+    companions: str | None,
 ) -> ContractFact:
-    """What a version's contract and its own chat template say, held against what the tier runs."""
+    """What a version's contract and the chat template that it is served with say, held against what the tier runs."""
     documents = (
         _read(view, contract, contracts.ToolContract),
         _read(view, setting.router, contracts.RouterContract),
         _read(view, setting.profile, contracts.EngineProfile),
     )
-    wire = rendered(work.blobs, manifests.decode(version.manifest.encode()))
+    template = template_served.brought(view, companions)
+    wire = rendered(work.blobs, manifests.decode(version.manifest.encode()), template=template)
     found: Comparison = compare(*documents, wire=wire)
     steps = [item.next_step for item in found.against if item.next_step]
     patch = patch_for(*documents, wire=wire) if found.against else None

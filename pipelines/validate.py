@@ -98,6 +98,7 @@ class _Set:
 def stands(fact: SuiteFact) -> bool:
     """A report on exactly this set, that said something: PASSED on proven files, or FAILED."""
     same = fact.report is not None and fact.same_contract and fact.same_profile and fact.same_tier
+    same = same and fact.same_template
     return same and (fact.outcome == "FAILED" or (fact.outcome == "PASSED" and fact.identity_proven))
 
 

@@ -12,8 +12,8 @@ A pure rule. The checks, in the order they are shown:
 8. engine        the tier's engine may serve here, and no advisory names its release
 9. contract      what the version emits, this tier's engine profile parses and its router accepts
 10. way back     the set pinned now would still work with today's router, so that rollback is safe
-11. companions   the files that go with the model are there, where the tier demands them
-12. suites       each demanded suite PASSED, here, in this tier, on this very version, contract and engine profile
+11. companions   the files that go with the model are there, where the tier demands them; a chat template in them is clean
+12. suites       each demanded suite PASSED, here, in this tier, on this very version, contract, engine profile and template
 13. lower tier   the tier below has served it first, where the policy says so
 14. approvals    enough distinct people with distinct keys, after the last evidence, none with another role in it
 
@@ -283,6 +283,17 @@ def _way_back(facts: Facts) -> Finding:
 
 
 def _companions(facts: Facts) -> Finding:
+    if facts.companions_against:
+        return Finding(
+            "companions",
+            ok=False,
+            message="their chat template takes the place of the version's: "
+            + "; ".join(facts.companions_against),
+            next_step="Take the template out of the companions; or have a reviewer read it and sign a waiver for exactly "
+            "this text: `tidegate decisions waive RULE FILE --path chat_template.jinja`.",
+            evidence=(facts.companions,) if facts.companions else (),
+            who=REVIEWER,
+        )
     if facts.companions is not None:
         return Finding("companions", ok=True, message="pinned with it", evidence=(facts.companions,))
     if not facts.policy.companions:
@@ -324,6 +335,7 @@ def _suite_problems(suite: SuiteFact, facts: Facts) -> Iterator[tuple[str, str, 
         "tool contract": suite.same_contract,
         "engine profile": suite.same_profile,
         "tier": suite.same_tier,
+        "chat template": suite.same_template,
     }
     limit = facts.policy.report_days
     if suite.suite is None:

@@ -38,6 +38,7 @@ class SuiteFact:
     same_contract: bool = False
     same_profile: bool = False
     same_tier: bool = True
+    same_template: bool = True
     age_days: int = 0
     identity_proven: bool = False
     reasons: tuple[str, ...] = ()
@@ -101,5 +102,6 @@ class Facts:
     memory: MemoryFact | None = None  # None: the tier promises no context, and the files' size is what counts
     engine: EngineFact | None = None  # None: nobody has said what the tier runs
     companions: str | None = None  # digest
+    companions_against: tuple[str, ...] = ()  # findings in what the engine would take of them
     rollback_takes: str | None = None  # what earlier rollouts took, in words
     recorded_later: str | None = None  # a moment in the log that the clock has not reached

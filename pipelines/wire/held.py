@@ -63,9 +63,17 @@ def held_template(blobs: BlobStore, manifest: Manifest) -> HeldTemplate | None:
     return next(_in_gguf(blobs, files, tokens), None)
 
 
-def rendered(blobs: BlobStore, manifest: Manifest, *, seconds: int = SECONDS) -> WireDigests | None:
-    """Render the version's own template; None where it has none. The same template is rendered once per process."""
+def rendered(
+    blobs: BlobStore, manifest: Manifest, *, template: str | None = None, seconds: int = SECONDS
+) -> WireDigests | None:
+    """Render the version's own template; None where it has none. The same template is rendered once per process.
+
+    Args:
+        template: another one that takes its place, such as the companions'.
+    """
     found = held_template(blobs, manifest)
+    if template is not None:
+        found = HeldTemplate(template, "companions", found.tokens if found else {})
     return None if found is None else _rendered(found.text, tuple(sorted(found.tokens.items())), seconds)
 
 
