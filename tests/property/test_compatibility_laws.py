@@ -19,6 +19,7 @@ from registry.contracts import (
 from registry.inclusion import Included, NotIncluded, includes
 from registry.schema_engines import Pair
 from registry.schema_flat import Group
+from registry.schemas import Work
 
 pytestmark = pytest.mark.property
 
@@ -126,7 +127,7 @@ def test_an_included_producer_emits_nothing_that_is_refused(producer: Any, consu
     """Values from a pool and from the producer itself; an object that does not say is closed."""
     if not isinstance(includes(producer, consumer), Included):
         return
-    pair = Pair(producer, consumer, steps=10**7)
+    pair = Pair(producer, consumer, work=Work(10**7))
     group = Group.of([pair.emitted])
     emits, accepts = jsonschema.Draft202012Validator(producer), jsonschema.Draft202012Validator(consumer)
     for value in [*POOL, *pair.walk.examples.of(group)]:
