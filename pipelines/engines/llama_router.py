@@ -7,6 +7,8 @@
    router's pages by which whoever can send a request could unload a model.
 3. A router loads what it is asked for and throws out the least used to make room, unless it is told not to: it is.
 4. Unloading cuts off what is in flight, and says that it is done before it is: drained before, waited for after.
+5. A daemon that was started anew holds no model, and would give each another port than before: the proxy's file is
+   then wrong until the same rollout command is run again, which loads anew. The agent sees that nothing answers.
 
 Sources: llama.cpp `tools/server/README.md` (router mode, presets); 2, 4 and the refusal of unknown flags were seen on
 build 0.5.0.
