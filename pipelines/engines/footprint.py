@@ -33,6 +33,30 @@ _DTYPES = {
     "float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1,
     "float8_e4m3fn": 1,
 }  # fmt: skip
+# Families whose code reads what makes a cache smaller. The config of any other may say so, and the engine does not
+# look: taken at its word, a publisher's two fields would let any model into any tier.
+_COMPRESSED = frozenset(
+    (
+        *("deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_vl_v2", "kimi_k2", "kimi_vl"),
+        *("minicpm3", "longcat_flash", "glm4_moe_lite"),
+    )
+)
+_WINDOWED = frozenset(
+    (
+        *(
+            "gemma2",
+            "gemma3",
+            "gemma3_text",
+            "gemma3n",
+            "gemma3n_text",
+            "gpt_oss",
+            "cohere2",
+            "olmo3",
+            "exaone4",
+        ),
+        *("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3", "mistral", "ministral", "afmoe", "phi3"),
+    )
+)
 # What a process of the engine takes before it has loaded anything, bytes; seen on CPU, rounded up generously.
 _BASE = {"vllm": 3 << 30, "transformers": 1 << 30, "llama-cpp-python": 192 << 20}
 _BASE_OTHER = 64 << 20
@@ -177,11 +201,18 @@ def _of_config(manifest: Manifest, open_file: Open, profile: EngineProfile) -> _
         source += f", turned from {stored} into {used}"
     cache = flags.value_of(profile.flags, "--kv-cache-dtype")
     width = Fraction(_DTYPES.get(used if cache in (None, "auto") else str(cache), 4))
-    return weights, _config_shape(config), (width, width), source
+    inner = config.get("text_config")
+    meant = [config, {**config, **inner}] if isinstance(inner, dict) else [config]
+    shapes = [shape for one in meant if (shape := _config_shape(one)) is not None]
+    # Of two parts that could be meant the one that takes more: engines of a text model do not look at the inner one.
+    largest = max(
+        shapes, key=lambda shape: sum(keys + values for keys, values, _ in shape.layers), default=None
+    )
+    return weights, largest, (width, width), source
 
 
 def _config(manifest: Manifest, open_file: Open) -> Mapping[str, Any]:
-    """The part of config.json that tells of text, with the outer type of numbers; empty if it cannot be read."""
+    """config.json, with the type of numbers that its text part states; empty if it cannot be read."""
     entry = next((entry for entry in manifest.files if entry.path == "config.json"), None)
     if entry is None:
         return {}
@@ -194,7 +225,12 @@ def _config(manifest: Manifest, open_file: Open) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         return {}
     inner = value.get("text_config")
-    return {**value, **inner} if isinstance(inner, dict) else value
+    kept = (
+        {name: inner[name] for name in ("dtype", "torch_dtype") if name in inner}
+        if isinstance(inner, dict)
+        else {}
+    )
+    return {**value, **kept}
 
 
 def _config_shape(config: Mapping[str, Any]) -> _Shape | None:
@@ -214,7 +250,8 @@ def _config_shape(config: Mapping[str, Any]) -> _Shape | None:
     )
     compressed = number("kv_lora_rank")
     keys, values, notes = width, width, []
-    if compressed is not None:
+    family = config.get("model_type")
+    if compressed is not None and family in _COMPRESSED:
         keys, values = compressed + (number("qk_rope_head_dim", 0) or 0), 0
         notes.append("keys and values are kept compressed (kv_lora_rank)")
     kinds = config.get("layer_types")
@@ -222,6 +259,9 @@ def _config_shape(config: Mapping[str, Any]) -> _Shape | None:
     window = number("sliding_window")
     if not {"full_attention", "sliding_attention"} >= {str(kind) for kind in kinds}:
         notes.append("layers of other kinds than attention are counted as attention: rather too much")
+    if window is not None and "sliding_attention" in kinds and family not in _WINDOWED:
+        window = None
+        notes.append(f"nobody here knows that {str(family)[:40]} keeps to a window: it is counted whole")
     rows = tuple((keys, values, window if kind == "sliding_attention" else None) for kind in kinds)
     inner = number("intermediate_size", 4 * hidden) or 4 * hidden
     return _Shape(rows, hidden, inner, number("vocab_size", 0) or 0, tuple(notes))

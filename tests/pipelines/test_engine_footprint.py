@@ -71,9 +71,11 @@ def test_another_type_of_numbers_changes_the_weights_too() -> None:
 def test_a_window_and_compressed_keys_make_the_cache_smaller() -> None:
     full = of_config(LLAMA_70B).kv_cache or 0
     kinds = ["sliding_attention", "full_attention"] * 40
-    half = of_config(LLAMA_70B | {"layer_types": kinds, "sliding_window": 100})
+    half = of_config(LLAMA_70B | {"model_type": "gemma3", "layer_types": kinds, "sliding_window": 100})
     assert full * (40 * 100 + 40 * 1000) // (80 * 1000) == half.kv_cache
-    compressed = of_config(LLAMA_70B | {"kv_lora_rank": 512, "qk_rope_head_dim": 64})
+    compressed = of_config(
+        LLAMA_70B | {"model_type": "deepseek_v3", "kv_lora_rank": 512, "qk_rope_head_dim": 64}
+    )
     assert 80 * 576 * 2 * 1000 == compressed.kv_cache
     odd = of_config(LLAMA_70B | {"layer_types": ["linear_attention"] * 80})
     assert full == odd.kv_cache

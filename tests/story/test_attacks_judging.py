@@ -3,12 +3,14 @@
 Each story has the legitimate step, the attack, and nothing changed. The table of attackers is SECURITY.md.
 """
 
+import io
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +19,7 @@ from pipelines.agreements import add_document
 from pipelines.case import case
 from pipelines.companions import add_companions, set_companions
 from pipelines.decide import record_decision, request_decision
+from pipelines.engines.footprint import needed
 from pipelines.intake.folder import add_folder
 from pipelines.people import retire_person, set_person
 from pipelines.policies import apply_policy, in_force
@@ -28,9 +31,11 @@ from pipelines.suites.run import add_suite
 from pipelines.workplace import Workplace
 from registry import tiers_file
 from registry.audit import EventKind
+from registry.contracts import EngineProfile
 from registry.decisions import NAMESPACE, DecisionUnreadable, Kind
 from registry.entities import Decision, Report
 from registry.errors import PolicyUnsigned
+from registry.manifests import FileEntry, Manifest
 from registry.names import Ref
 from registry.policy import Policy
 from signing.canonical import canonical_bytes
@@ -290,6 +295,38 @@ class TestARogueOperatorWithCompanions:
         assert not tiny.against("suite tool-basics")
         tiny.decide("alice", Kind.REVOKE, row.digest)
         assert "INCONCLUSIVE; case weather was set aside" in tiny.against("suite tool-basics")
+
+
+class TestAPublisherWhoseModelIsTooLarge:
+    """Says in config.json what makes the cache small, of a family whose engine does not look there."""
+
+    CONFIG: ClassVar[dict[str, Any]] = {
+        "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "dtype": "bfloat16",
+    }  # fmt: skip
+
+    def cache(self, config: dict[str, Any]) -> int:
+        data = json.dumps(config).encode()
+        files = (
+            FileEntry("config.json", len(data), "0" * 64),
+            FileEntry("model.safetensors", 1000, "1" * 64),
+        )
+        profile = EngineProfile(
+            name="p", engine="vllm", version="0.18.0", parses=("hermes",), flags=(), surfaces=("chat",)
+        )
+        found = needed(Manifest("a/b", files), lambda _: io.BytesIO(data), context=8192, profile=profile)
+        assert found.kv_cache is not None
+        return found.kv_cache
+
+    @pytest.mark.parametrize(
+        "lie",
+        [
+            {"kv_lora_rank": 1},
+            {"layer_types": ["sliding_attention"] * 32, "sliding_window": 1},
+            {"text_config": {"num_hidden_layers": 1, "hidden_size": 64, "num_attention_heads": 1}},
+        ],
+    )
+    def test_does_not_talk_it_into_the_tier(self, lie: dict[str, Any]) -> None:
+        assert self.cache(self.CONFIG) <= self.cache(self.CONFIG | lie)
 
 
 class TestTheWriterOfASuite:
