@@ -44,13 +44,23 @@ def objections(work: Workplace, view: View, template: str | None, rules: Policy)
 def measured(work: Workplace, manifest: Manifest, template: str | None, report: Mapping[str, Any]) -> bool:
     """Whether a suite's report is about the template that would be served. Where nobody knows: only if it is the version's own."""
     engine, fingerprint = report["engine"], report["fingerprint"]
-    own = _own(work, manifest)
-    if engine is None or (template is None and own is None):
+    wanted = shown_as(work, manifest, template)
+    if engine is None or wanted is None:
         return True
     said = engine["template"]["sha256"] or fingerprint["template_sha256"]
-    if said is None:
-        return template is None
-    return said in _forms(template.encode() if template is not None else own or b"")
+    return template is None if said is None else said in wanted
+
+
+def shown_as(work: Workplace, manifest: Manifest, template: str | None) -> frozenset[str] | None:
+    """The SHA-256 of each form in which an engine may show the template that it would render; None where there is none.
+
+    Args:
+        template: the companions', if they bring one. Engines leave out the end of the last line.
+    """
+    text = _own(work, manifest) if template is None else template.encode()
+    if text is None:
+        return None
+    return frozenset(sha256_hex(form) for form in (text, text.rstrip(b"\r\n"), text.strip()))
 
 
 def _seen(template: str) -> Iterable[tuple[str, str, str]]:
@@ -70,8 +80,3 @@ def _own(work: Workplace, manifest: Manifest) -> bytes | None:
     if entry is None or entry.size > MAX_BYTES or not work.blobs.has(entry.sha256):
         return None
     return work.blobs.read(entry.sha256, max_bytes=MAX_BYTES)
-
-
-def _forms(text: bytes) -> set[str]:
-    """Engines show a template without its last line's end."""
-    return {sha256_hex(form) for form in (text, text.rstrip(b"\r\n"), text.strip())}

@@ -1,17 +1,20 @@
 """The version to compare with: what the tier serves now, measured beside the candidate, and only if that is proven.
 
 An engine under the wanted address proves nothing. It counts as the baseline when the files that it has loaded
-were hashed and are the pinned version's; else everything that compares is INCONCLUSIVE, and says why.
+were hashed and are the pinned version's, and it renders the pinned chat template: made worse by another one, it would
+let any candidate look as good. Else everything that compares is INCONCLUSIVE, and says why.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines import template_served
 from pipelines.engines.endpoint import Endpoint
 from pipelines.engines.fingerprint import Fingerprint
 from pipelines.suites.judged import MEASURED, NOT_MEASURED, NOTHING_TO_COMPARE, Comparison
 from pipelines.suites.look import Looked, changed, look
 from pipelines.suites.plan import BASELINE, Side
+from pipelines.workplace import Workplace
 from registry.contracts import EngineProfile, decode_document
 from registry.entities import Version
 from registry.manifests import decode
@@ -24,6 +27,7 @@ class Pinned:
 
     version: Version
     profile: EngineProfile | None
+    templates: frozenset[str] | None = None  # how an engine may show the chat template that it is served with
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Baseline:
         return Side(BASELINE, str(self.looked.endpoint), self.looked.model)
 
 
-def pinned(view: View, tier: str | None, version: Version) -> Pinned | str:
+def pinned(work: Workplace, view: View, tier: str | None, version: Version) -> Pinned | str:
     """Return what the tier serves beside `version`, or in words why there is nothing to compare with."""
     if tier is None:
         return "the run was made for no tier"
@@ -56,7 +60,12 @@ def pinned(view: View, tier: str | None, version: Version) -> Pinned | str:
     if held is None:
         return f"{tier} serves a version that is not recorded here"
     profile = decode_document(document.body.encode()) if document else None
-    return Pinned(held, profile if isinstance(profile, EngineProfile) else None)
+    template = template_served.brought(view, pin.companions)
+    return Pinned(
+        held,
+        profile if isinstance(profile, EngineProfile) else None,
+        template_served.shown_as(work, decode(held.manifest.encode()), template),
+    )
 
 
 def find_baseline(
@@ -98,6 +107,10 @@ def find_baseline(
             found.version,
             looked,
         )
+    shown = looked.engine.template_sha256 if looked.engine else None
+    if shown is not None and found.templates is not None and shown not in found.templates:
+        why = f"the engine of {name} renders another chat template than the one that is pinned"
+        return Baseline(Comparison(NOT_MEASURED, why), found.version, looked)
     if not looked.served.proven:
         why = f"nothing proves that {where} serves {name}: {looked.served.why}"
         return Baseline(Comparison(NOT_MEASURED, why), found.version, looked)

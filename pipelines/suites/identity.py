@@ -153,6 +153,17 @@ def profile_mismatch(engine: EngineIdentity, profile: EngineProfile) -> str | No
     return f"{engine.engine} says version {said}; profile {profile.name} names {profile.version}"
 
 
+def other_file(served: Served, profile: EngineProfile) -> str | None:
+    """Return how the file that was found loaded differs from the one that the profile has loaded, or None.
+
+    A version may hold several files that each could be served; measured is the one that will be.
+    """
+    wanted = profile.extra.get("x-file")
+    if wanted is None or not served.proven or wanted in [entry.path for entry in served.files]:
+        return None
+    return f"{served.files[0].path} of the version; profile {profile.name} has {wanted} loaded"
+
+
 def template_note(engine: EngineIdentity, own: bytes | None) -> str:
     """Say whose chat template the engine renders: `own`, `other`, or `unknown` when it cannot be told.
 

@@ -61,6 +61,8 @@ def look(
     doubts = [f"profile-mismatch: {mismatch}"] if mismatch else []
     if served.contradicted:
         doubts.append(f"another model is served: {served.why}")
+    if profile is not None and (other := identity.other_file(served, profile)) is not None:
+        doubts.append(f"another file is served: {other}")
     if not answers.ready:
         doubts.append(f"the engine is not ready: {answers.why}")
     said = Fingerprint(engine.engine, build=engine.version, template_sha256=engine.template_sha256)

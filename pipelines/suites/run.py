@@ -192,7 +192,7 @@ def _standing(work: Workplace, bound: report.Bound, suite: Suite) -> _Standing:
     with work.store.view() as view:
         aside = decide.standing(work, view, Kind.QUARANTINE_CASE)
         allowed = decide.standing(work, view, Kind.ALLOW_PYTHON)
-        found = pinned(view, bound.tier, bound.version)
+        found = pinned(work, view, bound.tier, bound.version)
     cases = {f"{suite.name}/{case.id}": case.id for case in suite.cases}
     newest = {one.subject: one for one in aside if one.subject in cases}
     return _Standing(

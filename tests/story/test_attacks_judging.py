@@ -19,13 +19,17 @@ from pipelines.agreements import add_document
 from pipelines.case import case
 from pipelines.companions import add_companions, set_companions
 from pipelines.decide import record_decision, request_decision
+from pipelines.engines.endpoint import Endpoint
 from pipelines.engines.footprint import needed
 from pipelines.intake.folder import add_folder
 from pipelines.people import retire_person, set_person
 from pipelines.policies import apply_policy, in_force
 from pipelines.routers import set_router
 from pipelines.suites import BUILTIN
+from pipelines.suites.baseline import Pinned, find_baseline
 from pipelines.suites.format import read
+from pipelines.suites.judged import MEASURED, NOT_MEASURED
+from pipelines.suites.look import look
 from pipelines.suites.refusals import SuiteMalformed
 from pipelines.suites.run import add_suite
 from pipelines.workplace import Workplace
@@ -35,7 +39,7 @@ from registry.contracts import EngineProfile
 from registry.decisions import NAMESPACE, DecisionUnreadable, Kind
 from registry.entities import Decision, Report
 from registry.errors import PolicyUnsigned
-from registry.manifests import FileEntry, Manifest
+from registry.manifests import FileEntry, Manifest, decode
 from registry.names import Ref
 from registry.policy import Policy
 from signing.canonical import canonical_bytes
@@ -43,9 +47,11 @@ from signing.digests import sha256_hex
 from signing.sshsig import public_key_line, sign
 from signing.times import rfc3339
 from tests import world
+from tests.pipelines.faulty_engine import faulty_engine
 from tests.pipelines.hostile import as_json, good_model
 from tests.pipelines.test_intake_folder import laid_out
 from tests.pipelines.test_suite_format import HELLO, TOOL, WEATHER, files
+from tests.pipelines.test_suite_run import version_of
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MODEL = Ref.parse("acme/tiny-llm@1")
@@ -356,3 +362,47 @@ class TestTheWriterOfASuite:
         with pytest.raises(SuiteMalformed, match=r"arguments: (the tool's own schema|more than)"):
             read(files(HELLO, case_of_it, tool=tool))
         assert time.monotonic() - began < 5
+
+
+class TestAnEngineThatIsArranged:
+    """Serves files that are in order, and is started so that something else is measured than will serve."""
+
+    @pytest.fixture
+    def weights(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "weights"
+        folder.mkdir()
+        for name in ("fine", "small"):
+            (folder / f"{name}.gguf").write_bytes(b"GGUF " + name.encode())
+        return folder
+
+    def props(self, weights: Path, template: str = "own") -> dict[str, str]:
+        path = str(weights / "fine.gguf")
+        return {"build_info": "b7-abc", "model_path": path, "chat_template": template}
+
+    def test_a_baseline_made_worse_by_another_template_is_none(self, weights: Path) -> None:
+        """A candidate is as good as the pinned version, if that one is told to forget how to call."""
+        profile, templates = self.profile(), frozenset((sha256_hex(b"own"),))
+        pinned = Pinned(version_of(weights), profile, templates)
+        compared = []
+        for template in ("own", "a worse one"):
+            with faulty_engine(props=self.props(weights, template)) as engine:
+                found = find_baseline(pinned, engine.url, seconds=5, model_name=None)
+            compared.append(found.comparison)
+        assert [MEASURED, NOT_MEASURED] == [one.state for one in compared]
+        assert "another chat template" in compared[1].why
+
+    def test_the_finer_of_two_files_does_not_speak_for_the_one_that_will_serve(self, weights: Path) -> None:
+        manifest = decode(version_of(weights).manifest.encode())
+        doubts = []
+        for wanted in ("fine.gguf", "small.gguf"):
+            with faulty_engine(props=self.props(weights)) as engine:
+                where = Endpoint.parse(engine.url)
+                profile = replace(self.profile(), extra={"x-file": wanted})
+                doubts.append(look(where, manifest, profile, seconds=5, model_name=None).doubts)
+        assert () == doubts[0]
+        assert "another file is served: fine.gguf" in doubts[1][0]
+
+    def profile(self) -> EngineProfile:
+        return EngineProfile(
+            name="p", engine="llama-server", version="b7", parses=("hermes",), flags=(), surfaces=("chat",)
+        )
