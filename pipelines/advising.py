@@ -1,15 +1,17 @@
 """Keeping lists of bad engine releases, and asking which of this home's profiles they name."""
 
 from pipelines.engines import advisories
+from pipelines.engines.advisories import Advisories
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Document
+from registry.views import View
 from signing.digests import sha256_hex
 from signing.times import rfc3339
 
 
 def add_advisories(work: Workplace, data: bytes) -> Document:
-    """Take a list in. The same one again is no change; of one name the highest serial counts.
+    """Take a list in. The same one again is no change; of one name the highest serial that was added here counts.
 
     Raises:
         MalformedAdvisories: naming the place.
@@ -28,4 +30,29 @@ def add_advisories(work: Workplace, data: bytes) -> Document:
                 added_by=work.actor,
             )
             change.record(EventKind.ADVISORIES_ADDED, row.digest, row)
+        elif row.digest not in _added_here(change):
+            change.record(
+                EventKind.ADVISORIES_ADDED, row.digest
+            )  # a bundle brought it; now it is this home's, too
     return row
+
+
+def in_force(view: View) -> list[tuple[Document, Advisories]]:
+    """The lists that count, oldest first: of each name the newest that was added here, and the newest that a bundle brought.
+
+    A bundle takes nothing out of force that somebody here has added: whoever can send bundles could unblock an engine
+    with an empty list of the highest serial.
+    """
+    here = _added_here(view)
+    newest: dict[tuple[str, bool], tuple[Document, Advisories]] = {}
+    for row in view.documents(advisories.KIND):
+        found = advisories.decode(row.body.encode())
+        key = found.name, row.digest in here
+        if key not in newest or found.serial > newest[key][1].serial:
+            newest[key] = row, found
+    return list(newest.values())
+
+
+def _added_here(view: View) -> set[str]:
+    added = view.events(kind=EventKind.ADVISORIES_ADDED)
+    return {entry.subject for entry in added if "bundle" not in entry.note}

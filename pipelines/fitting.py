@@ -42,19 +42,25 @@ def memory_fact(
 
 
 def engine_fact(view: View, setting: RouterSetting | None) -> EngineFact | None:
-    from pipelines.engines import advisories  # noqa: PLC0415 - the drivers' house, for this one table
+    from pipelines.advising import in_force  # noqa: PLC0415 - the drivers' house, for this one table
+    from pipelines.engines import advisories  # noqa: PLC0415
 
     if setting is None:
         return None
     profile = _read(view, setting.profile, contracts.EngineProfile)
-    rows = view.documents(advisories.KIND)
-    lists = [advisories.decode(row.body.encode()) for row in rows]
-    named = [hit.advisory for hit in advisories.hits(lists, profile.engine, profile.version)]
+    named = {
+        row.digest: [hit.advisory for hit in advisories.hits([found], profile.engine, profile.version)]
+        for row, found in in_force(view)
+    }
     return EngineFact(
         profile.engine,
         profile.version,
-        tuple((entry.id, entry.severity, entry.title) for entry in named),
-        (setting.profile, *(row.digest for row in rows if named)),
+        tuple(
+            dict.fromkeys(
+                (entry.id, entry.severity, entry.title) for hits in named.values() for entry in hits
+            )
+        ),
+        (setting.profile, *(digest for digest, hits in named.items() if hits)),
     )
 
 

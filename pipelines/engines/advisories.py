@@ -92,7 +92,7 @@ def hits(documents: Iterable[Advisories], engine: str, version: str | None) -> l
     for document in documents:
         if document.name not in newest or document.serial > newest[document.name].serial:
             newest[document.name] = document
-    wanted = _ONE_ENGINE.get(engine, engine)
+    wanted = _ONE_ENGINE.get(engine.lower(), engine.lower())
     found = [
         Hit(entry, why)
         for document in newest.values()

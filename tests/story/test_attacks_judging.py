@@ -15,15 +15,18 @@ from typing import Any, ClassVar
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from pipelines import policies
+from pipelines.advising import add_advisories, in_force
 from pipelines.agreements import add_document
 from pipelines.case import case
 from pipelines.companions import add_companions, set_companions
 from pipelines.decide import record_decision, request_decision
+from pipelines.engines.advisories import Advisories, Advisory, Range, encode, hits
 from pipelines.engines.endpoint import Endpoint
 from pipelines.engines.footprint import needed
 from pipelines.intake.folder import add_folder
 from pipelines.people import retire_person, set_person
-from pipelines.policies import apply_policy, in_force
+from pipelines.policies import apply_policy
 from pipelines.routers import set_router
 from pipelines.suites import BUILTIN
 from pipelines.suites.baseline import Pinned, find_baseline
@@ -42,12 +45,13 @@ from registry.errors import PolicyUnsigned
 from registry.manifests import FileEntry, Manifest, decode
 from registry.names import Ref
 from registry.policy import Policy
-from signing.canonical import canonical_bytes
+from signing.canonical import MAX_INTEGER, canonical_bytes
 from signing.digests import sha256_hex
 from signing.sshsig import public_key_line, sign
 from signing.times import rfc3339
 from tests import world
 from tests.pipelines.faulty_engine import faulty_engine
+from tests.pipelines.gap import World, make_world, model_files
 from tests.pipelines.hostile import as_json, good_model
 from tests.pipelines.test_intake_folder import laid_out
 from tests.pipelines.test_suite_format import HELLO, TOOL, WEATHER, files
@@ -85,7 +89,7 @@ class Clinic:
 
     def rules(self) -> dict[str, Policy]:
         with self.work.store.view() as view:
-            return {rules.tier: rules for rules in in_force(view)}
+            return {rules.tier: rules for rules in policies.in_force(view)}
 
     def policy(self, **team: Any) -> str:
         """The text of a policy file: what is in force, with this changed of team."""
@@ -362,6 +366,34 @@ class TestTheWriterOfASuite:
         with pytest.raises(SuiteMalformed, match=r"arguments: (the tool's own schema|more than)"):
             read(files(HELLO, case_of_it, tool=tool))
         assert time.monotonic() - began < 5
+
+
+class TestAThiefOfTheExportKeysWithAdvisories:
+    """Ships a list of bad engine releases under the name of the site's own: empty, with the highest serial there is."""
+
+    def test_unblocks_no_engine(self, world_of_two: World) -> None:
+        entry = Advisory(
+            "CVE-1", "vllm", (Range("0.10", "0.18"),), "block", "runs foreign code", "https://a.example"
+        )
+        own, empty = Advisories("engines", 3, (entry,)), Advisories("engines", MAX_INTEGER, ())
+        with world_of_two.at(world_of_two.site) as work:
+            add_advisories(work, encode(own))
+        with world_of_two.at(world_of_two.origin) as work:
+            evil = add_advisories(work, encode(empty))
+        world_of_two.receive(world_of_two.ship("acme/falcon@1", documents=[evil.digest]))
+        with world_of_two.at(world_of_two.site) as work:
+            with work.store.view() as view:
+                lists = [found for _, found in in_force(view)]
+            assert ["CVE-1"] == [hit.advisory.id for found in lists for hit in hits([found], "vLLM", "0.12")]
+            add_advisories(work, encode(empty))  # only somebody here, who has looked at it
+            with work.store.view() as view:
+                assert [] == [hit for _, found in in_force(view) for hit in hits([found], "vllm", "0.12")]
+
+    @pytest.fixture
+    def world_of_two(self, tmp_path: Path) -> World:
+        made = make_world(tmp_path / "world")
+        made.add("acme/falcon", model_files())
+        return made
 
 
 class TestAnEngineThatIsArranged:

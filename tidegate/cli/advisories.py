@@ -30,15 +30,15 @@ def add(app: App, file: Path) -> None:
 @pass_app
 def list_(app: App) -> None:
     """Every advisory in force, and the engine profiles here that it names."""
+    from pipelines.advising import in_force
     from pipelines.engines import advisories as lists
     from registry.contracts import EngineProfile, decode_document
 
     with app.store.view() as view:
-        held = [lists.decode(row.body.encode()) for row in view.documents(lists.KIND)]
+        held = [found for _, found in in_force(view)]
         documents = [decode_document(row.body.encode()) for row in view.documents("engine-profile")]
     profiles = [document for document in documents if isinstance(document, EngineProfile)]
-    newest = {found.name: found for found in sorted(held, key=lambda found: found.serial)}
-    entries = [(found, entry) for found in newest.values() for entry in found.entries]
+    entries = [(found, entry) for found in held for entry in found.entries]
     named = {
         entry.id: [
             profile.name
