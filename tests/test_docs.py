@@ -23,7 +23,8 @@ MACHINE_PATH = re.compile(r"/(?:root|home|work|Users|tmp)/")
 # Settings of other programs that a page may speak of.
 OF_OTHERS = {"HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "PGPASSFILE"}
 OF_THE_DEMO = {"TIDEGATE_LLAMA_SERVER"}
-OF_CLIENTS = {"TIDEGATE_API_KEY"}  # the variable that a client's written configuration names, unless told otherwise
+# The variable that a client's written configuration names, unless told otherwise.
+OF_CLIENTS = {"TIDEGATE_API_KEY"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(HOUSE).as_posix())
 
