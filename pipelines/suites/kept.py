@@ -3,11 +3,13 @@
 `journal.py` says where the file lies and sees that one run alone has it; this is what stands in it.
 
 The first line says what the run is about: suite, contract, sides and engines. A journal of anything else is not
-resumed, because its answers are somebody else's. The lines after it are the results', each synced before the next
+resumed, because its answers are somebody else's. Each line is authenticated with a secret of this home's, and with the
+line before it: `failed` edited into `passed`, or a line from elsewhere, ends what is taken over. The lines after it are the results', each synced before the next
 are read; half a line at the end is what a killed run leaves, and is dropped. A request that the engine broke off
 is not kept: it is no answer, and is asked again.
 """
 
+import hmac
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,9 +43,19 @@ class KeptAnswers:
     """One run's journal, open for writing by one process. `lines` is what it held when it was opened."""
 
     def __init__(
-        self, path: Path, suite: Suite, sides: Sequence[Side], contract: bytes, fingerprint: str
+        self,
+        path: Path,
+        suite: Suite,
+        sides: Sequence[Side],
+        contract: bytes,
+        fingerprint: str,
+        *,
+        secret: bytes = b"",
     ) -> None:
         """Begin a journal, or go on with the one that is there.
+
+        Args:
+            secret: what lines are authenticated with; nobody who may edit the file knows it.
 
         Raises:
             RunNotResumable: what is there is about another run, or is no journal.
@@ -57,20 +69,21 @@ class KeptAnswers:
             self._stream.close()
             raise RunNotResumable(path, "it is about another suite, contract, endpoint or engine")
         wanted = set(keys(suite, suite.cases, [side.name for side in sides]))
-        kept = list(_answers(held[len(first) :], wanted))
+        self._chain = _Chain(secret, first)
+        kept = list(_answers(held[len(first) :], wanted, self._chain))
         self.lines, self.count = b"".join(kept), len(kept)
         self._stream.seek(0)
         if not held.startswith(first):
             self._stream.write(first)
-        self._stream.seek(len(first) + len(self.lines))
+        self._stream.seek(len(first) + len(self.lines) + self.count * (_Chain.LENGTH + 1))
         self._stream.truncate()
         self._sync()
 
     def add(self, lines: Sequence[bytes]) -> None:
         """Keep results as they came, without their line ends; the seal and requests that broke off are left out."""
-        whole = [line + b"\n" for line in lines if (found := _attempt(line)) and found.trouble != BROKE_OFF]
+        whole = [line for line in lines if (found := _attempt(line)) and found.trouble != BROKE_OFF]
         if whole:
-            self._stream.write(b"".join(whole))
+            self._stream.writelines(self._chain.go_on(line) + b" " + line + b"\n" for line in whole)
             self._sync()
 
     def close(self) -> None:
@@ -86,12 +99,32 @@ def _opened(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b")
 
 
-def _answers(data: bytes, wanted: set[Key]) -> Iterator[bytes]:
-    """Yield the lines, as far as they are whole, of this run, and each about another attempt."""
-    for line in data.split(b"\n")[:-1]:
+class _Chain:
+    """Authenticates one line after the other; a line counts only in its place."""
+
+    LENGTH = 64  # bytes before a line: hex digits
+
+    def __init__(self, secret: bytes, first: bytes) -> None:
+        self._secret, self._last = secret, sha256_hex(first).encode()
+
+    def of(self, line: bytes) -> bytes:
+        """What has to stand before a line that comes next."""
+        return hmac.new(self._secret, self._last + line, "sha256").hexdigest().encode()
+
+    def go_on(self, line: bytes) -> bytes:
+        """The same; and the line is part of it from now on."""
+        self._last = self.of(line)
+        return self._last
+
+
+def _answers(data: bytes, wanted: set[Key], chain: _Chain) -> Iterator[bytes]:
+    """Yield the lines, as far as they are whole, ours, of this run, and each about another attempt."""
+    for stored in data.split(b"\n")[:-1]:
+        code, _, line = stored.partition(b" ")
         found = _attempt(line)
-        if found is None or found.key not in wanted:
+        if found is None or found.key not in wanted or not hmac.compare_digest(code, chain.of(line)):
             return
+        chain.go_on(line)
         wanted.discard(found.key)
         yield line + b"\n"
 

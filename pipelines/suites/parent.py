@@ -58,6 +58,7 @@ def run_child(
     resume: Path | None = None,
     python_allowed: bool = False,
     fingerprint: str = "",
+    secret: bytes = b"",
 ) -> Done:
     """Run the suite's cases in a child process, in a folder of its own below `scratch` that is gone afterwards.
 
@@ -67,6 +68,7 @@ def run_child(
         resume: the run's journal, a file: begun when it is not there; when it is, what it holds is not asked again.
         python_allowed: a person permitted this suite's Python checks.
         fingerprint: what the engines are, as a text; a journal of other engines is not resumed.
+        secret: what the journal's lines are authenticated with.
 
     Raises:
         PythonNotAllowed, PythonNotContained: the suite brings Python checks that may not, or cannot safely, be run.
@@ -80,7 +82,7 @@ def run_child(
         journal = None
         if resume:
             journal = stack.enter_context(
-                contextlib.closing(KeptAnswers(resume, suite, sides, contract, fingerprint))
+                contextlib.closing(KeptAnswers(resume, suite, sides, contract, fingerprint, secret=secret))
             )
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".suite-", dir=scratch)))
         _furnish(folder, suite, contract, journal)

@@ -57,6 +57,7 @@ __all__ = ["EngineNotNamed", "Settings", "SuiteRun", "add_suite", "adopt_suite",
 
 REPORT_KIND = "validation"
 MAX_TEMPLATE = 1 << 20  # bytes
+_JOURNAL = "tidegate-journal-secret/1"
 _BY_THEMSELVES = Comparison(NOTHING_TO_COMPARE, "files are looked at by themselves")
 Progress = Callable[[int, int], None]  # (requests done, requests in all)
 
@@ -300,7 +301,12 @@ class _Run:
             resume=kept.path,
             python_allowed=self.standing.python_allowed,
             fingerprint=" ".join(prints),
+            secret=self._secret(kept),
         )
+
+    def _secret(self, kept: Journal) -> bytes:
+        """What only this home's station can compute, of this run's journal: Ed25519 signs the same text alike."""
+        return self.work.station.sign(f"{_JOURNAL} {kept.path.parent.name}".encode()).signature.encode()
 
 
 def _documents(

@@ -32,6 +32,7 @@ from pipelines.suites import BUILTIN
 from pipelines.suites.baseline import Pinned, find_baseline
 from pipelines.suites.format import read
 from pipelines.suites.judged import MEASURED, NOT_MEASURED
+from pipelines.suites.kept import KeptAnswers
 from pipelines.suites.look import look
 from pipelines.suites.refusals import SuiteMalformed
 from pipelines.suites.run import add_suite
@@ -54,6 +55,7 @@ from tests.pipelines.faulty_engine import faulty_engine
 from tests.pipelines.gap import World, make_world, model_files
 from tests.pipelines.hostile import as_json, good_model
 from tests.pipelines.test_intake_folder import laid_out
+from tests.pipelines.test_suite_asking import CONTRACT, attempt, hellos, sides, suite_of
 from tests.pipelines.test_suite_format import HELLO, TOOL, WEATHER, files
 from tests.pipelines.test_suite_run import version_of
 
@@ -337,6 +339,36 @@ class TestAPublisherWhoseModelIsTooLarge:
     )
     def test_does_not_talk_it_into_the_tier(self, lie: dict[str, Any]) -> None:
         assert self.cache(self.CONFIG) <= self.cache(self.CONFIG | lie)
+
+
+class TestARogueOperatorWithAKilledRun:
+    """The journal of a run that was killed lies in the home, and its lines are JSON that anybody can read."""
+
+    @pytest.mark.parametrize("how", ["edited", "added", "moved"])
+    def test_writes_no_answers_into_it(self, tmp_path: Path, how: str) -> None:
+        suite, path = suite_of(*hellos(4)), tmp_path / "journal"
+
+        def opened() -> KeptAnswers:
+            return KeptAnswers(path, suite, sides(), CONTRACT, "b7", secret=b"the station's")
+
+        begun = opened()
+        wrong: dict[str, Any] = {"outcome": "failed", "reasons": ["said nothing"]}
+        begun.add([attempt("hello-00"), attempt("hello-01", **wrong), attempt("hello-02")])
+        begun.close()
+        again = opened()
+        again.close()
+        assert 3 == again.count
+        heading, *lines = path.read_bytes().splitlines(keepends=True)
+        if how == "edited":
+            good = lines[1].replace(b'"failed"', b'"passed"').replace(b'["said nothing"]', b"[]")
+            path.write_bytes(b"".join([heading, lines[0], good, lines[2]]))
+        elif how == "moved":
+            path.write_bytes(b"".join([heading, lines[0], lines[2]]))
+        else:
+            path.write_bytes(b"".join([heading, lines[0], lines[0][:65] + attempt("hello-01") + b"\n"]))
+        after = opened()
+        after.close()
+        assert (1, [attempt("hello-00")]) == (after.count, after.lines.splitlines())
 
 
 class TestTheWriterOfASuite:
