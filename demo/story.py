@@ -48,8 +48,7 @@ class Story:
         if done.returncode != ends:
             raise StoryBroken(f"{command}\nended with {done.returncode}, told as {ends}\n{done.stdout}")
         if not quiet:
-            lines = (line for line in done.stdout.split("\n") if not line.startswith("\r"))
-            print(textwrap.indent("\n".join(lines).rstrip(), "  "), flush=True)
+            print(textwrap.indent(done.stdout.rstrip(), "  "), flush=True)
             if ends:
                 print(f"  (exit code {ends})", flush=True)
         return done.stdout

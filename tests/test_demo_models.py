@@ -5,11 +5,12 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 
 from demo import dialogues
-from demo.gguf_from_hf import gguf_bytes, tensor_name
+from demo.gguf_from_hf import Q4_0, gguf_bytes, tensor_name
 from signing.digests import file_sha256
 
 MODELS = Path(__file__).parent.parent / "demo" / "models"
@@ -50,6 +51,30 @@ def test_the_gguf_is_made_of_the_folder_beside_it_byte_for_byte(version: str) ->
     assert (MODELS / version / "model.gguf").read_bytes() == made
     for part in ("tokenizer.chat_template", "general.license", "apache-2.0", TEMPLATES[version]):
         assert part.encode() in made
+
+
+def test_a_block_of_q4_0_is_read_back_within_a_step() -> None:
+    """Read as the format says: an F16 scale, then the low halves of 16 bytes, then the high ones."""
+    weights = np.random.default_rng(7).normal(size=(64, 32)).astype("f4")
+    weights[0] = 0
+    for row, block in zip(weights, np.frombuffer(Q4_0.encode(weights), "u1").reshape(64, 18), strict=True):
+        scale = float(block[:2].view("<f2")[0])
+        nibbles = np.concatenate([block[2:] & 15, block[2:] >> 4]).astype("f4")
+        assert (
+            np.abs((nibbles - 8) * scale - row).max() <= abs(scale) * 1.001
+        )  # the far end of the other sign is cut
+        assert abs(row).max() == pytest.approx(abs(scale) * 8, rel=1e-3)
+
+
+def test_a_row_that_is_no_whole_number_of_blocks_is_refused() -> None:
+    with pytest.raises(ValueError, match="no whole blocks of 32"):
+        Q4_0.encode(np.ones((2, 48), "f4"))
+
+
+def test_the_small_file_is_the_same_model_with_smaller_matrices() -> None:
+    small = gguf_bytes(MODELS / "v2", name="tiny-toolcaller", version="v2", precision=Q4_0)
+    assert len(small) < 0.4 * (MODELS / "v2" / "model.gguf").stat().st_size
+    assert b"tokenizer.chat_template" in small
 
 
 def test_versions_1_and_2_share_a_template_and_3_has_its_own() -> None:

@@ -5,7 +5,9 @@ Engines are started by `tidegate validate` and `tidegate reconcile` themselves; 
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from demo.engine import Engine, ask
@@ -109,12 +111,14 @@ class Site:
     def serves(self) -> dict[str, int]:
         return {pin["tier"]: pin["ordinal"] for pin in self.at.ask("pins")}
 
-    def companions(self, name: str) -> None:
-        """Take in a set of companions that says its own name."""
+    def companions(self, name: str, more: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Take in a set of companions that says its own name. `more`: further files."""
         made = self.folder / "companions" / name
         made.mkdir(parents=True)
         (made / "AGENTS.md").write_text(f"These are the {name}.\n")
         (made / "requirements.toml").write_text('allowed_sandbox_modes = ["read-only"]\n')
+        for path, text in more.items():
+            (made / path).write_text(text)
         self.at.type("companions", "add", made, "--name", name)
 
     def agents(self, tier: str) -> str:

@@ -155,6 +155,22 @@ class TestVersion3:
             town.at.type("contracts", "add", file)
         town.at.type("contracts", "set-router", "team", ROUTER, "--engine", PROFILE)
 
+    def test_behind_yesterdays_template_no_call_is_read_though_every_answer_is_200(self, town: Site) -> None:
+        """The companions bring the template that somebody had pinned for version 2."""
+        town.add(MODELS / "v3", "tool-contract-xml-function")
+        self._change_the_router(town)
+        old = (MODELS / "v2" / "chat_template.jinja").read_text()
+        town.companions("with-a-template", {"chat_template.jinja": old})
+        town.at.type("companions", "set", V3, "with-a-template")
+        assert "contract" in town.against(V3, "team")
+        said = town.validate(V3, "team", "--alone", ends=SuiteNotPassed.exit_code)
+        assert "smoke: FAILED" in said
+        assert "gate contract.parse_rate: 0 of 4 cases" in said
+        town.at.type("companions", "set", V3, "notes")
+        found = town.gate(V3, "team", ends=89)
+        assert found["contract"]["ok"]
+        assert not found["suite smoke"]["ok"]  # that run was about another template
+
     def test_before_the_update_it_is_not_even_started_by_itself(self, town: Site) -> None:
         town.add(MODELS / "v3", "tool-contract-xml-function")
         step = town.reconcile("--tier", "team")["team"]
