@@ -34,6 +34,7 @@ def account(work: Workplace, ref: Ref) -> Account:
             "scans": [_report(view, row) for row in view.reports(version.digest, "scan")],
             "contract": _contract(view, version),
             "validations": [_report(view, row) for row in view.reports(version.digest, "validation")],
+            "noted": [_noted(row) for row in view.reports(version.digest, "evidence")],
             "claims": [_claim(view, row.bundle, row.statement) for row in view.claims(version.digest)],
             "approvals": [_approval(row) for row in view.approvals(version.digest)],
             "served": _served(view, version),
@@ -80,6 +81,17 @@ def _origin(view: View, version: Version) -> dict[str, Any]:
     return found
 
 
+def _noted(row: Report) -> dict[str, Any]:
+    """What another tool said, as a person here took it in."""
+    log = parse(row.body.encode(), max_bytes=_BYTES, at="report")["log"]
+    return {
+        "report": row.digest,
+        "tool": log.get("tool") or log.get("program"),
+        "at": row.made_at,
+        "by": row.made_by,
+    }
+
+
 def _report(view: View, row: Report) -> dict[str, Any]:
     body = parse(row.body.encode(), max_bytes=_BYTES, at="report")
     found: dict[str, Any] = {
@@ -100,6 +112,7 @@ def _report(view: View, row: Report) -> dict[str, Any]:
         "suite": {"name": suite.name if suite else None, "digest": row.suite},
         "engine_profile": {"name": profile.name if profile else None, "digest": row.profile},
         "contract": row.contract,
+        "tier": body.get("tier"),
         "identity": body["identity"]["state"],
         "reasons": body["reasons"],
     }
@@ -190,6 +203,12 @@ def _text(document: dict[str, Any]) -> str:
             for c in document["claims"]
         ]
         sections.insert(4, ("Claimed from outside (never enough for a gate here)", claims))
+    if document["noted"]:
+        noted = [
+            f"{n['at']} {n['tool']}, taken in by {n['by']}  [{_short(n['report'])}]"
+            for n in document["noted"]
+        ]
+        sections.insert(4, ("Noted of other tools (never enough for a gate)", noted))
     if document["withdrawn"]:
         gone = document["withdrawn"]
         sections.append(("Withdrawn", [f"{gone['at']} by {gone['by']}: {gone['reason']}"]))
@@ -228,7 +247,7 @@ def _contract_line(contract: dict[str, Any]) -> str:
 
 def _run_lines(run: dict[str, Any]) -> list[str]:
     first = (
-        f"{run['at']} {run['suite']['name']}: {run['outcome']} with {run['engine_profile']['name']}, "
+        f"{run['at']} {run['suite']['name']}: {run['outcome']} for {run['tier'] or 'no tier'} with {run['engine_profile']['name']}, "
         f"files served {run['identity']}, by {run['by']}  [{_short(run['report'])}]"
     )
     return [first, *(f"  {reason}" for reason in run["reasons"])]

@@ -6,6 +6,7 @@ from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Document
 from registry.views import View
+from signing.canonical import NotCanonical, canonical_bytes, parse
 from signing.digests import sha256_hex
 from signing.times import rfc3339
 
@@ -16,7 +17,7 @@ def add_advisories(work: Workplace, data: bytes) -> Document:
     Raises:
         MalformedAdvisories: naming the place.
     """
-    found = advisories.decode(data)
+    found = advisories.decode(_canonical(data))
     body = advisories.encode(found)
     with work.store.change(actor=work.actor, now=work.now) as change:
         row = change.document_by_digest(sha256_hex(body))
@@ -56,3 +57,11 @@ def in_force(view: View) -> list[tuple[Document, Advisories]]:
 def _added_here(view: View) -> set[str]:
     added = view.events(kind=EventKind.ADVISORIES_ADDED)
     return {entry.subject for entry in added if "bundle" not in entry.note}
+
+
+def _canonical(data: bytes) -> bytes:
+    """People write JSON with any spacing; what is kept and shipped has one form."""
+    try:
+        return canonical_bytes(parse(data, max_bytes=advisories.MAX_BYTES))
+    except NotCanonical as exc:
+        raise advisories.MalformedAdvisories(exc.problem, at=exc.at) from exc

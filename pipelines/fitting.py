@@ -115,11 +115,9 @@ def _compared(
     found: Comparison = compare(*documents, wire=wire)
     steps = [item.next_step for item in found.against if item.next_step]
     patch = patch_for(*documents, wire=wire) if found.against else None
-    if patch is not None:
-        steps.insert(
-            0,
-            f"{patch.summary} See `tidegate contracts patch {version.model}@{version.ordinal} --tier {setting.tier}`.",
-        )
+    if patch is not None:  # says all of it in one
+        command = f"tidegate contracts patch {version.model}@{version.ordinal} --tier {setting.tier}"
+        steps = [f"Change {patch.summary}. `{command}` writes it out."]
     return ContractFact(
         str(found.verdict),
         tuple(item.message for item in found.against),

@@ -121,8 +121,26 @@ def validate(
 
     Raises:
         NotFound: no such version or tier; the version has no tool contract, or nobody has said what the tier runs.
+        HomeBusy: another validation is under way in this home.
         EngineNotReady, and what a driver or a run refuses: what was recorded before stays.
     """
+    with work.home.busy("validate"):  # engines of two at once would end each other's
+        return _validate(
+            work, ref, tier, bench=bench, again=again, everything=everything, progress=progress, say=say
+        )
+
+
+def _validate(
+    work: Workplace,
+    ref: Ref,
+    tier: str,
+    *,
+    bench: Bench,
+    again: bool,
+    everything: bool,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Validated:
     facts, wanted, pinned = _read(work, ref, tier)
     standing = [] if again else [fact for fact in facts if stands(fact)]
     suites = [_held(work, "suite", fact.name) for fact in facts if fact not in standing]

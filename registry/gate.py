@@ -342,6 +342,8 @@ def _suite_problems(suite: SuiteFact, facts: Facts) -> Iterator[tuple[str, str, 
         yield "the suite is not held here", "Add it: `tidegate suites add`.", STEWARD
     elif suite.report is None:
         yield "has not been run here on this version", run, ENGINEER
+    if facts.engine is None and not suite.same_profile:
+        yield "nobody has said what the tier runs, so no report is about it", SET_ROUTER, ENGINEER
     for what in (name for name, is_same in same.items() if not is_same):
         yield f"was run with another {what}: it says nothing about this set", run, ENGINEER
     if suite.outcome != "PASSED":

@@ -37,7 +37,7 @@ class MalformedAdvisories(JudgingRefused):
 
     exit_code: ClassVar[int] = 224
     next_step: ClassVar[str] = (
-        "Ask whoever made the list of advisories for a new one; do not edit it by hand."
+        "Correct the list at the place named; one that came in a bundle is its maker's to correct."
     )
 
     def __init__(self, problem: str, *, at: str) -> None:

@@ -23,7 +23,9 @@ class Durations:
 
 def durations(view: View, tier: str, model: str) -> Durations | None:
     """Return what was measured, or None when nothing was rolled out well yet."""
-    took = [row.milliseconds for row in view.rollouts(tier, model) if row.outcome == SERVED]
+    rows = [row for row in view.rollouts(tier, model) if row.outcome == SERVED]
+    # The first had nothing to drain: it says little about the way back once there are others.
+    took = [row.milliseconds for row in rows if row.left is not None] or [row.milliseconds for row in rows]
     if not took:
         return None
     return Durations(len(took), took[-1], round(statistics.median(took)), max(took))

@@ -105,7 +105,12 @@ def test_when_everything_holds_the_gate_is_open_and_says_why() -> None:
         ("suite tool-basics", facts(suites=suite(suite=None)), "not held here"),
         ("suite tool-basics", facts(suites=suite(report=None)), "has not been run"),
         ("suite tool-basics", facts(suites=suite(same_contract=False)), "another tool contract"),
-        ("suite tool-basics", facts(suites=suite(same_profile=False)), "another engine profile"),
+        ("suite tool-basics", facts(suites=suite(same_profile=False)), "nobody has said what the tier runs"),
+        (
+            "suite tool-basics",
+            facts(suites=suite(same_profile=False), engine=LLAMA),
+            "another engine profile",
+        ),
         ("suite tool-basics", facts(suites=suite(outcome="FAILED", reasons=("7 of 9",))), "7 of 9"),
         ("suite tool-basics", facts(suites=suite(outcome="INCONCLUSIVE")), "INCONCLUSIVE"),
         ("suite tool-basics", facts(suites=suite(outcome="MISSING")), "MISSING"),

@@ -52,7 +52,7 @@ def list_(app: App, *, everything: bool) -> None:
 def _until(found: Any) -> str:
     if found is None:
         return "does not stand"
-    return found.expires_at.strftime("%Y-%m-%d") if found.expires_at else "revoked"
+    return found.expires_at.strftime("%Y-%m-%d") if found.expires_at else "it is revoked"
 
 
 def _short(subject: str) -> str:

@@ -119,6 +119,10 @@ def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool)
     version = case.version
     said = "would be served by" if dry_run else "is now served by"
     text = f"{version.model}@{version.ordinal} ({version.digest[:SHORT]}) {said} {tier}."
+    if not dry_run:
+        text += (
+            f"\nNext:    tidegate rollout {tier} {version.model}, where serving.toml says how it is served"
+        )
     show(case_document(case, promoted=not dry_run), text, as_json=app.settings.as_json)
 
 
@@ -180,6 +184,7 @@ def rollback(app: App, model: str, tier: str, reason: str) -> None:
         done = roll_back(app.work, model_name(model), tier, reason=reason, progress=bar)
     text = f"{tier} serves {model}@{done.pin.ordinal} ({done.pin.version[:SHORT]}) again; it left {model}@{done.left.ordinal}."
     if done.router_restored:
-        text += f"\nThe tier's router contract and engine profile went back with it: set the engines to {str(done.pin.profile)[:SHORT]}."
+        text += "\nThe tier's router contract and engine profile went back with it."
+    text += f"\nNext:    tidegate rollout {tier} {model}, where serving.toml says how it is served"
     document = {**pin_document(done.pin), "left": done.left.version, "router_restored": done.router_restored}
     show(document, text, as_json=app.settings.as_json)
