@@ -103,8 +103,7 @@ def apply_policy(work: Workplace, text: str, *, although: Collection[str] = ()) 
         if held and not rows:
             return found
         _demand_signed(work, change, found.digest)
-        if left := [item for item in found.broken if item.name not in set(although)]:
-            raise PolicyBreaksPins([str(item) for item in left])
+        demand_whole(found, although)
         document = Document(
             digest=found.digest, kind=KIND, name=NAME, body=text, added_at=rfc3339(work.now), added_by=work.actor
         )  # fmt: skip
@@ -112,6 +111,12 @@ def apply_policy(work: Workplace, text: str, *, although: Collection[str] = ()) 
         note = {"tiers": [row.tier for row in rows]}
         change.record(EventKind.POLICY_ADDED, found.digest, *new, *rows, note=note)
     return found
+
+
+def demand_whole(found: Rehearsal, although: Collection[str]) -> None:
+    """Raise `PolicyBreaksPins` for every pinned version that would break and is not named."""
+    if left := [item for item in found.broken if item.name not in set(although)]:
+        raise PolicyBreaksPins([str(item) for item in left])
 
 
 def _demand_signed(work: Workplace, view: View, digest: str) -> None:

@@ -38,7 +38,7 @@ class EngineProcessTrouble(JudgingRefused):
 
     exit_code: ClassVar[int] = 222
     next_step: ClassVar[str] = (
-        "Look at the slot's log and at the program's path in serving.toml; mend that, then run the same command again."
+        "Look at the slot's log and at the program's path (`program` in serving.toml, `--program` of `tidegate validate`); mend that, then run the same command again."
     )
 
     def __init__(self, slot: Slot, problem: str) -> None:

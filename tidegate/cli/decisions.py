@@ -116,8 +116,11 @@ def _waived_file(app: App, what: str, path: str | None) -> tuple[str, str]:
 @pass_app
 def accept_licence(app: App, licence: str, days: int | None, *, hand: Hand) -> None:
     """Accept LICENCE (its SPDX id, such as apache-2.0) for versions that state it."""
+    from pipelines.scan.spdx import licence_id
     from registry.decisions import Kind
 
+    if licence_id(licence) is None:
+        click.echo(f"Note: {licence} is no licence that is known here; look at its spelling.", err=True)
     _decide(app, Kind.ACCEPT_LICENCE, licence.lower(), hand, days, details={"text_sha256": None})
 
 

@@ -80,11 +80,12 @@ def apply(app: App, file: Path, although: tuple[str, ...], *, hand: Hand) -> Non
     Before anybody is registered who could sign (`tidegate people add`), no signature is asked for.
     """
     from pipelines.decide import record_decision, request_decision
-    from pipelines.policies import apply_policy
+    from pipelines.policies import apply_policy, demand_whole
     from registry.decisions import NAMESPACE, Kind
 
     text = _text(file)
     found = _rehearse(app, text)
+    demand_whole(found, although)  # before anybody signs
     if hand.given:
         signed = hand.signed(
             app,
