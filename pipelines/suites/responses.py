@@ -126,6 +126,8 @@ def _reply(value: Any, where: str, *, tokens: int | None = None, ttft_ms: int | 
             calls.append(_call(item, len(calls), at, where))
         elif kind == "message":
             words.extend(_words(item, at, where))
+        elif kind.endswith("_call"):  # a client or the engine obeys it, and no check would see it
+            raise AnswerUnusable(where, f"{at} is a {kind[:40]!r}: a call of no tool that was offered")
     if len(calls) > MAX_CALLS:
         raise AnswerUnusable(where, f"more than {MAX_CALLS} calls")
     counted = used(value, "output_tokens")

@@ -101,6 +101,9 @@ def read_reply(data: bytes, *, where: str) -> Reply:
     message, reason = choices[0].get("message"), choices[0].get("finish_reason")
     if not isinstance(message, dict):
         raise AnswerUnusable(where, "choices[0] has no message")
+    if len(choices) > 1:
+        raise AnswerUnusable(where, "more answers than the one that was asked for")
+    _no_old_call(message, where)
     content = message.get("content")
     if not isinstance(content, str | None) or not isinstance(reason, str | None):
         raise AnswerUnusable(where, "choices[0]: content and finish_reason are texts or null")
@@ -113,6 +116,12 @@ def read_reply(data: bytes, *, where: str) -> Reply:
         finish_reason=reason,
         output_tokens=used(value, "completion_tokens"),
     )
+
+
+def _no_old_call(message: Mapping[str, Any], where: str) -> None:
+    """Refuse `function_call`, which came before `tool_calls`: a client may obey it, and no check would see it."""
+    if message.get("function_call"):
+        raise AnswerUnusable(where, "calls a function in the old form, function_call")
 
 
 def _call(item: Any, number: int, where: str) -> Call:
@@ -171,14 +180,16 @@ class ChatStream:
         if not isinstance(choices, list) or not all(isinstance(item, dict) for item in choices):
             raise AnswerUnusable(self._where, "choices of a piece is no list of objects")
         for choice in choices:
-            if choice.get("index", 0) == 0:
-                self._take_choice(choice, milliseconds)
+            if choice.get("index", 0) != 0:
+                raise AnswerUnusable(self._where, "more answers than the one that was asked for")
+            self._take_choice(choice, milliseconds)
         return False
 
     def _take_choice(self, choice: Mapping[str, Any], milliseconds: int) -> None:
         delta, reason = choice.get("delta") or {}, choice.get("finish_reason")
         if not isinstance(delta, dict) or not isinstance(reason, str | None):
             raise AnswerUnusable(self._where, "delta is no object, or finish_reason no text")
+        _no_old_call(delta, self._where)
         words, thought, calls = (delta.get(name) for name in ("content", "reasoning_content", "tool_calls"))
         if not isinstance(words, str | None) or not isinstance(thought, str | None):
             raise AnswerUnusable(self._where, "content of a piece is no text")

@@ -22,13 +22,13 @@ from pipelines.case import case
 from pipelines.companions import add_companions, set_companions
 from pipelines.decide import record_decision, request_decision
 from pipelines.engines.advisories import Advisories, Advisory, Range, encode, hits
-from pipelines.engines.endpoint import Endpoint
+from pipelines.engines.endpoint import AnswerUnusable, Endpoint
 from pipelines.engines.footprint import needed
 from pipelines.intake.folder import add_folder
 from pipelines.people import retire_person, set_person
 from pipelines.policies import apply_policy
 from pipelines.routers import set_router
-from pipelines.suites import BUILTIN
+from pipelines.suites import BUILTIN, responses, talk
 from pipelines.suites.baseline import Pinned, find_baseline
 from pipelines.suites.format import read
 from pipelines.suites.judged import MEASURED, NOT_MEASURED
@@ -36,6 +36,7 @@ from pipelines.suites.kept import KeptAnswers
 from pipelines.suites.look import look
 from pipelines.suites.refusals import SuiteMalformed
 from pipelines.suites.run import add_suite
+from pipelines.suites.streaming import Event
 from pipelines.workplace import Workplace
 from registry import tiers_file
 from registry.audit import EventKind
@@ -426,6 +427,36 @@ class TestAThiefOfTheExportKeysWithAdvisories:
         made = make_world(tmp_path / "world")
         made.add("acme/falcon", model_files())
         return made
+
+
+class TestAModelThatCallsWhereNobodyLooks:
+    """The case demands that nothing is called. A client would obey these all the same."""
+
+    CALL: ClassVar[dict[str, Any]] = {"name": "delete_all", "arguments": "{}"}
+
+    @pytest.mark.parametrize(
+        "choices",
+        [
+            [{"message": {"content": "No tool fits.", "function_call": CALL}}],
+            [{"message": {"content": "No tool fits."}}, {"message": {"tool_calls": [{"function": CALL}]}}],
+        ],
+    )
+    def test_is_heard_in_a_completion(self, choices: list[Any]) -> None:
+        with pytest.raises(AnswerUnusable):
+            talk.read_reply(json.dumps({"choices": choices}).encode(), where="engine")
+
+    @pytest.mark.parametrize("index", [0, 1])
+    def test_is_heard_in_a_stream(self, index: int) -> None:
+        delta = {"function_call": self.CALL} if index == 0 else {"content": "and another answer"}
+        piece = json.dumps({"choices": [{"index": index, "delta": delta}]}).encode()
+        with pytest.raises(AnswerUnusable):
+            talk.ChatStream("engine").take(Event("message", piece), 1)
+
+    @pytest.mark.parametrize("kind", ["mcp_call", "custom_tool_call", "local_shell_call"])
+    def test_is_heard_in_a_response(self, kind: str) -> None:
+        said = {"status": "completed", "output": [{"type": kind} | self.CALL]}
+        with pytest.raises(AnswerUnusable, match=kind):
+            responses.read_reply(json.dumps(said).encode(), where="engine")
 
 
 class TestAnEngineThatIsArranged:
