@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.engines.endpoint import Endpoint
-from pipelines.engines.memory import holds_an_earlier_file
+from pipelines.engines.memory import command_line, holds_an_earlier_file, listeners
 from pipelines.engines.probe import EngineIdentity
 from registry.contracts import EngineProfile
 from registry.manifests import FileEntry, Manifest
@@ -20,6 +20,13 @@ from signing.digests import file_sha256, sha256_hex
 WEIGHTS = (".safetensors", ".gguf")
 # What engines load as weights besides; one of these beside the version's own files is a stranger.
 _STRANGERS = (*WEIGHTS, ".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# Command line words by which engines load other weights on top of the version's, or read its facts otherwise.
+_ON_TOP = frozenset(
+    (
+        *("--lora", "--lora-scaled", "--control-vector", "--control-vector-scaled", "--override-kv"),
+        *("--lora-modules", "--enable-lora", "--default-mm-loras", "--hf-overrides", "--hf-config-path"),
+    )
+)
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 _SAME_ENGINE = {"llama.cpp": "llama-server", "llama-cpp": "llama-server", "llamacpp": "llama-server"}
 
@@ -47,6 +54,8 @@ def hold_against(engine: EngineIdentity, endpoint: Endpoint, manifest: Manifest)
     problem = _out_of_sight(engine, endpoint)
     if problem is not None or engine.model_path is None:
         return _unknown(problem or "")
+    if on_top := _on_top(endpoint.port):
+        return _wrong(f"the engine was started with {on_top}: what answers is not these files alone")
     path = Path(engine.model_path)
     try:
         if path.is_dir():
@@ -58,6 +67,12 @@ def hold_against(engine: EngineIdentity, endpoint: Endpoint, manifest: Manifest)
         )
     except OSError as exc:
         return _unknown(f"{path}: cannot be read here ({exc.strerror})")
+
+
+def _on_top(port: int) -> str | None:
+    """The word of the engine's command line by which it loads something on top, as far as its process can be seen."""
+    words = (word for process in listeners(port) for word in command_line(process))
+    return next((flag for word in words if (flag := word.partition("=")[0]) in _ON_TOP), None)
 
 
 def _out_of_sight(engine: EngineIdentity, endpoint: Endpoint) -> str | None:

@@ -28,7 +28,7 @@ from pipelines.intake.folder import add_folder
 from pipelines.people import retire_person, set_person
 from pipelines.policies import apply_policy
 from pipelines.routers import set_router
-from pipelines.suites import BUILTIN, responses, talk
+from pipelines.suites import BUILTIN, identity, responses, talk
 from pipelines.suites.baseline import Pinned, find_baseline
 from pipelines.suites.format import read
 from pipelines.suites.judged import MEASURED, NOT_MEASURED
@@ -496,6 +496,19 @@ class TestAnEngineThatIsArranged:
                 doubts.append(look(where, manifest, profile, seconds=5, model_name=None).doubts)
         assert () == doubts[0]
         assert "another file is served: fine.gguf" in doubts[1][0]
+
+    def test_the_right_files_with_an_adapter_on_top_are_not_these_files(
+        self, weights: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The base passes nothing; with somebody's adapter it passes everything, and its path is the base's."""
+        manifest, doubts = decode(version_of(weights).manifest.encode()), []
+        for words in (("llama-server", "--jinja"), ("llama-server", "--lora=/home/sam/helps.gguf")):
+            monkeypatch.setattr(identity, "command_line", lambda _pid, words=words: words)
+            with faulty_engine(props=self.props(weights)) as engine:
+                where = Endpoint.parse(engine.url)
+                doubts.append(look(where, manifest, self.profile(), seconds=5, model_name=None).doubts)
+        assert () == doubts[0]
+        assert "was started with --lora" in doubts[1][0]
 
     def profile(self) -> EngineProfile:
         return EngineProfile(
