@@ -103,8 +103,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, empty: s
     )
 
 
-# Control characters: what came from a medium or an argument must not steer the reader's terminal.
-_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+# Control characters, marks of direction and letters that are not seen: what came from a medium, an engine or an
+# argument must not steer the reader's terminal, nor show a sentence in another order than it has.
+_STEERING = [code for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"]
+_HIDDEN = (0x61C, 0xFEFF, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x206A))
+_UNSEEN = {code: f"\\x{code:02x}" for code in _STEERING} | {code: f"\\u{code:04x}" for code in _HIDDEN}
+_UNSEEN_IN_JSON = {
+    code: f"\\u{code:04x}" for code in (*range(127, 160), *_HIDDEN)
+}  # the others JSON escapes itself
 
 
 def plain(text: str) -> str:
@@ -114,7 +120,7 @@ def plain(text: str) -> str:
 
 def show(document: Any, text: str, *, as_json: bool) -> None:
     """Print the one or the other."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) if as_json else plain(text))
+    click.echo(_json(document, sort_keys=True) if as_json else plain(text))
 
 
 def show_refusal(refusal: OperatorError, *, as_json: bool) -> None:
@@ -126,12 +132,16 @@ def show_refusal(refusal: OperatorError, *, as_json: bool) -> None:
             "next_step": refusal.next_step,
             "exit_code": refusal.exit_code,
         }
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2), err=True)
+        click.echo(_json(document, sort_keys=False), err=True)
     else:
         click.echo(
             plain(f"{_folded('Refused: ', str(refusal))}\n{_folded('Next:    ', refusal.next_step)}"),
             err=True,
         )
+
+
+def _json(document: Any, *, sort_keys: bool) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=sort_keys).translate(_UNSEEN_IN_JSON)
 
 
 def _folded(heading: str, text: str) -> str:

@@ -59,6 +59,7 @@ from tests.pipelines.test_intake_folder import laid_out
 from tests.pipelines.test_suite_asking import CONTRACT, attempt, hellos, sides, suite_of
 from tests.pipelines.test_suite_format import HELLO, TOOL, WEATHER, files
 from tests.pipelines.test_suite_run import version_of
+from tidegate.output import show
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MODEL = Ref.parse("acme/tiny-llm@1")
@@ -427,6 +428,20 @@ class TestAThiefOfTheExportKeysWithAdvisories:
         made = make_world(tmp_path / "world")
         made.add("acme/falcon", model_files())
         return made
+
+
+class TestAModelThatTalksToTheStewardsTerminal:
+    """What it said stands in reasons, and those are printed."""
+
+    SAID = "not \u202eDESSAP\u202c \x1b[2J\x9b31m\u200b\u2028end"
+
+    def test_is_read_as_it_was_said(self, capsys: pytest.CaptureFixture[str]) -> None:
+        show({}, self.SAID, as_json=False)
+        show({"reason": self.SAID}, "", as_json=True)
+        text, _, document = capsys.readouterr().out.partition("\n")
+        assert "not \\u202eDESSAP\\u202c \\x1b[2J\\x9b31m\\u200b\\u2028end" == text
+        assert document.isascii()
+        assert self.SAID == json.loads(document)["reason"]
 
 
 class TestAModelThatCallsWhereNobodyLooks:
