@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pipelines import template_served
 from pipelines.agreements import read_as
 from pipelines.errors import JudgingRefused
 from pipelines.promote import router_row
@@ -176,7 +177,8 @@ def patch(work: Workplace, view: View, ref: Ref, tier: str) -> Patch:
         raise NotFound("router contract of the tier", tier)
     contract = read_as(view, binding.contract, ToolContract)
     router, profile = documents_of(view, setting)
-    wire = rendered(work.blobs, manifests.decode(version.manifest.encode()))
+    template = template_served.brought(view, view.companions_for(version))
+    wire = rendered(work.blobs, manifests.decode(version.manifest.encode()), template=template)
     found = patch_for(contract, router, profile, wire=wire)
     if found is None:
         raise NoRouterPatch(str(ref), tier, compare(contract, router, profile, wire=wire))
