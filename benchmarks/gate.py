@@ -54,7 +54,7 @@ def _measured(folder: Path, versions: int, events: int) -> dict[str, object]:
     with at_work(home, actor="ines", now=NOW) as work:
         bench = Bench(folder / "serving", "bench")
         began = time.monotonic()
-        steps = reconcile(work, bench=lambda _tier: bench, dry_run=True)
+        steps = reconcile(work, bench=lambda _tier: bench, clock=lambda: NOW, dry_run=True)
         passed = time.monotonic() - began
     return {
         "versions": versions,

@@ -4,10 +4,10 @@
 all look through it, so that nobody approves other evidence than the gate reads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipelines import template_served
 from pipelines.fitting import contract_fact, engine_fact, memory_fact, way_back
@@ -315,10 +315,17 @@ def _newest_run(
             work, manifests.decode(version.manifest.encode()), template, body
         ),
         age_days=(work.now - from_rfc3339(report.made_at)).days,
+        started_here=_started_here(body),
         identity_proven=body["identity"]["state"] == "proven",
         reasons=(*body["reasons"], *freed),
     )
     return fact, report
+
+
+def _started_here(body: Mapping[str, Any]) -> bool:
+    """Whether the flags that the engine ran with are known; a suite of files asks no engine."""
+    ran = body.get("fingerprint")
+    return ran is None or ran.get("flags") is not None
 
 
 def _formats(manifest: manifests.Manifest) -> tuple[str, ...]:

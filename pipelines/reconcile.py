@@ -12,7 +12,8 @@ A version that a rollback left is never taken up again by itself: somebody had a
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pipelines.case import Case, case, rules_of
 from pipelines.intake.record import rescan
@@ -49,6 +50,7 @@ def reconcile(
     *,
     bench: Callable[[str], Bench],
     tiers: Sequence[str] = (),
+    clock: Callable[[], datetime],
     dry_run: bool = False,
     say: Callable[[str], None] = lambda _text: None,
 ) -> list[Step]:
@@ -57,6 +59,7 @@ def reconcile(
     Args:
         bench: where engines of a tier are started for a validation.
         tiers: only these; by default all.
+        clock: what it is now: a validation may take hours, and what ran out meanwhile counts no more.
         dry_run: say what is and what waits; do nothing.
 
     Raises:
@@ -64,7 +67,7 @@ def reconcile(
     """
     with work.home.busy("reconcile"):
         return [
-            _step(work, tier, ref, bench, dry_run=dry_run, say=say)
+            _step(replace(work, now=clock()), tier, ref, bench, clock=clock, dry_run=dry_run, say=say)
             for tier in _tiers(work, tiers)
             for ref in _newest(work, tier)
         ]
@@ -105,6 +108,7 @@ def _step(
     ref: Ref,
     bench: Callable[[str], Bench],
     *,
+    clock: Callable[[], datetime],
     dry_run: bool,
     say: Callable[[str], None],
 ) -> Step:
@@ -116,6 +120,7 @@ def _step(
         done += _scan(work, found)
         found, _ = _look(work, ref, tier)
         done += _measure(work, found, tier, bench, say)
+        work = replace(work, now=clock())
         found, _ = _look(work, ref, tier)
         if mode == policy.AUTOMATIC and found.open:
             done += _promote(work, ref, tier)

@@ -19,10 +19,10 @@ from registry import manifests, pins
 from registry.audit import EventKind
 from registry.compatibility import Comparison, compare
 from registry.contracts import EngineProfile, RouterContract, ToolContract
-from registry.entities import RouterSetting
+from registry.entities import Pin, RouterSetting
 from registry.errors import NotFound
 from registry.names import Ref
-from registry.pins import NothingToRollBackTo, Served
+from registry.pins import NothingToRollBackTo
 from registry.router_patch import Patch, patch_for
 from registry.views import View
 
@@ -79,47 +79,54 @@ class Broken:
         }
 
 
-def what_breaks(view: View, tier: str, router: RouterContract, profile: EngineProfile) -> list[Broken]:
+def what_breaks(
+    work: Workplace, view: View, tier: str, router: RouterContract, profile: EngineProfile
+) -> list[Broken]:
     """Return what works in the tier now, or worked when it was pinned, and would not with these two documents.
 
     What does not work today either is not broken by the change and not listed.
     """
     setting, found = view.router(tier), []
-    for model, line, place in _at_stake(view, tier):
-        after = _compared(view, line, router, profile)
+    for pin, place in _at_stake(view, tier):
+        after = _compared(work, view, pin, router, profile)
         if after is not None and after.passed:
             continue
-        if setting is not None and line.contract is not None:
-            before = _compared(view, line, *documents_of(view, setting))
+        if setting is not None and pin.contract is not None:
+            before = _compared(work, view, pin, *documents_of(view, setting))
             if before is not None and not before.passed:
                 continue
         verdict = str(after.verdict) if after is not None else "unknown"
-        found.append(Broken(f"{model}@{line.ordinal}", line.version, place, verdict, after))
+        found.append(Broken(f"{pin.model}@{pin.ordinal}", pin.version, place, verdict, after))
     return found
 
 
 _NOW, _BACK = "serves now", "a rollback leads to it"
 
 
-def _at_stake(view: View, tier: str) -> list[tuple[str, Served, str]]:
+def _at_stake(view: View, tier: str) -> list[tuple[Pin, str]]:
     withdrawn = {row.version for row in view.withdrawals()}
     found = []
     for pin in (pin for pin in view.pins() if pin.tier == tier):
-        found.append((pin.model, served(pin), _NOW))
-        history = [served(line) for line in view.pin_history(tier, pin.model)]
+        found.append((pin, _NOW))
+        history = view.pin_history(tier, pin.model)
         try:
-            found.append(
-                (pin.model, pins.choose_rollback(tier, pin.model, history, withdrawn=withdrawn), _BACK)
-            )
+            back = pins.choose_rollback(tier, pin.model, [*map(served, history)], withdrawn=withdrawn)
         except NothingToRollBackTo:
             continue
+        found.extend((line, _BACK) for line in history if line.position == back.position)
     return found
 
 
-def _compared(view: View, line: Served, router: RouterContract, profile: EngineProfile) -> Comparison | None:
-    if line.contract is None:
+def _compared(
+    work: Workplace, view: View, pin: Pin, router: RouterContract, profile: EngineProfile
+) -> Comparison | None:
+    """As the gate compares: with the template that the version is served with."""
+    version = view.version_by_digest(pin.version)
+    if pin.contract is None or version is None:
         return None
-    return compare(read_as(view, line.contract, ToolContract), router, profile)
+    template = template_served.brought(view, pin.companions)
+    wire = rendered(work.blobs, manifests.decode(version.manifest.encode()), template=template)
+    return compare(read_as(view, pin.contract, ToolContract), router, profile, wire=wire)
 
 
 def documents_of(view: View, setting: RouterSetting) -> tuple[RouterContract, EngineProfile]:
@@ -151,7 +158,7 @@ def set_router(
             read_as(change, rows[0].digest, RouterContract),
             read_as(change, rows[1].digest, EngineProfile),
         )
-        broken = what_breaks(change, tier, *documents)
+        broken = what_breaks(work, change, tier, *documents)
         accepted = {change.version(ref).digest for ref in although}
         if unnamed := [item for item in broken if item.digest not in accepted]:
             raise RouterBreaksPins(tier, unnamed)

@@ -3,7 +3,7 @@
 1. What the tier demands and what is still open: a suite with a report on exactly this set is not run again.
 2. Suites of files first: a damaged version never reaches an engine.
 3. The version's files are handed over, its engine is started by the tier's profile and with the chat template of its
-   companions, as a rollout would start it; ready means a tool call came back; if another version is pinned, its engine is started beside it, by the profile it was promoted with.
+   companions, as a rollout would start it; ready means a tool call came back; if a gate compares with another version that is pinned, its engine is started beside it, by the profile it was promoted with.
 4. Each open suite is run, its report recorded. The first that does not pass ends the walk, unless all are wanted.
 5. Engines are ended, whatever happened, by their own process ids.
 """
@@ -155,8 +155,10 @@ def _validate(
         runs.append((row.name, made))
         return made.outcome == "PASSED" or everything
 
+    compares = any(gate.compares for row in asking for gate in unpack(row.body.encode()).gates)
+    beside = pinned if bench.beside and compares else None
     if all(run(row, None) for row in files) and asking:
-        with _served(work, wanted, pinned, bench, say) as served:
+        with _served(work, wanted, beside, bench, say) as served:
             for row in asking:
                 if not run(row, served):
                     break
@@ -256,11 +258,7 @@ def _served(
     """Both engines, for the time of a block."""
     with contextlib.ExitStack() as stack:
         candidate = stack.enter_context(_engine(work, wanted, bench, "candidate", say))
-        baseline = (
-            stack.enter_context(_engine(work, pinned, bench, "baseline", say))
-            if pinned and bench.beside
-            else None
-        )
+        baseline = stack.enter_context(_engine(work, pinned, bench, "baseline", say)) if pinned else None
         yield _Served(candidate, baseline)
 
 

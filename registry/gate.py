@@ -353,6 +353,9 @@ def _suite_problems(suite: SuiteFact, facts: Facts) -> Iterator[tuple[str, str, 
     if not suite.identity_proven:
         said = "; ".join(("passed, but the engine did not prove which files it served", *suite.reasons))
         yield said, f"Serve the materialised files on this machine. {run}", ENGINEER
+    if facts.policy.started_here and not suite.started_here:
+        said = "passed on an engine that somebody started by hand; nobody knows with which flags"
+        yield said, f"Run `tidegate validate {facts.ref} --tier {facts.tier} --again`.", ENGINEER
     if limit is not None and suite.age_days > limit:
         yield f"passed {suite.age_days} days ago, {limit} allowed", run, ENGINEER
 

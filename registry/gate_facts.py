@@ -40,6 +40,7 @@ class SuiteFact:
     same_tier: bool = True
     same_template: bool = True
     age_days: int = 0
+    started_here: bool = True  # the engine ran by the profile's flags, because this home started it
     identity_proven: bool = False
     reasons: tuple[str, ...] = ()
 

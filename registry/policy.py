@@ -43,6 +43,9 @@ class Policy:
     concurrency: int = 1  # requests at a time that the memory has to hold
     report_days: int | None = None  # how old a suite's report may be
     companions: bool = False  # a version without companions may not be promoted
+    started_here: bool = (
+        False  # reports count only of engines that `validate` started, by the profile's own flags
+    )
 
 
 _FIRST = ("tier", "rank", "approvals", "suites", "served_first", "licence", "formats", "max_bytes", "fresh_days", "hardware_keys")  # fmt: skip
@@ -110,6 +113,7 @@ def from_fields(raw: dict[str, Any], *, at: str) -> Policy:
         concurrency=given.number("concurrency", least=1),
         report_days=given.optional_number("report_days"),
         companions=given.flag("companions"),
+        started_here=given.flag("started_here"),
     )
     if policy.approvals == 0 and policy.mode != AUTOMATIC:
         raise DocumentRefused(

@@ -32,6 +32,7 @@ class App:
         self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self.settings = settings
+        self.clock = clock
         self.now = clock()  # the moment the command began; every record of it says this one
 
     @cached_property

@@ -99,6 +99,11 @@ def test_when_everything_holds_the_gate_is_open_and_says_why() -> None:
         ("companions", facts(policy=rules(companions=True)), "demands them"),
         ("suite tool-basics", facts(suites=suite(same_tier=False)), "another tier"),
         ("suite tool-basics", facts(policy=rules(report_days=7), suites=suite(age_days=8)), "8 days ago"),
+        (
+            "suite tool-basics",
+            facts(policy=rules(started_here=True), suites=suite(started_here=False)),
+            "by hand",
+        ),
         ("contract", facts(contract=broken("")), ""),
         ("way back", facts(way_back=broken("incompatible")), "rollback would not be safe"),
         ("way back", facts(way_back=broken("unknown")), "unknown"),

@@ -111,6 +111,7 @@ _policies = st.builds(
     concurrency=st.integers(1, 99),
     report_days=st.one_of(st.none(), st.integers(1, 999)),
     companions=st.booleans(),
+    started_here=st.booleans(),
 )
 
 

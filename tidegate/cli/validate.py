@@ -113,6 +113,7 @@ def reconcile(
     steps = run(
         app.work,
         bench=lambda tier: _bench(app, tier, folder, program),
+        clock=app.clock,
         tiers=tiers,
         dry_run=dry_run,
         say=_say,
