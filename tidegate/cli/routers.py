@@ -75,6 +75,7 @@ def set_router(
         view.tier(tier)
         router, profile = view.document("router-contract", contract), view.document("engine-profile", engine)
         broken = what_breaks(
+            app.work,
             view,
             tier,
             read_as(view, router.digest, RouterContract),
@@ -128,7 +129,7 @@ def patch(app: App, ref: str, tier: str, out: Path | None, out_engine: Path | No
 
     with app.store.view() as view:
         found = find(app.work, view, Ref.parse(ref), tier)
-        broken = what_breaks(view, tier, found.router, found.profile)
+        broken = what_breaks(app.work, view, tier, found.router, found.profile)
     for path, changed in ((out, found.router), (out_engine, found.profile)):
         if path is not None:
             write_durably(path, pretty_bytes(to_json(changed)))
