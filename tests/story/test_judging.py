@@ -40,21 +40,24 @@ def founded(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture(scope="module")
 def serving(founded: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Team serves version 1."""
+    """Team and org serve version 1."""
     site = copy(founded, tmp_path_factory.mktemp("serving") / "it")
     site.validate(V1, "team")
     site.promote(V1, "team", "alice")
+    site.validate(V1, "org")
+    site.promote(V1, "org", "alice", "bob")
     return site
 
 
 @pytest.fixture(scope="module")
 def second(serving: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, str]:
-    """Team and org serve version 2; and what its validation for the team said."""
+    """Team and org serve version 2; and what its validation for org said."""
     site = copy(serving, tmp_path_factory.mktemp("second") / "it")
     site.add(MODELS / "v2")
-    said = site.validate(V2, "team")
+    alone = site.validate(V2, "team")
+    assert f"for {V1}" not in alone  # nothing that team demands compares
     site.promote(V2, "team", "alice")
-    site.validate(V2, "org")
+    said = site.validate(V2, "org")
     site.promote(V2, "org", "alice", "bob")
     return site, said
 
@@ -90,9 +93,9 @@ class TestVersion2:
     ) -> None:
         site, said = second
         assert {"team": 2, "org": 2} == site.serves()
-        assert "starting llama-server for demo/tiny-toolcaller@1" in said  # the one that served, beside it
-        [contract] = re.findall(r"contract: PASSED \[(\w+)\]", said)
-        report = site.at.ask("suites", "report", contract)
+        assert f"starting llama-server for {V1}" in said  # the one that served, beside it
+        [digest] = re.findall(rf"{SUITE}: PASSED \[(\w+)\]", said)
+        report = site.at.ask("suites", "report", digest)
         assert ("measured", "proven") == (report["comparison"]["state"], report["identity"]["state"])
         assert all(
             len(case["attempts"]) == len(case["pinned"]["attempts"]) > 0 for case in report["cases"]
@@ -128,7 +131,7 @@ class TestVersion3:
         assert town.gate(V3, "team", ends=89)["contract"]["ok"]
         town.companions("notes-for-3")
         town.at.type("companions", "set", V3, "notes-for-3")
-        town.validate(V3, "team", "--alone")  # what team demands compares with nothing
+        town.validate(V3, "team")
         town.promote(V3, "team", "bob")
         assert 3 == town.pin("team")["ordinal"]
         assert "These are the notes-for-3.\n" == town.agents("team")
@@ -163,7 +166,7 @@ class TestVersion3:
         town.companions("with-a-template", {"chat_template.jinja": old})
         town.at.type("companions", "set", V3, "with-a-template")
         assert "contract" in town.against(V3, "team")
-        said = town.validate(V3, "team", "--alone", ends=SuiteNotPassed.exit_code)
+        said = town.validate(V3, "team", ends=SuiteNotPassed.exit_code)
         assert "smoke: FAILED" in said
         assert "gate contract.parse_rate: 0 of 4 cases" in said
         town.at.type("companions", "set", V3, "notes")
@@ -197,13 +200,14 @@ class TestDamaged:
         assert [case] == wrong
         assert said in str(report["cases"])
         assert "suite files" in site.against(ref, "team")
-        assert {"team": 1} == site.serves()
+        assert {"team": 1, "org": 1} == site.serves()
 
 
 class TestQuantised:
     def test_its_regression_is_shown_with_its_interval_and_by_name(self, town: Site) -> None:
         ref = town.add(quantised("v2", town.folder / "q4_0"))
         said = town.validate(ref, "org", ends=SuiteNotPassed.exit_code)
+        assert f"starting llama-server for {V2}" in said
         [(outcome, digest)] = re.findall(rf"{SUITE}: (\w+) \[(\w+)\]", said)
         assert outcome in ("FAILED", "INCONCLUSIVE")
         page = town.folder / "report.html"
