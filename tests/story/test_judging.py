@@ -205,6 +205,7 @@ class TestDamaged:
 
 class TestQuantised:
     def test_its_regression_is_shown_with_its_interval_and_by_name(self, town: Site) -> None:
+        """All that is lost is one path, one cluster: the interval alone proves nothing, the list of lost cases decides."""
         ref = town.add(quantised("v2", town.folder / "q4_0"))
         said = town.validate(ref, "org", ends=SuiteNotPassed.exit_code)
         assert f"starting llama-server for {V2}" in said
