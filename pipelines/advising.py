@@ -15,12 +15,15 @@ def add_advisories(work: Workplace, data: bytes) -> Document:
     """Take a list in. The same one again is no change; of one name the highest serial that was added here counts.
 
     Raises:
-        MalformedAdvisories: naming the place.
+        MalformedAdvisories: naming the place; also where its serial is not above the one that counts: it would be kept and
+            change nothing.
     """
     found = advisories.decode(_canonical(data))
     body = advisories.encode(found)
     with work.store.change(actor=work.actor, now=work.now) as change:
         row = change.document_by_digest(sha256_hex(body))
+        if row is None or row.digest not in _added_here(change):
+            _demand_newer(change, found)
         if row is None:
             row = Document(
                 digest=sha256_hex(body),
@@ -52,6 +55,14 @@ def in_force(view: View) -> list[tuple[Document, Advisories]]:
         if key not in newest or found.serial > newest[key][1].serial:
             newest[key] = row, found
     return list(newest.values())
+
+
+def _demand_newer(view: View, found: Advisories) -> None:
+    here = _added_here(view)
+    for row, held in in_force(view):
+        if row.digest in here and held.name == found.name and held.serial >= found.serial:
+            problem = f"{found.serial}, and {held.serial} of {held.name!r} counts here; write a higher one"
+            raise advisories.MalformedAdvisories(problem, at="serial")
 
 
 def _added_here(view: View) -> set[str]:

@@ -116,7 +116,7 @@ def apply_policy(work: Workplace, text: str, *, although: Collection[str] = ()) 
 def demand_whole(found: Rehearsal, although: Collection[str]) -> None:
     """Raise `PolicyBreaksPins` for every pinned version that would break and is not named."""
     if left := [item for item in found.broken if item.name not in set(although)]:
-        raise PolicyBreaksPins([str(item) for item in left])
+        raise PolicyBreaksPins([f"{item} [--although-it-breaks {item.name}]" for item in left])
 
 
 def _demand_signed(work: Workplace, view: View, digest: str) -> None:

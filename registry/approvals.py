@@ -365,7 +365,7 @@ def _check_time(request: ApprovalRequest, person: Person, case: _Case) -> None: 
         raise _Refused(Refusal.TOO_LONG, f"{expires - issued}, at most {case.longest}")
     if case.last_evidence_at is not None and issued < whole_second(case.last_evidence_at):
         at = rfc3339(case.last_evidence_at)
-        raise _Refused(Refusal.BEFORE_EVIDENCE, f"{rfc3339(issued)}, evidence of {at}")
+        raise _Refused(Refusal.BEFORE_EVIDENCE, f"signed {rfc3339(issued)}, newer evidence of {at}")
 
 
 def _problems(request: ApprovalRequest) -> Iterator[tuple[str, str]]:

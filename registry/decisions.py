@@ -60,7 +60,7 @@ class DecisionUnreadable(OperatorError):
 
     exit_code: ClassVar[int] = 240
     next_step: ClassVar[str] = (
-        "Make the decision again with `tidegate decisions`; do not edit the payload by hand."
+        "Make the decision again with `tidegate decisions`, by a person who may make it; do not edit the payload by hand."
     )
 
     def __init__(self, problem: str, *, at: str) -> None:
@@ -217,7 +217,8 @@ def authenticate(row: Signed, people: Sequence[Person], *, home: str, now: datet
     needed = NEEDS.get(request.kind)
     if needed is not None and needed not in person.roles:
         raise DecisionUnreadable(
-            f"{person.name} is no {needed}, and only one may decide this", at="decision.person"
+            f"{person.name} is no {needed}, and only one may decide this; `tidegate people list` shows who is",
+            at="decision.person",
         )
     if request.issued_at < whole_second(person.since):
         raise DecisionUnreadable(

@@ -15,7 +15,7 @@ class NameUnusable(RegistryRefusal):
 
     exit_code: ClassVar[int] = 40
     next_step: ClassVar[str] = (
-        "Choose a name of lower-case letters, digits, '-', '_' and '.', as shown in the message."
+        "Write the name as the message says: lower-case letters, digits, '-', '_' and '.'."
     )
 
     def __init__(self, what: str, name: str, rule: str) -> None:
@@ -32,6 +32,7 @@ _SEE = {
     "tier": "`tidegate tiers list` shows what there is",
     "site": "`tidegate sites list` shows what there is",
     "person": "`tidegate people list` shows who there is",
+    "decision": "`tidegate decisions list` shows what there is",
     "suite": "`tidegate suites list` shows what there is",
     "tool contract of": "`tidegate contracts add FILE --for REF` says which one it keeps to",
     "router setting of tier": "`tidegate contracts set-router TIER ROUTER --engine PROFILE` makes one",

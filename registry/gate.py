@@ -339,7 +339,11 @@ def _suite_problems(suite: SuiteFact, facts: Facts) -> Iterator[tuple[str, str, 
     }
     limit = facts.policy.report_days
     if suite.suite is None:
-        yield "the suite is not held here", "Add it: `tidegate suites add`.", STEWARD
+        yield (
+            "the suite is not held here",
+            f"Take it in: `tidegate suites add FOLDER`, or `--builtin {suite.name}` where it comes with Tidegate.",
+            STEWARD,
+        )
     elif suite.report is None:
         yield "has not been run here on this version", run, ENGINEER
     if facts.engine is None and not suite.same_profile:

@@ -17,6 +17,11 @@ _RESERVED = {"latest", "main", "master", "head"}
 def model_name(text: str) -> str:
     """Return `text` if it may name a model. Raises `NameUnusable`."""
     rule = "write namespace/name, each of a-z 0-9 . _ -, beginning and ending with a letter or digit, without '--' or '..'"
+    name, at, _ = text.partition("@")
+    if at and name:
+        raise NameUnusable(
+            "model", text, f"a model is meant and not one version: write namespace/name alone, here {name!r}"
+        )
     parts = text.split("/")
     if len(parts) != 2 or any(not _PART.fullmatch(part) for part in parts):
         raise NameUnusable("model", text, rule)

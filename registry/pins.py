@@ -20,8 +20,9 @@ class NothingToRollBackTo(RegistryRefusal):
         "`tidegate pins --history` shows everything that the tier has served."
     )
 
-    def __init__(self, tier: str, model: str, *, passed_over: Sequence[str]) -> None:
+    def __init__(self, tier: str, model: str, *, passed_over: Sequence[str], ever: bool = True) -> None:
         reasons = f" ({'; '.join(passed_over)})" if passed_over else ""
+        reasons = reasons if ever else ": it never served any; `tidegate pins` shows what it serves"
         super().__init__(f"{tier} has no earlier version of {model} to go back to{reasons}")
         self.tier, self.model, self.passed_over = tier, model, tuple(passed_over)
 
@@ -82,4 +83,4 @@ def choose_rollback(
                 passed_over.append(f"{line.ordinal} is not whole in the store")
             else:
                 return line
-    raise NothingToRollBackTo(tier, model, passed_over=list(dict.fromkeys(passed_over)))
+    raise NothingToRollBackTo(tier, model, passed_over=list(dict.fromkeys(passed_over)), ever=bool(history))

@@ -141,7 +141,8 @@ class _Fields:
 
     def demand_known(self) -> None:
         known = {*_FIRST, *_LATER}
-        for name in sorted(known ^ set(self.raw)):
+        wrong = sorted(known ^ set(self.raw), key=lambda name: (name in known, name))
+        for name in wrong:  # a name that means nothing first: it is often the one that is missing, misspelt
             problem = "is missing" if name in known else "is no field of a policy"
             raise DocumentRefused(problem, at=f"{self.at}.{name}")
 

@@ -32,7 +32,7 @@ def serving(
             "engine-profile-missing",
             Verdict.UNKNOWN,
             f"no engine profile was given, so nobody knows whether calls written as {family!r} are parsed",
-            "Name the engine profile that the version will be served with.",
+            "Name the engine profile that the version will be served with (`--engine PROFILE`).",
         )
         return
     needed, named = contract.emission.parsers.get(profile.engine), parser_named(profile.flags)

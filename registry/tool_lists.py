@@ -1,4 +1,4 @@
-"""Tools as people have them already: OpenAI's two shapes and MCP's, read into the shape of a contract."""
+"""Tools as people have them already: OpenAI's two shapes, MCP's, Anthropic's and a contract's own, read into the last."""
 
 from typing import Any, ClassVar
 
@@ -6,6 +6,10 @@ from registry.contract_fields import MAX_BYTES, MalformedContract, Tool, all_dif
 from registry.schemas import without_fractions
 from signing.canonical import NotCanonical, canonical_bytes, parse
 from signing.errors import OperatorError
+
+# Where each shape says what a tool takes and answers: MCP, Chat and Responses, Messages, and contracts of ours.
+_INPUTS = ("inputSchema", "parameters", "input_schema", "input")
+_OUTPUTS = ("outputSchema", "output_schema", "output")
 
 
 class UnreadableToolList(OperatorError):
@@ -61,6 +65,10 @@ def tools_in(values: list[Any], at: str) -> tuple[Tool, ...]:
     return tools
 
 
+def _first(inside: dict[str, Any], names: tuple[str, ...], otherwise: Any) -> Any:
+    return next((inside[name] for name in names if name in inside), otherwise)
+
+
 def _ours(item: Any, at: str) -> dict[str, Any]:
     """Return a tool of ours from one of theirs; what the formats add besides is left behind."""
     if not isinstance(item, dict):
@@ -74,7 +82,7 @@ def _ours(item: Any, at: str) -> dict[str, Any]:
         )
     if not isinstance(inside, dict) or "name" not in inside:
         raise UnreadableToolList("not an object with a name", at=at)
-    found = inside.get("inputSchema", inside.get("parameters", {"type": "object", "properties": {}}))
-    answers = inside.get("outputSchema", inside.get("output_schema"))
+    found = _first(inside, _INPUTS, {"type": "object", "properties": {}})
+    answers = _first(inside, _OUTPUTS, None)
     tool = {"name": inside["name"], "input": without_fractions(found), "output": without_fractions(answers)}
     return tool | ({"description": inside["description"]} if inside.get("description") else {})

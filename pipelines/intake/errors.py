@@ -29,8 +29,8 @@ class ScanBlocked(JudgingRefused):
 
     exit_code: ClassVar[int] = 31
     next_step: ClassVar[str] = (
-        "Follow the step under each finding. What a model runs without can be left out; what two people have "
-        "reviewed can be waived; everything else needs other files from the publisher."
+        "Follow the step under each finding. What a model runs without can be left out; what a reviewer has "
+        "read can be waived (`tidegate decisions waive`); everything else needs other files from the publisher."
     )
 
     def __init__(self, model: str, findings: Sequence[Finding]) -> None:

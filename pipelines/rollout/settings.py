@@ -165,7 +165,10 @@ def read(home: Path, *, tiers: Collection[str]) -> Serving:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as exc:
-        raise ServingMalformed("there is no such file; it says what is served where", at=str(path)) from exc
+        raise ServingMalformed(
+            "there is no such file; write one, as docs/reference/serving-toml.md shows: it says what is served where",
+            at=str(path),
+        ) from exc
     except OSError as exc:
         raise ServingMalformed(f"cannot be read ({exc.strerror})", at=str(path)) from exc
     serving = decode(data)

@@ -15,7 +15,7 @@ SEVERITIES: tuple[Severity, ...] = ("blocker", "review", "note", "waived")  # th
 _REFETCH = "Fetch the file again and compare its SHA-256 with the publisher's; if it is the same, do not use this version."
 _RENAME = "Do not rename it here. Ask the publisher for a repository whose file names are safe everywhere."
 _LEAVE_OUT = (
-    "Leave the file out at intake if the model runs without it; else two people review it and sign a waiver."
+    "Leave the file out at intake if the model runs without it; else a reviewer reads it and signs a waiver."
 )
 _NO_CODE = (
     "Use a version that the engine supports without repository code; else review the code and sign a waiver."

@@ -78,8 +78,8 @@ class PythonNotAllowed(JudgingRefused):
 
     exit_code: ClassVar[int] = 205
     next_step: ClassVar[str] = (
-        "Read the files in the suite's checks folder. If they may run here, have a person with the right sign an "
-        "`allow-python` decision about the suite's digest; then run it again."
+        "Read the files in the suite's checks folder. If they may run here, an author signs for them: `tidegate "
+        "decisions allow-python SUITE --person NAME --reason WHY --key FILE`; then run it again."
     )
 
     def __init__(self, suite: str, digest: str) -> None:

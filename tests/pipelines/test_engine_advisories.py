@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.advising import add_advisories, in_force
 from pipelines.engines.advisories import (
     BLOCK,
     WARN,
@@ -19,6 +20,7 @@ from pipelines.engines.advisories import (
     encode,
     hits,
 )
+from pipelines.workplace import Workplace
 from signing.canonical import canonical_bytes
 
 CODE = Advisory(
@@ -153,3 +155,14 @@ def test_what_is_written_is_read_again_and_every_release_gets_an_answer(
 def test_no_bytes_do_more_than_be_refused(data: bytes) -> None:
     with pytest.raises(MalformedAdvisories):
         decode(data)
+
+
+def test_an_issue_that_would_be_kept_and_change_nothing_is_refused(workplace: Workplace) -> None:
+    add_advisories(workplace, encode(LIST))
+    add_advisories(workplace, encode(LIST))  # the same one again is no change
+    for serial in (LIST.serial, LIST.serial - 1):
+        with pytest.raises(MalformedAdvisories, match=f"serial: {serial}, and 3 .* write a higher one"):
+            add_advisories(workplace, encode(replace(LIST, serial=serial, entries=(CODE,))))
+    add_advisories(workplace, encode(replace(LIST, serial=4, entries=(CODE,))))
+    with workplace.store.view() as view:
+        assert [(4, (CODE,))] == [(found.serial, found.entries) for _, found in in_force(view)]

@@ -269,11 +269,22 @@ CHAT = [
     {"type": "function", "function": {"name": "f", "description": "d", "parameters": CITY, "strict": True}}
 ]
 RESPONSES = [{"type": "function", "name": "f", "description": "d", "parameters": CITY, "strict": True}]
+MESSAGES = [{"name": "f", "description": "d", "input_schema": CITY}]
+OURS = {"tools": [{"name": "f", "description": "d", "input": CITY, "output": None}]}
 MCP = {"tools": [{"name": "f", "title": "F", "description": "d", "inputSchema": CITY}], "ttlMs": 5}
 
 
 @pytest.mark.parametrize(
-    "value", [CHAT, {"model": "m", "tools": CHAT}, RESPONSES, MCP, {"jsonrpc": "2.0", "id": 1, "result": MCP}]
+    "value",
+    [
+        CHAT,
+        {"model": "m", "tools": CHAT},
+        RESPONSES,
+        MCP,
+        {"jsonrpc": "2.0", "id": 1, "result": MCP},
+        MESSAGES,
+        OURS,
+    ],
 )
 def test_the_same_tool_reads_the_same_from_every_format(value: Any) -> None:
     (tool,) = tools_from(written(value))

@@ -60,7 +60,10 @@ def drift(app: App, tier: str | None) -> None:
         if not one.ok:
             lines.append(f"       Next: {one.next_step}")
     text = "\n".join(lines) or "Nothing is pinned, and nothing was seen."
-    show([{**asdict(one), "ok": one.ok} for one in found], text, as_json=app.settings.as_json)
+    document = [{**asdict(one), "ok": one.ok, "age_hours": one.age} for one in found]
+    for line in document:
+        del line["age"]  # said with its unit instead
+    show(document, text, as_json=app.settings.as_json)
     wrong = sum(not one.ok for one in found)
     if wrong:
         raise Drifted(wrong, tier or "all tiers")

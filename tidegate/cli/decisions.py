@@ -103,9 +103,13 @@ def _waived_file(app: App, what: str, path: str | None) -> tuple[str, str]:
         )
     with app.store.view() as view:
         manifest = decode(view.version(Ref.parse(what)).manifest.encode())
+    if not path:
+        raise click.UsageError(
+            f"say which file of {what} is meant: --path PATH; `tidegate models show` lists them"
+        )
     entry = next((entry for entry in manifest.files if entry.path == path), None)
     if entry is None:
-        raise NotFound(f"file of {what}", path or "(name it with --path)")
+        raise NotFound(f"file of {what}", path)
     return entry.sha256, entry.path
 
 

@@ -278,4 +278,5 @@ def materialise(app: App, what: str, folder: Path, layout: str) -> None:
 
 
 def _handed_line(item: "HandedOver") -> str:
-    return f"{item.ref}: {item.files} files, {size(item.size)}, verified, by {item.how}, in {item.folder}"
+    how = item.how if item.how == "already there" else f"by {item.how}"
+    return f"{item.ref}: {item.files} files, {size(item.size)}, verified, {how}, in {item.folder}"

@@ -99,7 +99,10 @@ def apply(app: App, file: Path, although: tuple[str, ...], *, hand: Hand) -> Non
             return
         record_decision(app.work, hand.name, payload=signed[0], signature=signed[1])
     done = apply_policy(app.work, text, although=although)
-    lines = [str(item) for item in done.differences] or ["Nothing changes: it is in force already."]
+    lines = ["Nothing changes: it is in force already."]
+    if done.differences:
+        lines = [*map(str, done.differences), f"In force: {done.digest[:SHORT]}."]
+        lines += [f"Goes on serving, and would not be let in now: {item}" for item in done.broken]
     show(_document(done), "\n".join(lines), as_json=app.settings.as_json)
 
 

@@ -101,6 +101,7 @@ def _show_done(app: App, tier: str, done: "Done") -> None:
             if body[name] is not None
         ]
     lines += [f"  {note}" for note in done.notes]
+    lines.append(f"Next:    tidegate agent {tier}, so that `tidegate drift {tier}` knows")
     document = {
         "tier": tier,
         "outcome": done.outcome,

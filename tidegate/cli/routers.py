@@ -90,6 +90,8 @@ def set_router(
             raise RouterBreaksPins(tier, unnamed)
         document = {"tier": tier, "router": router.digest, "profile": profile.digest}
         text = f"{tier} would speak {what}."
+        if not broken:
+            text += " Nothing that it serves, or would go back to, breaks by it."
     else:
         row, broken = put(app.work, tier, router=router.digest, profile=profile.digest, although=named)
         document, text = row.content(), f"{tier}: {what}."

@@ -36,14 +36,27 @@ def add(app: App, folder: Path | None, builtin: str | None) -> None:
 
     if (folder is None) == (builtin is None):
         raise click.UsageError("name a folder, or a built-in suite with --builtin")
+    if folder is not None and not folder.exists() and str(folder) in _builtins():
+        raise click.UsageError(
+            f"there is no folder {folder}; the built-in suite of that name is --builtin {folder}"
+        )
     row = add_suite(app.work, _builtin(str(builtin)) if folder is None else folder)
-    show(row.content(), f"Suite {row.name} is {row.digest[:SHORT]}.", as_json=app.settings.as_json)
+    with app.store.view() as view:
+        others = [one.digest[:SHORT] for one in view.documents("suite") if one.name == row.name]
+    lines = [f"Suite {row.name} is {row.digest[:SHORT]}."]
+    if others := [digest for digest in others if not row.digest.startswith(digest)]:
+        lines.append(f"Its name means this one from now on, no longer {', '.join(others)}.")
+    show(row.content(), "\n".join(lines), as_json=app.settings.as_json)
+
+
+def _builtins() -> dict[str, Path]:
+    from pipelines.suites import BUILTIN
+
+    return {path.name: path for path in BUILTIN.iterdir() if path.is_dir()}
 
 
 def _builtin(name: str) -> Path:
-    from pipelines.suites import BUILTIN
-
-    held = {path.name: path for path in BUILTIN.iterdir() if path.is_dir()}
+    held = _builtins()
     if name not in held:
         raise click.BadParameter(f"the built-in suites are {', '.join(sorted(held))}", param_hint="--builtin")
     return held[name]
