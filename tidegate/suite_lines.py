@@ -14,6 +14,8 @@ import click
 from tidegate.output import SHORT, duration
 
 SHOWN_CASES = 10
+SHOWN_REASONS = 3
+REASON_CHARS = 160
 _COMPARING = ("margin", "lost_cases_max", "ratio")  # fields of a gate that compares
 _MEMORY = re.compile(r"MemTotal:\s+(\d+) kB")
 
@@ -76,10 +78,20 @@ def run_lines(digest: str, body: Mapping[str, Any], page: Path | None) -> Iterat
     yield from (f"  {reason}" for reason in body["reasons"])
     wrong = [case for case in body["cases"] if case["attempts"] and case["outcome"] != "passed"]
     yield from _named("not passed", [case["id"] for case in wrong])
+    yield from (f"    {line}" for line in _first_reasons(wrong))
     yield from _named("set aside by decision", [case["id"] for case in wrong if case.get("quarantined")])
     yield from _named("flaky", [flip["case"] for flip in body.get("flips", [])])
     if page is not None:
         yield f"  page: {page}"
+
+
+def _first_reasons(wrong: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What was wrong with the first few, in a line each; the page and --json say the rest."""
+    for case in wrong[:SHOWN_REASONS]:
+        said = next((reason for one in case["attempts"] for reason in one["reasons"]), None)
+        if said is not None:
+            line = " ".join(f"{case['id']}: {said}".split())
+            yield line if len(line) <= REASON_CHARS else f"{line[:REASON_CHARS]}…"
 
 
 def _comparison(body: Mapping[str, Any]) -> Iterator[str]:
