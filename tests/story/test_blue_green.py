@@ -219,7 +219,7 @@ def test_a_tier_changes_its_model_under_load_and_back_and_every_answer_is_whole(
         rows, took = view.rollouts("team", MODEL), durations(view, "team", MODEL)
     assert ["SERVED"] * 3 == [row.outcome for row in rows]
     assert took is not None
-    assert (3, rows[-1].milliseconds) == (took.count, took.last)
+    assert (2, rows[-1].milliseconds) == (took.count, took.last)  # the first had nothing to leave
     assert "ALREADY" == carry_out(node.at(), "team", MODEL).outcome, "doing it again does nothing"
 
 
