@@ -8,6 +8,7 @@ from pipelines.bundle.opening import remembered
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Enrolment, Site, Upstream
+from registry.errors import DocumentRefused
 from registry.names import word
 from registry.views import View
 from signing import trust
@@ -87,7 +88,7 @@ def add_site(work: Workplace, name: str, identity: bytes, *, publish: Callable[[
             database knows can always be shipped to. If the process dies in between, the next try records it.
 
     Raises:
-        NameUnusable, NotCanonical: as named.
+        NameUnusable, NotCanonical: as named. DocumentRefused: another site has this key.
     """
     word("site", name)
     public_key_from_json(identity, at="identity")  # refuses what is no key; the row keeps the text
@@ -96,6 +97,11 @@ def add_site(work: Workplace, name: str, identity: bytes, *, publish: Callable[[
         history = [site for site in change.sites() if site.name == name]
         if history and history[-1].identity == body:
             return history[-1]
+        other = next((site.name for site in change.sites() if site.identity == body), None)
+        if other is not None:
+            raise DocumentRefused(
+                f"this is the key of the site {other}; look at the name's spelling", at="identity"
+            )
         if not history:
             publish()
         row = Site(

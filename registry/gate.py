@@ -332,9 +332,9 @@ def _suite_problems(suite: SuiteFact, facts: Facts) -> Iterator[tuple[str, str, 
         f"`tidegate suites run {suite.name} {facts.ref} --tier {facts.tier} --endpoint URL`."
     )
     same = {
+        "tier": suite.same_tier,
         "tool contract": suite.same_contract,
         "engine profile": suite.same_profile,
-        "tier": suite.same_tier,
         "chat template": suite.same_template,
     }
     limit = facts.policy.report_days

@@ -48,6 +48,7 @@ from registry.decisions import DecisionUnreadable
 from registry.errors import DocumentRefused, HomeUnusable, NameUnusable, NotFound, StoreUnusable
 from registry.gate import GateClosed
 from registry.pins import NothingToRollBackTo
+from signing import keys
 from signing.canonical import NotCanonical
 from signing.checkpoint import CheckpointUnreadable
 from signing.errors import OperatorError
@@ -293,6 +294,7 @@ def _the_rest() -> list[Case]:
         Case(ORIGIN, "gc --discard-quarantine {none}", NotFound, "none"),
         Case(ORIGIN, "bundles acknowledge {changed-receipt}", ReceiptWrong, "did not sign"),
         Case(ORIGIN, "sites add clinic --identity {root}", NotCanonical, "identity"),
+        Case(ORIGIN, "sites add clinc --identity {identity}", DocumentRefused, "the site clinic"),
     ]  # fmt: skip
 
 
@@ -585,9 +587,11 @@ def test_officers_keys_open_with_their_passphrase_only(
     (town.folder / "wrong").write_text("not this one\n")
     (town.folder / "empty").write_text("\n")
     (town.folder / "folder").mkdir()
+    lab = keys.create_key(town.folder / "lab.pem", passphrase=b"lab")
+    (town.folder / "lab.json").write_bytes(lab.public_json)
     words = {
         "bundles create": ["bundles", "create", V1, "--to", "clinic", "--out", town.folder / "out"],
-        "sites add": ["sites", "add", "lab", "--identity", town.folder / "clinic.json"],
+        "sites add": ["sites", "add", "lab", "--identity", town.folder / "lab.json"],
     }[command]
     before = tree(town.folder)
     given = None if file is None else str(town.folder / file)
