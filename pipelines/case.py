@@ -46,6 +46,7 @@ class Case:
     last_evidence_at: datetime
     approvals: ApprovalJudgement
     findings: tuple[Finding, ...]
+    scan: ScanFact | None
     suites: tuple[SuiteFact, ...]  # that the tier demands, with what is known of each
 
     @property
@@ -86,6 +87,7 @@ def case(work: Workplace, view: View, ref: Ref, tier: str, *, rules: policy.Poli
         last_evidence_at=held.last,
         approvals=judged,
         findings=tuple(gate.judge(facts)),
+        scan=facts.scan,
         suites=facts.suites,
     )
 

@@ -8,7 +8,8 @@ database may both measure; the promotion itself is judged inside the transaction
     hybrid      the newest version is scanned and validated; people approve and promote
     automatic   and it is promoted when every check of the gate holds
 
-A version that a rollback left is never taken up again by itself: somebody had a reason.
+A version that a rollback left is never taken up again by itself, nor is the set changed that it restored: somebody had
+a reason.
 """
 
 from collections.abc import Callable, Sequence
@@ -141,17 +142,23 @@ def _step(
 
 
 def _look(work: Workplace, ref: Ref, tier: str) -> tuple[Case, bool]:
-    """The gate's answer, and whether the tier serves exactly this set."""
+    """The gate's answer, and whether there is nothing to do: the tier serves exactly this set, or went back to this version.
+
+    A rollback restored a whole set. What has been said since of its companions or its router is what was left: it is
+    not put under the same version by itself.
+    """
     with work.store.view() as view:
         found = case(work, view, ref, tier)
         pin = view.pin(tier, ref.model)
-        return found, pin is not None and same_set(pin, found)
+        if pin is None:
+            return found, False
+        went_back = pin.kind == "rollback" and pin.version == found.version.digest
+        return found, went_back or same_set(pin, found)
 
 
 def _scan(work: Workplace, found: Case) -> list[str]:
     """Scan a version that was never scanned here, or by older rules."""
-    scan = next(item for item in found.findings if item.check == "scan")
-    if scan.ok or (scan.evidence and "rules have changed" not in scan.message):
+    if found.scan is not None and not found.scan.outdated:
         return []
     rescan(work, Ref(found.version.model, ordinal=found.version.ordinal))
     return ["scanned"]

@@ -53,6 +53,24 @@ def test_they_are_pinned_written_and_go_back_with_the_version(equipped: Town) ->
     equipped.site.type("audit", "verify")
 
 
+def test_a_pass_of_reconcile_leaves_the_set_that_a_rollback_restored(equipped: Town) -> None:
+    """The companions of today are what was left; they come back under the old version by nobody's doing."""
+    equipped.site.type("companions", "add", folder(equipped, "careful"), "--name", "careful")
+    equipped.site.type("companions", "set", MODEL, "careful")
+    equipped.serve(2)
+
+    def state() -> tuple[int, str]:
+        [step] = equipped.site.ask("reconcile", "--tier", "team", "--dry-run")
+        return step["ordinal"], step["state"]
+
+    assert (2, "serves it") == state()
+    equipped.site.type(
+        "rollback", MODEL, "--tier", "team", "--reason", "the new instructions forget the tests"
+    )
+    assert (1, "serves it") == state()
+    assert "coding: run the tests.\n" == agents(equipped)
+
+
 def test_an_approval_is_for_the_companions_that_were_seen(equipped: Town) -> None:
     equipped.approve(2, "team", "alice")
     equipped.site.type("companions", "add", folder(equipped, "other"), "--name", "other")
