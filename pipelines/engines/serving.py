@@ -5,6 +5,7 @@ counts requests, its parser, and what it says of itself.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,7 +49,7 @@ class NothingServable(JudgingRefused):
 
 
 @dataclass(frozen=True)
-class ProcessDriver:
+class ProcessDriver(ABC):
     """An engine that we start ourselves. `program`: how it is called here; `environment`: added to its own."""
 
     engine: ClassVar[str]
@@ -63,13 +64,13 @@ class ProcessDriver:
 
     # ------------------------------------------------------------------------ what each engine has of its own
 
+    @abstractmethod
     def path(self, launch: Launch) -> Path:
         """Return what the engine loads: a file or a folder. Raises `NothingServable`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arguments(self, launch: Launch, slot: Slot, path: Path) -> list[str]:
         """Return the command line after the program, without the profile's flags."""
-        raise NotImplementedError
 
     def model_name(self, launch: Launch) -> str:
         """Return the name that requests must use."""
