@@ -46,6 +46,13 @@ class TestPolicy:
             row["position"] for row in town.site.ask("policy", "history")["changes"] if row["tier"] == "org"
         ]
 
+    def test_its_history_says_who_signed_which_text(self, town: Town) -> None:
+        file = edited(town, "approvals = 2", "approvals = 1")
+        town.site.type("policy", "apply", file, *sign(town, "alice"))
+        first, second = town.site.ask("policy", "history")["files"]
+        assert ([], ["alice"], file.read_text()) == (first["signed_by"], second["signed_by"], second["body"])
+        assert "alice" in town.site.type("policy", "history").output
+
     def test_a_signature_is_for_one_text(self, town: Town) -> None:
         town.site.type(
             "policy", "apply", edited(town, "approvals = 2", "approvals = 1"), *sign(town, "alice")

@@ -109,16 +109,22 @@ def apply(app: App, file: Path, although: tuple[str, ...], *, hand: Hand) -> Non
 @policy.command()
 @pass_app
 def history(app: App) -> None:
-    """Every policy file that was put in force, oldest first, and every change of a tier."""
+    """Every policy file that was put in force, who signed it, and every change of a tier; `--json` has the texts."""
     with app.store.view() as view:
         files = view.documents("policy")
         changes = [row for tier in view.tiers() for row in view.tier_history(tier.tier)]
+        signed = {
+            row.digest: [one.person for one in view.decisions("apply-policy", row.digest)] for row in files
+        }
     lines = [
         (row.since, row.tier, row.position, row.actor) for row in sorted(changes, key=lambda row: row.since)
     ]
     text = table(("since", "tier", "its policy's number", "by"), lines, empty="This home is no site.")
+    written = [(row.added_at, row.digest[:SHORT], ", ".join(signed[row.digest]) or "nobody") for row in files]
+    if written:
+        text = f"{table(('file of', 'digest', 'signed by'), written, empty='')}\n\n{text}"
     document = {
-        "files": [row.content() for row in files],
+        "files": [{**row.content(), "body": row.body, "signed_by": signed[row.digest]} for row in files],
         "changes": [row.content() for row in changes],
     }
     show(document, text, as_json=app.settings.as_json)
