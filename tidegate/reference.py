@@ -36,7 +36,7 @@ FAMILIES = (
     Family(
         "Who vouches for these bytes",
         "A document, a signature, a key or the trust of this home. Nothing was taken in, nothing was published.",
-        (range(10, 20), range(50, 60), range(90, 100), range(120, 125)),
+        (range(10, 20), range(50, 60), range(90, 100), range(120, 126), range(208, 210), range(250, 255)),
         ("signing",),
     ),
     Family(
@@ -48,7 +48,7 @@ FAMILIES = (
     Family(
         "Judging",
         "A source, a scan, a suite, an engine, a hand-over. Nothing was pinned.",
-        (range(30, 40), range(70, 80), range(200, 240)),
+        (range(30, 40), range(70, 80), range(200, 208), range(210, 240)),
         ("pipelines",),
     ),
     Family(
