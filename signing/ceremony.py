@@ -33,7 +33,16 @@ from signing.refusals import (
     TooFewSigners,
 )
 from signing.repository import TrustRepository, TrustState
-from signing.roots import PROFILE_FIELD, SITE_NAME, Profile, lint_root, lint_targets, open_metadata, site_role
+from signing.roots import (
+    PEOPLE_PATH,
+    PROFILE_FIELD,
+    SITE_NAME,
+    Profile,
+    lint_root,
+    lint_targets,
+    open_metadata,
+    site_role,
+)
 
 __all__ = [
     "AlreadyPublished",
@@ -153,7 +162,8 @@ def publish(
 
     Args:
         documents: target path to bytes. `releases/<namespace>/<name>/<ordinal>.json` is signed by `catalog`,
-            `exports/<site>/<sequence>.json` by `site-<site>`. The same bytes again are no change.
+            `exports/<site>/<sequence>.json` by `site-<site>`, `identities/people.json` by `targets`; only the
+            last may be published again with other bytes. The same bytes again are no change.
         renew: roles to sign anew although nothing in them changes, because their time runs out.
 
     Raises:
@@ -166,9 +176,9 @@ def publish(
         role = role_for(path, state.targets)
         document = edited[role] if role in edited else current(state, role)
         made, known = TargetFile.from_data(path, data, ["sha256"]), document.targets.get(path)
-        if known is not None and known != made:
+        if known is not None and known != made and path != PEOPLE_PATH:
             raise AlreadyPublished(path)
-        if known is None:
+        if known != made:
             document.targets[path] = made
             edited[role] = document
     for role in renew:

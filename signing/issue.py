@@ -25,7 +25,7 @@ from tuf.api.metadata import (
 
 from signing.refusals import BadRoot, NoSuchRole, RoleExpired, TooFewSigners
 from signing.repository import TrustState
-from signing.roots import CATALOG, Profile, lint_targets, profile_of, role_paths, site_role
+from signing.roots import CATALOG, PEOPLE_PATH, Profile, lint_targets, profile_of, role_paths, site_role
 from signing.stream import EXPORT_PATH, RELEASE_PATH
 
 
@@ -143,7 +143,9 @@ def _version(state: TrustState, role: str) -> int:
 
 
 def role_for(path: str, targets: Targets) -> str:
-    """Return the delegated role that signs for a target path. Raises `NoSuchRole`."""
+    """Return the role that signs for a target path, `targets` itself for the people. Raises `NoSuchRole`."""
+    if path == PEOPLE_PATH:
+        return "targets"
     roles = list(targets.delegations.get_roles_for_target(path)) if targets.delegations else []
     if not roles or not (EXPORT_PATH.fullmatch(path) or RELEASE_PATH.fullmatch(path)):
         kind, _, rest = path.partition("/")

@@ -30,6 +30,7 @@ MAX_METADATA: Mapping[str, int] = {  # bytes, by TUF type
 }
 PROFILE_FIELD = "x-tidegate-profile"  # a signed field of root; a site reads from it how strict to be
 CATALOG = "catalog"
+PEOPLE_PATH = "identities/people.json"  # the one target of the top-level role; a new edition takes its place
 SITE_PREFIX = "site-"
 SITE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # a DNS label, RFC 1123
 _KEYID = re.compile(r"[0-9a-f]{64}")

@@ -201,6 +201,25 @@ def test_a_path_that_no_role_answers_for_is_refused(path: str, origin: Origin) -
         origin.publish({path: b"{}"})
 
 
+def test_the_people_are_signed_by_the_targets_role_and_a_new_edition_takes_the_old_ones_place(
+    origin: Origin,
+) -> None:
+    path = "identities/people.json"
+    origin.publish({path: b'{"version":1}'})
+    origin.publish({path: b'{"version":2}'})
+    assert [path] == list(targets_of(origin.state).targets)
+    assert 13 == targets_of(origin.state).targets[path].length
+    assert "targets" not in role_names_of_delegations(origin.state)
+    with pytest.raises(TooFewSigners, match="targets"):
+        room = [one for one in origin.room if one not in origin.people["targets"][1:]]
+        publish(origin.state, {path: b"{}"}, room, now=NOW)
+
+
+def role_names_of_delegations(state: TrustState) -> list[str]:
+    delegations = state.targets.delegations
+    return list(delegations.roles or {}) if delegations else []
+
+
 def test_what_runs_out_is_renewed_by_its_own_people_before_anything_else(origin: Origin) -> None:
     origin.release()
     late = NOW + 366 * DAY

@@ -19,6 +19,11 @@ def trust() -> None:
     """The root that a site trusts, and the keys behind an origin's signatures."""
 
 
+_ELSEWHERE: tuple[click.Command, ...] = ()  # commands of `trust` that have a file of their own, one a line
+for _command in _ELSEWHERE:
+    trust.add_command(_command)
+
+
 @trust.command("show")
 @pass_app
 def show_(app: App) -> None:
