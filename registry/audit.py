@@ -53,6 +53,18 @@ class EventKind(StrEnum):
     WITHDRAWN = "withdrawn"
     ROLLED_OUT = "rolled out"
     OBSERVED = "observed"
+    MODEL_SIGNED = "model signed"
+    PUBLISHER_SET = "publisher set"
+    BOM_MADE = "bill of materials made"
+    APPROVAL_REQUESTED = "approval requested"
+    REJECTED = "rejected"
+    BREAK_GLASS = "break-glass"
+    REVIEWED = "break-glass reviewed"
+    PEOPLE_TAKEN = "people taken in"
+    TRUST_CHANGED = "trust changed"
+    RESTAMPED = "bundle restamped"
+    WITNESSED = "head witnessed"
+    COSIGNED = "head cosigned"
 
 
 @dataclass(frozen=True)

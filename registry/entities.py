@@ -181,21 +181,28 @@ class Person(Row, table=True):
     """A person and the key they sign with, from `since` on; `active` false when they have left."""
 
     label: ClassVar[str] = "person"
+    added_later: ClassVar[frozenset[str]] = frozenset({"method", "until", "authority"})
     __table_args__ = (UniqueConstraint("name", "position", name="uq_person_name_position"),)
     id: int | None = Field(default=None, primary_key=True)
     name: str
     position: int
-    public_key: str = Field(sa_type=Text)  # one OpenSSH public key line
+    public_key: str = Field(
+        sa_type=Text
+    )  # one OpenSSH public key line, or `x509 ` and a certificate in base64
     roles: str  # comma-separated
     active: bool
     since: str
     actor: str
+    method: str | None = None  # ssh or piv; None of before there was a choice: ssh
+    until: str | None = None  # when the key's word ends by itself
+    authority: str | None = Field(default=None, sa_type=Text)  # canonical JSON: who put this in force
 
 
 class Approval(Row, table=True):
     """One person's signed decision; the payload is the exact bytes they signed."""
 
     label: ClassVar[str] = "approval"
+    added_later: ClassVar[frozenset[str]] = frozenset({"decision", "request"})
     __table_args__ = (digest_check("digest"), digest_check("version"))
     id: int | None = Field(default=None, primary_key=True)
     digest: str = Field(unique=True)  # of the payload
@@ -203,15 +210,33 @@ class Approval(Row, table=True):
     tier: str
     person: str
     payload: str = Field(sa_type=Text)
-    signature: str = Field(sa_type=Text)  # armored SSHSIG
+    signature: str = Field(sa_type=Text)  # armored SSHSIG, or a PIV signature
     made_at: str
+    decision: str | None = None  # approve or reject; None of before there was a choice: approve
+    request: str | None = None  # digest of the request that was answered
+
+
+class ApprovalRequest(Row, table=True):
+    """What people were asked to decide on, and the page that they were shown."""
+
+    label: ClassVar[str] = "approval request"
+    __table_args__ = (digest_check("digest"), digest_check("version"))
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)  # of the body
+    version: str = Field(index=True)
+    tier: str
+    action: str
+    body: str = Field(sa_type=Text)  # canonical JSON
+    requested_by: str
+    since: str
+    actor: str
 
 
 class Pin(Row, table=True):
     """One line of a tier's history: the set that it served of a model from `since` on."""
 
     label: ClassVar[str] = "pin"
-    added_later: ClassVar[frozenset[str]] = frozenset({"companions"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"companions", "override"})
     __table_args__ = (
         UniqueConstraint("tier", "model", "position", name="uq_pin_tier_model_position"),
         CheckConstraint("position >= 1", name="position_from_one"),
@@ -233,6 +258,7 @@ class Pin(Row, table=True):
     reason: str
     since: str
     actor: str
+    override: str | None = None  # digest of the break-glass decision that this rests on
 
 
 class Withdrawal(Row, table=True):
@@ -456,6 +482,73 @@ class Observation(Row, table=True):
     actor: str
 
 
+class WitnessedHead(Row, table=True):
+    """The head of another home's log, held against the last one that was seen of it, and cosigned here."""
+
+    label: ClassVar[str] = "witnessed head"
+    id: int | None = Field(default=None, primary_key=True)
+    log: str = Field(index=True)  # the origin line of its checkpoints
+    size: int = Field(sa_type=BigInteger)
+    root: str
+    note: str = Field(sa_type=Text)  # as it came
+    outcome: str  # FIRST, CONSISTENT, FORK, ROLLED-BACK
+    body: str = Field(sa_type=Text)  # canonical JSON: the proof, and what brought it
+    cosignature: str | None = Field(sa_type=Text)  # our line under it
+    since: str
+    actor: str
+
+
+class CosignedHead(Row, table=True):
+    """A head of this home's log that another home cosigned."""
+
+    label: ClassVar[str] = "cosigned head"
+    id: int | None = Field(default=None, primary_key=True)
+    size: int = Field(sa_type=BigInteger, index=True)
+    root: str
+    note: str = Field(sa_type=Text)  # our checkpoint with the other's line
+    witness: str
+    since: str
+    actor: str
+
+
+class ModelSignature(Row, table=True):
+    """An OpenSSF Model Signing signature over a version's files: its publisher's, or this home's."""
+
+    label: ClassVar[str] = "model signature"
+    __table_args__ = (
+        UniqueConstraint("version", "digest", name="uq_modelsignature_version_digest"),
+        digest_check("digest"),
+        digest_check("version"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str  # of the bundle's bytes
+    version: str = Field(index=True)
+    source: str  # publisher, home
+    method: str  # key, certificate
+    signer: str  # fingerprint of the key, or subject of the certificate
+    outcome: str  # VALID, WRONG, UNKNOWN-SIGNER, UNCHECKABLE
+    body: str = Field(sa_type=Text)  # the sigstore bundle as it was
+    statement: str | None
+    since: str
+    actor: str
+
+
+class Publisher(Row, table=True):
+    """From `since` on, signatures on models by this key or certificate authority are believed."""
+
+    label: ClassVar[str] = "publisher"
+    __table_args__ = (UniqueConstraint("name", "position", name="uq_publisher_name_position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    position: int
+    method: str  # key, certificate
+    material: str = Field(sa_type=Text)  # PEM
+    models: str  # a pattern, such as acme/*
+    active: bool
+    since: str
+    actor: str
+
+
 class Event(SQLModel, table=True):
     """One line of the audit log: a leaf of the RFC 6962 tree."""
 
@@ -465,6 +558,17 @@ class Event(SQLModel, table=True):
     at: str = Field(index=True)  # the latest moment is the clock's floor, and every gate asks for it
     actor: str
     leaf: str = Field(sa_type=Text)  # canonical JSON: exactly the bytes that the tree hashes
+    # canonical JSON: what stands as salted digests in the leaf, `[[JSON pointer, salt in hex, value], …]`
+    openings: str | None = Field(default=None, sa_type=Text)
+
+
+class Tile(SQLModel, table=True):
+    """256 hashes of one level of the tree, kept when the last of them is known (C2SP tlog-tiles)."""
+
+    level: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    index: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    root: str  # 64 hex: the hash over them, an element of the level above
+    hashes: bytes  # 8,192 bytes
 
 
 class Checkpoint(SQLModel, table=True):
@@ -479,5 +583,6 @@ class Checkpoint(SQLModel, table=True):
 RECORDED: tuple[type[Row], ...] = (
     Version, Document, Binding, Report, Claim, Statement, RouterSetting, TierPolicy, Person, Approval, Pin,
     Withdrawal, Site, Export, Receipt, Enrolment, Import, Assumption, SpokenReceipt, Custody, Removal, Upstream,
-    CompanionBinding, Decision, Rollout, Observation,
+    CompanionBinding, Decision, Rollout, Observation, ApprovalRequest, WitnessedHead, CosignedHead, ModelSignature,
+    Publisher,
 )  # fmt: skip

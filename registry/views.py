@@ -10,11 +10,13 @@ from registry.audit import Entry, EventKind, read_leaf
 from registry.entities import (
     RECORDED,
     Approval,
+    ApprovalRequest,
     Assumption,
     Binding,
     Checkpoint,
     Claim,
     CompanionBinding,
+    CosignedHead,
     Custody,
     Decision,
     Document,
@@ -22,9 +24,11 @@ from registry.entities import (
     Event,
     Export,
     Import,
+    ModelSignature,
     Observation,
     Person,
     Pin,
+    Publisher,
     Receipt,
     Removal,
     Report,
@@ -37,6 +41,7 @@ from registry.entities import (
     Upstream,
     Version,
     Withdrawal,
+    WitnessedHead,
 )
 from registry.errors import NotFound
 from registry.names import Ref
@@ -278,6 +283,38 @@ class View:
         """Approvals of a version, oldest first."""
         query = select(Approval).where(Approval.version == version).order_by(col(Approval.id))
         return list(self.session.exec(query.where(Approval.tier == tier) if tier else query))
+
+    def approval_requests(self, version: str | None = None, tier: str | None = None) -> list[ApprovalRequest]:
+        """What people were asked to decide on, oldest first."""
+        query = select(ApprovalRequest).order_by(col(ApprovalRequest.id))
+        if version is not None:
+            query = query.where(ApprovalRequest.version == version)
+        if tier is not None:
+            query = query.where(ApprovalRequest.tier == tier)
+        return list(self.session.exec(query))
+
+    def model_signatures(self, version: str) -> list[ModelSignature]:
+        """The OpenSSF signatures over a version's files, oldest first."""
+        query = select(ModelSignature).where(ModelSignature.version == version)
+        return list(self.session.exec(query.order_by(col(ModelSignature.id))))
+
+    def publishers(self) -> list[Publisher]:
+        """Whose signatures on models are believed, as each stands now."""
+        newest: dict[str, Publisher] = {}
+        for row in self.session.exec(
+            select(Publisher).order_by(col(Publisher.name), col(Publisher.position))
+        ):
+            newest[row.name] = row
+        return list(newest.values())
+
+    def witnessed(self, log: str | None = None) -> list[WitnessedHead]:
+        """Heads of other homes' logs that were looked at here, oldest first."""
+        query = select(WitnessedHead).order_by(col(WitnessedHead.id))
+        return list(self.session.exec(query if log is None else query.where(WitnessedHead.log == log)))
+
+    def cosigned(self) -> list[CosignedHead]:
+        """Heads of this log that another home cosigned, smallest first."""
+        return list(self.session.exec(select(CosignedHead).order_by(col(CosignedHead.size))))
 
     def decisions(self, kind: str | None = None, subject: str | None = None) -> list[Decision]:
         """Signed decisions, oldest first, narrowed as asked. Whether one stands is `registry.decisions`."""
