@@ -1,4 +1,4 @@
-"""One person's signed decisions other than approvals: waivers, licences accepted, cases set aside, policies put in force.
+"""One person's signed decisions other than approvals: waivers, licences accepted, policies, people, break-glass.
 
 Pure. What a person signs is the exact canonical payload, in the SSH namespace `decision@tidegate`, so that
 `ssh-keygen -Y sign` makes it and `ssh-keygen -Y verify` reads it. A decision stands while all of this holds:
@@ -12,7 +12,7 @@ A revocation outlives its maker's role, key and stay: who leaves takes no waiver
 Signature before content: nothing unauthenticated is parsed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
@@ -30,8 +30,8 @@ from signing.times import rfc3339, whole_second
 FORMAT = "tidegate-decision/1"
 NAMESPACE = "decision@tidegate"
 MAX_PAYLOAD = 64 << 10  # bytes
-REVIEWER, AUTHOR = "reviewer", "author"
-ROLES = (STEWARD, REVIEWER, AUTHOR)
+REVIEWER, AUTHOR, AUDITOR = "reviewer", "author", "auditor"
+ROLES = (STEWARD, REVIEWER, AUTHOR, AUDITOR)
 
 
 class Kind(StrEnum):
@@ -43,15 +43,23 @@ class Kind(StrEnum):
     ALLOW_PYTHON = "allow-python"
     APPLY_POLICY = "apply-policy"
     REVOKE = "revoke"
+    BREAK_GLASS = "break-glass"
+    REVIEW = "review"
+    SET_PERSON = "set-person"
+    FOLLOW_ORIGIN = "follow-origin"
 
 
-# Who may decide what. A revocation needs the role of the decision that it ends.
-NEEDS: dict[Kind, str] = {
-    Kind.WAIVE_FINDING: REVIEWER,
-    Kind.ACCEPT_LICENCE: REVIEWER,
-    Kind.QUARANTINE_CASE: STEWARD,
-    Kind.ALLOW_PYTHON: AUTHOR,
-    Kind.APPLY_POLICY: STEWARD,
+# Who may decide what: anybody with one of these roles. A revocation needs a role of the decision that it ends.
+NEEDS: dict[Kind, tuple[str, ...]] = {
+    Kind.WAIVE_FINDING: (REVIEWER,),
+    Kind.ACCEPT_LICENCE: (REVIEWER,),
+    Kind.QUARANTINE_CASE: (STEWARD,),
+    Kind.ALLOW_PYTHON: (AUTHOR,),
+    Kind.APPLY_POLICY: (STEWARD,),
+    Kind.BREAK_GLASS: (STEWARD,),
+    Kind.REVIEW: (STEWARD, AUDITOR),
+    Kind.SET_PERSON: (STEWARD,),
+    Kind.FOLLOW_ORIGIN: (STEWARD,),
 }
 
 
@@ -184,7 +192,7 @@ def standing(
         formerly: whoever revoked anything, as they ever were: each key and set of roles by itself.
     """
     read = [found for row in rows if (found := _read(row, people, home=home, now=now)) is not None]
-    entitled = [person for person in (*people, *formerly) if NEEDS[kind] in person.roles]
+    entitled = [person for person in (*people, *formerly) if not set(NEEDS[kind]).isdisjoint(person.roles)]
     ended = {
         found.subject
         for row in rows
@@ -215,9 +223,9 @@ def authenticate(row: Signed, people: Sequence[Person], *, home: str, now: datet
     if request.home != home:
         raise DecisionUnreadable(f"made for {request.home[:40]!r}, and this is {home!r}", at="decision.home")
     needed = NEEDS.get(request.kind)
-    if needed is not None and needed not in person.roles:
+    if needed is not None and set(needed).isdisjoint(person.roles):
         raise DecisionUnreadable(
-            f"{person.name} is no {needed}, and only one may decide this; `tidegate people list` shows who is",
+            f"{person.name} is no {' or '.join(needed)}, and only one may decide this; `tidegate people list` shows who is",
             at="decision.person",
         )
     if request.issued_at < whole_second(person.since):
@@ -239,21 +247,100 @@ def _read(row: Signed, people: Sequence[Person], *, home: str, now: datetime) ->
     return Standing(row.digest, request, fingerprint)
 
 
+# -- what a subject and the details of each kind are ----------------------------------------------------
+
+_ABOUT_DIGEST = (
+    Kind.WAIVE_FINDING,
+    Kind.ALLOW_PYTHON,
+    Kind.APPLY_POLICY,
+    Kind.REVOKE,
+    Kind.BREAK_GLASS,
+    Kind.REVIEW,
+)
+METHODS = ("ssh", "piv")
+VERDICTS = ("upheld", "objected")
+
+
 def _demand_subject(request: Request) -> None:
     """Hold the subject and the details against the kind."""
     kind, details = request.kind, request.details
-    about_digest = (Kind.WAIVE_FINDING, Kind.ALLOW_PYTHON, Kind.APPLY_POLICY, Kind.REVOKE)
-    if kind in about_digest and not is_sha256(request.subject):
+    if kind in _ABOUT_DIGEST and not is_sha256(request.subject):
         raise DecisionUnreadable("not 64 lower-case hex digits", at="decision.subject")
     if kind is Kind.QUARANTINE_CASE and request.subject.count("/") != 1:
         raise DecisionUnreadable("not SUITE/CASE", at="decision.subject")
     if kind is Kind.REVOKE and request.expires_at is not None:
         raise DecisionUnreadable("what was ended stays so", at="decision.expires_at")
-    known = {Kind.WAIVE_FINDING: {"rule", "path"}, Kind.ACCEPT_LICENCE: {"text_sha256"}}.get(kind, set())
-    if set(details) != known:
+    known = _DETAILS.get(kind, {})
+    if set(details) != set(known):
         raise DecisionUnreadable(
             f"has not exactly {', '.join(sorted(known)) or 'no fields'}", at="decision.details"
         )
-    for name, value in details.items():
-        if not isinstance(value, str) and not (name == "text_sha256" and value is None):
-            raise DecisionUnreadable("not a text", at=f"decision.details.{name}")
+    for name, (fits, what) in known.items():
+        if not fits(details[name]):
+            raise DecisionUnreadable(f"not {what}", at=f"decision.details.{name}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_some_of(*known: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in known
+
+
+def _is_set(value: Any) -> bool:
+    """Names, sorted, none twice, at least one: what is signed has one spelling."""
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        return False
+    return bool(value) and value == sorted(set(value))
+
+
+def _is_roles(value: Any) -> bool:
+    return _is_set(value) and set(value) <= set(ROLES)
+
+
+def _is_moment_or_none(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        moment(value, at="until")
+    except NotCanonical:
+        return False
+    return True
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or _is_text(value)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_position(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+_TEXT = (_is_text, "a text")
+_DETAILS: dict[Kind, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    Kind.WAIVE_FINDING: {"rule": _TEXT, "path": _TEXT},
+    Kind.ACCEPT_LICENCE: {"text_sha256": (_is_text_or_none, "a text")},
+    Kind.BREAK_GLASS: {
+        "tier": _TEXT,
+        "model": _TEXT,
+        "checks": (_is_set, "a sorted list of checks"),  # what is overridden
+        "page_sha256": (is_sha256, "64 lower-case hex digits"),  # of what the person was shown
+    },
+    Kind.REVIEW: {"verdict": (_is_some_of(*VERDICTS), " or ".join(VERDICTS))},
+    Kind.SET_PERSON: {
+        "position": (
+            _is_position,
+            "a number from 1",
+        ),  # the row that this makes: no decision makes another one
+        "roles": (_is_roles, f"a sorted list of {', '.join(ROLES)}"),
+        "method": (_is_some_of(*METHODS), " or ".join(METHODS)),
+        "public_key": _TEXT,
+        "active": (_is_bool, "true or false"),
+        "until": (_is_moment_or_none, "a moment"),
+    },
+}
