@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -27,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from signing.errors import OperatorError
+from signing.person_refusals import PersonSignatureUncheckable, PersonSignatureWrong
 
 HEADER, FOOTER = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 MAGIC, VERSION = b"SSHSIG", 1
@@ -50,34 +49,8 @@ _CURVES: dict[
 }
 
 
-class SshSignatureWrong(OperatorError):
-    """A signature that was checked, and is not what was asked for."""
-
-    exit_code: ClassVar[int] = 58
-    next_step: ClassVar[str] = (
-        "Do not count this signature. Have the person look at the document and sign it again with their registered "
-        "key (`tidegate people list` shows it), touching it when it blinks."
-    )
-
-    def __init__(self, problem: str, *, fingerprint: str = "") -> None:
-        super().__init__(
-            f"SSH signature by {fingerprint}: {problem}" if fingerprint else f"SSH signature: {problem}"
-        )
-        self.problem, self.fingerprint = problem, fingerprint
-
-
-class SshSignatureUncheckable(OperatorError):
-    """Bytes that are no SSH signature or public key, or of a kind that is not supported."""
-
-    exit_code: ClassVar[int] = 59
-    next_step: ClassVar[str] = (
-        "Use an Ed25519 or ECDSA P-256 or P-384 key (file or FIDO2 token), and hand over the whole .sig file "
-        "or the whole line of the .pub file."
-    )
-
-    def __init__(self, problem: str, *, at: str) -> None:
-        super().__init__(f"{at}: {problem}")
-        self.problem, self.at = problem, at
+# The names that callers knew before there was a second method.
+SshSignatureWrong, SshSignatureUncheckable = PersonSignatureWrong, PersonSignatureUncheckable
 
 
 @dataclass(frozen=True)
@@ -122,7 +95,7 @@ class PublicKey:
 
 
 def fingerprint(public_key_line: str) -> str:
-    """Return `SHA256:…` of an OpenSSH public key line. Raises `SshSignatureUncheckable`."""
+    """Return `SHA256:…` of an OpenSSH public key line. Raises `PersonSignatureUncheckable`."""
     return read_public_key(public_key_line).fingerprint
 
 
@@ -130,15 +103,15 @@ def read_public_key(line: str) -> PublicKey:
     """Decode `TYPE BASE64 [comment]`; options as in authorized_keys are refused.
 
     Raises:
-        SshSignatureUncheckable: another key type, trailing bytes, a point that is not on its curve.
+        PersonSignatureUncheckable: another key type, trailing bytes, a point that is not on its curve.
     """
     at = "public key"
     words = line.split(maxsplit=2) if len(line) <= MAX_TEXT else []
     if len(words) < 2 or "\n" in line.strip():
-        raise SshSignatureUncheckable("not one line of the form TYPE BASE64 COMMENT", at=at)
+        raise PersonSignatureUncheckable("not one line of the form TYPE BASE64 COMMENT", at=at)
     key = _read_key_blob(_unbase64(words[1], at=at))
     if key.algorithm != words[0]:
-        raise SshSignatureUncheckable(f"says {words[0]!r} and holds {key.algorithm!r}", at=at)
+        raise PersonSignatureUncheckable(f"says {words[0]!r} and holds {key.algorithm!r}", at=at)
     return key
 
 
@@ -197,12 +170,12 @@ def sign(message: bytes, *, namespace: str, private_key: SigningKey) -> str:
     """Return an armored signature that `ssh-keygen -Y verify -n NAMESPACE` accepts.
 
     Raises:
-        SshSignatureUncheckable: a key of a curve that `verify` would not take.
+        PersonSignatureUncheckable: a key of a curve that `verify` would not take.
     """
     assert namespace, "an empty namespace is forbidden by PROTOCOL.sshsig"
     algorithm = _algorithm_of(private_key)
     if algorithm is None:
-        raise SshSignatureUncheckable("a key of this kind cannot sign here", at="private key")
+        raise PersonSignatureUncheckable("a key of this kind cannot sign here", at="private key")
     name = namespace.encode()
     signed = _to_be_signed(message, name, b"", b"sha512")
     if isinstance(private_key, ed25519.Ed25519PrivateKey):
@@ -235,27 +208,29 @@ def verify(
         require_pin: demand a hardware key that was given its PIN.
 
     Raises:
-        SshSignatureUncheckable: not decodable, or of a kind that is not supported.
-        SshSignatureWrong: another key, namespace or message; or made without the touch or PIN demanded.
+        PersonSignatureUncheckable: not decodable, or of a kind that is not supported.
+        PersonSignatureWrong: another key, namespace or message; or made without the touch or PIN demanded.
     """
     key = read_public_key(public_key_line)
     signed, blob, found_namespace, signature = _dearmor(armored, message)
     if blob != key.blob:
-        raise SshSignatureWrong(
+        raise PersonSignatureWrong(
             f"made by another key than the registered {key.fingerprint}",
             fingerprint=_read_key_blob(blob).fingerprint,
         )
     if found_namespace != namespace.encode():
         shown = found_namespace.decode(errors="replace")
-        raise SshSignatureWrong(f"made for {shown!r}, not for {namespace!r}", fingerprint=key.fingerprint)
+        raise PersonSignatureWrong(f"made for {shown!r}, not for {namespace!r}", fingerprint=key.fingerprint)
     flags, counter = _check_signature(key, signature, signed)
     found = SshSignature(key.algorithm, key.fingerprint, key.key_material, flags, counter)
     if flags is None and (require_touch or require_pin):
-        raise SshSignatureWrong("a hardware key is demanded, this one is a file", fingerprint=key.fingerprint)
+        raise PersonSignatureWrong(
+            "a hardware key is demanded, this one is a file", fingerprint=key.fingerprint
+        )
     if flags is not None and not found.touched:
-        raise SshSignatureWrong("nobody touched the hardware key", fingerprint=key.fingerprint)
+        raise PersonSignatureWrong("nobody touched the hardware key", fingerprint=key.fingerprint)
     if require_pin and not found.pin_given:
-        raise SshSignatureWrong("the hardware key was not given its PIN", fingerprint=key.fingerprint)
+        raise PersonSignatureWrong("the hardware key was not given its PIN", fingerprint=key.fingerprint)
     return found
 
 
@@ -265,8 +240,8 @@ class _Reader:
     def __init__(self, data: bytes, at: str) -> None:
         self._data, self._offset, self._at = data, 0, at
 
-    def refuse(self, problem: str) -> SshSignatureUncheckable:
-        return SshSignatureUncheckable(f"{problem} at byte {self._offset}", at=self._at)
+    def refuse(self, problem: str) -> PersonSignatureUncheckable:
+        return PersonSignatureUncheckable(f"{problem} at byte {self._offset}", at=self._at)
 
     def take(self, count: int) -> bytes:
         if count > len(self._data) - self._offset:
@@ -297,7 +272,7 @@ def _dearmor(armored: str, message: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     at = "SSH signature"
     text = armored.rstrip() if len(armored) <= MAX_TEXT else ""
     if not (text.startswith(HEADER) and text.endswith(FOOTER) and len(text) >= len(HEADER) + len(FOOTER)):
-        raise SshSignatureUncheckable(f"not between {HEADER!r} and {FOOTER!r}, or too long", at=at)
+        raise PersonSignatureUncheckable(f"not between {HEADER!r} and {FOOTER!r}, or too long", at=at)
     data = _unbase64("".join(text[len(HEADER) : -len(FOOTER)].split()), at=at)
     reader = _Reader(data, at)
     if reader.take(len(MAGIC)) != MAGIC or reader.uint32() != VERSION:
@@ -333,7 +308,7 @@ def _check_signature(key: PublicKey, signature: bytes, signed: bytes) -> tuple[i
         else:
             ed25519.Ed25519PublicKey.from_public_bytes(key.point).verify(raw, signed)
     except InvalidSignature as exc:
-        raise SshSignatureWrong("does not belong to these bytes", fingerprint=key.fingerprint) from exc
+        raise PersonSignatureWrong("does not belong to these bytes", fingerprint=key.fingerprint) from exc
     return flags, counter
 
 
@@ -341,7 +316,7 @@ def _read_key_blob(blob: bytes) -> PublicKey:
     reader = _Reader(blob, "public key")
     algorithm = reader.string().decode("ascii", errors="replace")
     if algorithm not in ALGORITHMS:
-        raise SshSignatureUncheckable(
+        raise PersonSignatureUncheckable(
             f"{algorithm[:64]!r} is none of {', '.join(ALGORITHMS)}", at="public key"
         )
     if algorithm in _CURVES and reader.string() != _CURVES[algorithm][0].encode():
@@ -386,7 +361,7 @@ def _unbase64(text: str, *, at: str) -> bytes:
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as exc:
-        raise SshSignatureUncheckable("not base64", at=at) from exc
+        raise PersonSignatureUncheckable("not base64", at=at) from exc
     if base64.b64encode(raw).decode() != text:
-        raise SshSignatureUncheckable("base64 with loose ends", at=at)
+        raise PersonSignatureUncheckable("base64 with loose ends", at=at)
     return raw
