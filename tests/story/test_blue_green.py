@@ -38,7 +38,7 @@ T = TypeVar("T")
 QUESTION = "Who are you?"
 FLAGS = ["--jinja", "--threads", "1", "--parallel", "4"]
 SHORT = 60
-LONG = 800  # tokens of the stream that is in flight during the switch
+LONG = 1600  # tokens of the stream that is in flight during the switch
 
 
 @pytest.fixture(scope="module")
