@@ -1,11 +1,12 @@
 """Turns what a pipeline found into a signed statement row, ready to be recorded with its event."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version as release_of
 from typing import Any
 
 from pipelines.workplace import Workplace
 from registry.entities import Approval, Pin, Statement
-from signing import statements
+from signing import statements, summaries
 from signing.canonical import parse, pretty_bytes
 from signing.digests import sha256_hex
 from signing.envelope import sign
@@ -52,6 +53,30 @@ def pin_statement(work: Workplace, pin: Pin, *, previous: Pin | None) -> Stateme
 
 def _companions(pin: Pin) -> dict[str, str]:
     return {"companions": pin.companions} if pin.companions else {}
+
+
+def gate_statement(
+    work: Workplace, pin: Pin, *, policy: str, inputs: Sequence[str], overridden: Sequence[str]
+) -> Statement:
+    """Say, signed, that the gate let this set through: the verification summary that stands beside the pin.
+
+    Args:
+        policy: SHA-256 of the tier's policy as it was judged by.
+        overridden: checks that did not hold, and that one person overrode; the summary is no pass then.
+    """
+    said = summaries.vsa(
+        [(f"{pin.model}@{pin.ordinal}", pin.version)],
+        verifier=work.home.name,
+        tool_version=release_of("tidegate"),
+        resource=f"tidegate://{work.home.name}/{pin.tier}/{pin.model}",
+        policy=(f"urn:tidegate:policy:{pin.tier}", policy),
+        inputs=inputs,
+        passed=not overridden,
+        levels=[] if overridden else [f"TIDEGATE_TIER_{pin.tier.upper()}"],
+        overridden=overridden,
+        at=from_rfc3339(pin.since),
+    )
+    return signed_statement(work, said)
 
 
 def approval_statement(work: Workplace, row: Approval, *, subject: str, fingerprint: str) -> Statement:
