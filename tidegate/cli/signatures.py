@@ -56,6 +56,11 @@ class Hand:
             raise click.UsageError("say who signs with --person")
         return self.person
 
+    def demand_no_signature(self, flag: str) -> None:
+        """Refuse a signature that nothing asks for: it would be dropped without a word."""
+        if any(getattr(self, name) is not None for name in _NAMES if name != "reason"):
+            raise click.UsageError(f"a signature belongs to {flag}")
+
     def demand_one_way(self) -> None:
         """Refuse a command line that says none of the three ways, or two."""
         if (self.payload is None) != (self.signature is None):
@@ -107,18 +112,25 @@ class Hand:
         show(document, text, as_json=app.settings.as_json)
 
 
-def signing_options(*, optional: bool = False) -> Callable[[Function], Function]:
+def signing_options(
+    *, optional: bool = False, only_with: str | None = None
+) -> Callable[[Function], Function]:
     """Add the options of a signature; the command gets them as one `hand`.
 
     Args:
         optional: the command line may do without a signature; `hand.given` tells.
+        only_with: a flag of the command, as its parameter is called. With it a signature is demanded, without it none
+            is taken: `--reason` is then a plain reason.
     """
+    optional = optional or only_with is not None
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
         def with_hand(*args: Any, **kwargs: Any) -> Any:
             hand = Hand(**{name: kwargs.pop(name) for name in _NAMES})
-            if hand.given or not optional:
+            if only_with is not None and not kwargs[only_with]:
+                hand.demand_no_signature(f"--{only_with.replace('_', '-')}")
+            elif only_with is not None or hand.given or not optional:
                 hand.demand_one_way()
             return function(*args, hand=hand, **kwargs)
 
