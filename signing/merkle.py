@@ -65,12 +65,7 @@ class Frontier:
 
     def root(self) -> bytes:
         """Return the 32-byte Merkle tree hash; of the empty tree, `EMPTY_ROOT`."""
-        if not self.peaks:
-            return EMPTY_ROOT
-        root = self.peaks[-1]
-        for peak in reversed(self.peaks[:-1]):
-            root = node_hash(peak, root)
-        return root
+        return folded(self.peaks) if self.peaks else EMPTY_ROOT
 
     def to_hex(self) -> str:
         """Return `<size>:<64 hex digits per peak>`, the one text form of this value."""
@@ -95,12 +90,7 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
             carry = node_hash(peaks.pop(), carry)
             remaining >>= 1
         peaks.append(carry)
-    if not peaks:
-        return EMPTY_ROOT
-    root = peaks.pop()
-    while peaks:
-        root = node_hash(peaks.pop(), root)
-    return root
+    return folded(peaks) if peaks else EMPTY_ROOT
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
@@ -108,22 +98,8 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
 
     Raises:
         IndexError: there is no such leaf.
-
-    Source: RFC 9162 section 2.1.3.1.
     """
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"leaf {index} of a tree of {len(leaves)}")
-    path: list[bytes] = []
-    start, end = 0, len(leaves)
-    while end - start > 1:
-        middle = start + _split(end - start)
-        if index < middle:
-            path.append(root_of(leaves[middle:end]))
-            end = middle
-        else:
-            path.append(root_of(leaves[start:middle]))
-            start = middle
-    return tuple(reversed(path))
+    return tuple(root_of(leaves[start:end]) for start, end in inclusion_ranges(index, len(leaves)))
 
 
 def consistency_proof(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ...]:
@@ -133,26 +109,82 @@ def consistency_proof(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ..
 
     Raises:
         IndexError: the old tree is larger than the new one.
+    """
+    return tuple(root_of(leaves[start:end]) for start, end in consistency_ranges(old_size, len(leaves)))
+
+
+def inclusion_ranges(index: int, size: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of leaves [start, end) whose roots are the audit path of leaf `index`, lowest first.
+
+    Apart from the proof, so that whoever keeps inner nodes need not look at every leaf.
+
+    Raises:
+        IndexError: there is no such leaf.
+
+    Source: RFC 9162 section 2.1.3.1.
+    """
+    if not 0 <= index < size:
+        raise IndexError(f"leaf {index} of a tree of {size}")
+    found: list[tuple[int, int]] = []
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            found.append((middle, end))
+            end = middle
+        else:
+            found.append((start, middle))
+            start = middle
+    return tuple(reversed(found))
+
+
+def consistency_ranges(old_size: int, size: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of leaves [start, end) whose roots are the proof that the old tree is a prefix of the new.
+
+    Raises:
+        IndexError: the old tree is larger than the new one.
 
     Source: RFC 9162 section 2.1.4.1.
     """
-    if not 0 <= old_size <= len(leaves):
-        raise IndexError(f"a tree of {old_size} inside a tree of {len(leaves)}")
+    if not 0 <= old_size <= size:
+        raise IndexError(f"a tree of {old_size} inside a tree of {size}")
     if old_size == 0:
         return ()
-    path: list[bytes] = []
-    start, end, whole = 0, len(leaves), True
+    found: list[tuple[int, int]] = []
+    start, end, whole = 0, size, True
     while old_size != end:
         middle = start + _split(end - start)
         if old_size <= middle:
-            path.append(root_of(leaves[middle:end]))
+            found.append((middle, end))
             end = middle
         else:
-            path.append(root_of(leaves[start:middle]))
+            found.append((start, middle))
             start, whole = middle, False
     if not whole:  # the old tree's last subtree; when it is the whole old tree, the checker has its root
-        path.append(root_of(leaves[start:end]))
-    return tuple(reversed(path))
+        found.append((start, end))
+    return tuple(reversed(found))
+
+
+def perfect_subtrees(start: int, end: int) -> tuple[tuple[int, int], ...]:
+    """Return the perfect subtrees that leaves [start, end) fall into, leftmost first, as (height, index).
+
+    Height 0 is a leaf; subtree (h, i) covers leaves [i * 2**h, (i + 1) * 2**h). `start` is where a proof's range
+    starts, a multiple of the largest of them: so they shrink from left to right, like a frontier's peaks.
+    """
+    found: list[tuple[int, int]] = []
+    while start < end:
+        height = (end - start).bit_length() - 1
+        found.append((height, start >> height))
+        start += 1 << height
+    return tuple(found)
+
+
+def folded(peaks: Sequence[bytes]) -> bytes:
+    """Return the root over perfect subtrees, largest first, at least one: each is hashed with all that stand right of it."""
+    root = peaks[-1]
+    for peak in reversed(peaks[:-1]):
+        root = node_hash(peak, root)
+    return root
 
 
 def verify_inclusion(leaf: bytes, *, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
