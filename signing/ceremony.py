@@ -25,6 +25,8 @@ from signing.issue import (
     role_for,
     signed_bytes,
 )
+from signing.lint import lint_root, lint_targets
+from signing.profiles import PROFILE_FIELD, Profile
 from signing.refusals import (
     AlreadyPublished,
     NoSuchRole,
@@ -35,11 +37,7 @@ from signing.refusals import (
 from signing.repository import TrustRepository, TrustState
 from signing.roots import (
     PEOPLE_PATH,
-    PROFILE_FIELD,
     SITE_NAME,
-    Profile,
-    lint_root,
-    lint_targets,
     open_metadata,
     site_role,
 )

@@ -23,9 +23,11 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from signing.lint import lint_targets
+from signing.profiles import Profile
 from signing.refusals import BadRoot, NoSuchRole, RoleExpired, TooFewSigners
 from signing.repository import TrustState
-from signing.roots import CATALOG, PEOPLE_PATH, Profile, lint_targets, profile_of, role_paths, site_role
+from signing.roots import CATALOG, PEOPLE_PATH, profile_of, role_paths, site_role
 from signing.stream import EXPORT_PATH, RELEASE_PATH
 
 

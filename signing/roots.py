@@ -1,23 +1,21 @@
-"""What key metadata must look like before anybody believes it: exact form, honest signatures, the lint.
+"""What key metadata must look like before anybody believes it: exact form, honest signatures.
 
-Shared by the ceremony that makes a root and the site that receives one, so that both hold the same line.
-TUF counts key ids, not keys, and re-encodes a document before it checks the signature; the first lets one
-key sign twice, the second lets bytes change where nobody looks. Both are closed here (docs/decisions/0004).
+Shared by the ceremony that makes a root and the site that receives one, so that both hold the same line. TUF
+re-encodes a document before it checks the signature, which lets bytes change where nobody looks; that is closed
+here (docs/decisions/0004). What the keys in it must be like is `signing.lint`'s.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import DelegatedRole, Metadata, Role, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from signing.canonical import NotCanonical, parse
-from signing.keys import KeyUnreadable, fingerprint
+from signing.profiles import PROFILE_FIELD, SITE_PREFIX, Profile
 from signing.refusals import MetadataTampered, TooFewSignatures, WrongKey
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
@@ -28,34 +26,11 @@ MAX_METADATA: Mapping[str, int] = {  # bytes, by TUF type
     "snapshot": 2_000_000,
     "targets": 5_000_000,
 }
-PROFILE_FIELD = "x-tidegate-profile"  # a signed field of root; a site reads from it how strict to be
 CATALOG = "catalog"
 PEOPLE_PATH = "identities/people.json"  # the one target of the top-level role; a new edition takes its place
-SITE_PREFIX = "site-"
 SITE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # a DNS label, RFC 1123
 _KEYID = re.compile(r"[0-9a-f]{64}")
 _HEX = re.compile(r"(?:[0-9a-f]{2})+")
-
-
-@dataclass(frozen=True)
-class Quorum:
-    """How many must sign, of at least how many."""
-
-    need: int
-    of: int
-
-
-class Profile(StrEnum):
-    """How many people an origin is made of."""
-
-    SOLO = "solo"
-    OFFICERS = "officers"
-
-    def quorum(self, role: str) -> Quorum:
-        """Return what `role` asks for: `root`, `targets`, `catalog`, `site-…`, `snapshot`, `timestamp`."""
-        if self is Profile.SOLO or role in ("snapshot", "timestamp"):
-            return Quorum(1, 1)
-        return Quorum(2, 2) if role.startswith(SITE_PREFIX) else Quorum(2, 3)
 
 
 def site_role(site: str) -> str:
@@ -139,51 +114,6 @@ def profile_of(root: Root) -> Profile | None:
     return Profile(stated) if stated in tuple(Profile) else None
 
 
-def lint_root(root_bytes: bytes, *, previous: bytes | None = None) -> list[str]:
-    """Return everything that is wrong with a root apart from its signatures; empty means fit to trust.
-
-    Args:
-        previous: the root before it, when there is one: the profile may not become weaker in band.
-
-    Looks for: one key under two ids, thresholds that cannot be met or are met by one person outside the solo
-    profile, one key in several roles outside the solo profile, inconsistent snapshots.
-    """
-    try:
-        root = open_metadata(Root, root_bytes, name="root").signed
-        before = None if previous is None else open_metadata(Root, previous, name="the root before").signed
-    except MetadataTampered as exc:
-        return [str(exc)]
-    profile = profile_of(root)
-    if profile is None:
-        return [f"states no known profile ({PROFILE_FIELD})"]
-    problems = [] if root.consistent_snapshot is True else ["does not ask for consistent snapshots"]
-    if before is not None and profile_of(before) is Profile.OFFICERS and profile is Profile.SOLO:
-        problems.append("goes from officers to solo; that takes a new enrolment")
-    problems += _same_key_twice(root.keys)
-    for role in sorted(root.roles):
-        problems += _quorum_problems(role, root.roles[role], root.keys, profile)
-    if profile is not Profile.SOLO:
-        problems += _shared(_holders({}, root.roles, root.keys))
-    return problems
-
-
-def lint_targets(targets: Targets, root: Root) -> list[str]:
-    """Return everything wrong with the delegations that `targets` makes under `root`; see `lint_root`."""
-    if targets.delegations is None:
-        return []
-    if targets.delegations.roles is None:
-        return ["delegates to hash bins, which no role here is"]
-    keys, profile = targets.delegations.keys, profile_of(root) or Profile.OFFICERS
-    problems = _same_key_twice(keys)
-    roles = {str(name): role for name, role in targets.delegations.roles.items()}  # tuf lets a number pass
-    for name, role in roles.items():
-        problems += _delegation_problems(name, role) + _quorum_problems(name, role, keys, profile)
-    if profile is not Profile.SOLO:
-        holders = _holders({}, root.roles, root.keys)
-        problems += _shared(_holders(holders, roles, keys))
-    return problems
-
-
 def _plain(signature: Signature) -> bool:
     texts = (signature.keyid, signature.signature)
     if signature.unrecognized_fields or not all(isinstance(text, str) for text in texts):
@@ -197,79 +127,3 @@ def _fits(key: Key, signature: Signature, payload: bytes) -> bool:
     except UnverifiedSignatureError:
         return False
     return True
-
-
-def _group(role: str) -> str:
-    """Roles that one and the same key may serve: the station's two, and all sites of one export office."""
-    if role in ("snapshot", "timestamp"):
-        return "the station"
-    return "the sites" if role.startswith(SITE_PREFIX) else role
-
-
-def _print(key: Key) -> str | None:
-    try:
-        return fingerprint(key)
-    except KeyUnreadable:
-        return None
-
-
-def _prints(keyids: Iterable[str], keys: Mapping[str, Key]) -> set[str]:
-    found = {_print(keys[keyid]) for keyid in keyids if keyid in keys}
-    return cast("set[str]", found - {None})
-
-
-def _same_key_twice(keys: Mapping[str, Key]) -> list[str]:
-    seen: dict[str, str] = {}
-    problems = []
-    for keyid, key in sorted(keys.items()):
-        material = _print(key)
-        if material is None:
-            problems.append(f"key {keyid[:12]} does not decode")
-        elif material in seen:
-            problems.append(f"keys {seen[material][:12]} and {keyid[:12]} are one and the same key")
-        else:
-            seen[material] = keyid
-    return problems
-
-
-def _quorum_problems(name: str, role: Role, keys: Mapping[str, Key], profile: Profile) -> list[str]:
-    problems = [
-        f"{name} names key {str(keyid)[:12]}, which is not here" for keyid in role.keyids if keyid not in keys
-    ]
-    distinct = len(_prints(role.keyids, keys))
-    if role.threshold > distinct:
-        problems.append(f"{name} needs {role.threshold} signatures and has {distinct} keys")
-    if role.threshold < profile.quorum(name).need:
-        problems.append(
-            f"{name} needs {role.threshold} signature, and the {profile} profile asks for two people"
-        )
-    return problems
-
-
-def _delegation_problems(name: str, role: DelegatedRole) -> list[str]:
-    site = name.removeprefix(SITE_PREFIX)
-    if name != CATALOG and not (name.startswith(SITE_PREFIX) and SITE_NAME.fullmatch(site)):
-        return [f"delegates to {name!r}, which is neither {CATALOG} nor a site"]
-    if role.paths != role_paths(name) or role.terminating is not True:
-        return [f"{name} answers for {role.paths}, and should for {role_paths(name)} alone"]
-    return []
-
-
-def _holders(
-    known: Mapping[str, set[str]], roles: Mapping[str, Role], keys: Mapping[str, Key]
-) -> dict[str, set[str]]:
-    """Return group to the fingerprints of its keys, added to what is known already."""
-    holders = {group: set(prints) for group, prints in known.items()}
-    for name, role in roles.items():
-        holders.setdefault(_group(name), set()).update(_prints(role.keyids, keys))
-    return holders
-
-
-def _shared(holders: Mapping[str, set[str]]) -> list[str]:
-    names = sorted(holders)
-    return [
-        f"one key serves both {first} and {second}"
-        for number, first in enumerate(names)
-        for second in names[number + 1 :]
-        if holders[first] & holders[second]
-    ]

@@ -19,8 +19,9 @@ from registry.home import Home
 from registry.store import Store
 from signing import ceremony, keys
 from signing.durable import write_durably
+from signing.profiles import Profile
 from signing.repository import TrustRepository
-from signing.roots import CATALOG, Profile, site_role
+from signing.roots import CATALOG, site_role
 from signing.times import rfc3339
 from tidegate.keyring import head_signer, station_signer
 

@@ -28,8 +28,8 @@ from signing.ceremony import (
     rekey,
     rotate_root,
 )
+from signing.profiles import Quorum
 from signing.refusals import BadRoot, MetadataTampered, TrustFileMissing
-from signing.roots import Quorum
 from tests.signing.trust_world import DAY, NOW, Origin, new_keys, public, root_of, tampered
 
 RELEASE = "releases/qwen/coder/1.json"
