@@ -19,12 +19,12 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from registry.approvals import CLOCK_SKEW, STEWARD, Person
-from registry.signed import Signed, moment
-from signing import sshsig
+from registry.signed import NO_CARDS, CardIssuers, Signed, moment
+from signing import person_signature
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
 from signing.digests import is_sha256
 from signing.errors import OperatorError
-from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
+from signing.person_signature import PersonSignature, PersonSignatureUncheckable, PersonSignatureWrong
 from signing.times import rfc3339, whole_second
 
 FORMAT = "tidegate-decision/1"
@@ -47,6 +47,7 @@ class Kind(StrEnum):
     REVIEW = "review"
     SET_PERSON = "set-person"
     FOLLOW_ORIGIN = "follow-origin"
+    CARD_ISSUER = "card-issuer"
 
 
 # Who may decide what: anybody with one of these roles. A revocation needs a role of the decision that it ends.
@@ -60,6 +61,7 @@ NEEDS: dict[Kind, tuple[str, ...]] = {
     Kind.REVIEW: (STEWARD, AUDITOR),
     Kind.SET_PERSON: (STEWARD,),
     Kind.FOLLOW_ORIGIN: (STEWARD,),
+    Kind.CARD_ISSUER: (STEWARD,),
 }
 
 
@@ -183,6 +185,7 @@ def standing(
     home: str,
     now: datetime,
     formerly: Sequence[Person] = (),
+    cards: CardIssuers = NO_CARDS,
 ) -> list[Standing]:
     """Return the decisions of one kind that count now, oldest first.
 
@@ -190,34 +193,39 @@ def standing(
         rows: every stored decision, revocations too.
         people: who is active now, with their key and roles.
         formerly: whoever revoked anything, as they ever were: each key and set of roles by itself.
+        cards: what certificates of people are held against.
     """
-    read = [found for row in rows if (found := _read(row, people, home=home, now=now)) is not None]
+    read = [
+        found for row in rows if (found := _read(row, people, home=home, now=now, cards=cards)) is not None
+    ]
     entitled = [person for person in (*people, *formerly) if not set(NEEDS[kind]).isdisjoint(person.roles)]
     ended = {
         found.subject
         for row in rows
         for person in entitled
         if person.name == row.person
-        and (found := _read(row, [person], home=home, now=now)) is not None
+        and (found := _read(row, [person], home=home, now=now, cards=cards)) is not None
         and found.request.kind is Kind.REVOKE
     }
     return [found for found in read if found.request.kind is kind and found.digest not in ended]
 
 
-def authenticate(row: Signed, people: Sequence[Person], *, home: str, now: datetime) -> tuple[Request, str]:
+def authenticate(
+    row: Signed, people: Sequence[Person], *, home: str, now: datetime, cards: CardIssuers = NO_CARDS
+) -> tuple[Request, str]:
     """Return what was decided and the key's fingerprint, if the decision may be made by who made it.
 
     Raises:
-        SshSignatureWrong, SshSignatureUncheckable: the person's registered key did not sign this.
+        PersonSignatureWrong, PersonSignatureUncheckable: the person's registered key did not sign this.
         DecisionUnreadable: it is no decision, of another home or person, or not theirs to make.
     """
     person = next((one for one in people if one.name == row.person), None)
     if person is None:
         raise DecisionUnreadable(f"nobody is registered as {row.person!r}", at="decision.person")
-    signed = sshsig.verify(
-        row.signature, row.payload, namespace=NAMESPACE, public_key_line=person.public_key_line
-    )
+    signed = _verify(row, person)
     request = decode(row.payload)
+    if signed.method == "piv":  # only now is it known when: the card has to have been good at that moment
+        _verify(row, person, at=request.issued_at, cards=cards)
     if request.person != person.name:
         raise DecisionUnreadable(f"signed by {person.name}", at="decision.person")
     if request.home != home:
@@ -239,10 +247,26 @@ def authenticate(row: Signed, people: Sequence[Person], *, home: str, now: datet
     return request, signed.fingerprint
 
 
-def _read(row: Signed, people: Sequence[Person], *, home: str, now: datetime) -> Standing | None:
+def _verify(
+    row: Signed, person: Person, *, at: datetime | None = None, cards: CardIssuers = NO_CARDS
+) -> PersonSignature:
+    return person_signature.verify(
+        row.signature,
+        row.payload,
+        namespace=NAMESPACE,
+        public_key=person.public_key_line,
+        at=at,
+        anchors=cards.anchors,
+        crls=cards.crls,
+    )
+
+
+def _read(
+    row: Signed, people: Sequence[Person], *, home: str, now: datetime, cards: CardIssuers
+) -> Standing | None:
     try:
-        request, fingerprint = authenticate(row, people, home=home, now=now)
-    except (DecisionUnreadable, SshSignatureWrong, SshSignatureUncheckable):
+        request, fingerprint = authenticate(row, people, home=home, now=now, cards=cards)
+    except (DecisionUnreadable, PersonSignatureWrong, PersonSignatureUncheckable):
         return None
     return Standing(row.digest, request, fingerprint)
 
@@ -256,6 +280,8 @@ _ABOUT_DIGEST = (
     Kind.REVOKE,
     Kind.BREAK_GLASS,
     Kind.REVIEW,
+    Kind.FOLLOW_ORIGIN,  # of the root that this site was enrolled with
+    Kind.CARD_ISSUER,  # of the issuer's certificate
 )
 METHODS = ("ssh", "piv")
 VERDICTS = ("upheld", "objected")
@@ -332,6 +358,7 @@ _DETAILS: dict[Kind, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         "page_sha256": (is_sha256, "64 lower-case hex digits"),  # of what the person was shown
     },
     Kind.REVIEW: {"verdict": (_is_some_of(*VERDICTS), " or ".join(VERDICTS))},
+    Kind.FOLLOW_ORIGIN: {"follow": (_is_bool, "true or false")},
     Kind.SET_PERSON: {
         "position": (
             _is_position,

@@ -23,6 +23,17 @@ class Signed:
         return sha256_hex(self.payload)
 
 
+@dataclass(frozen=True)
+class CardIssuers:
+    """What PIV cards are held against: certificates of their issuers and the lists of revoked ones, PEM or DER."""
+
+    anchors: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
+
+
+NO_CARDS = CardIssuers()
+
+
 def moment(text: Any, *, at: str) -> datetime:
     """Read a moment as payloads write it: RFC 3339 in UTC. Raises `NotCanonical` for any other spelling."""
     try:
