@@ -30,8 +30,8 @@ from signing.times import rfc3339
 WHOLE, PARTIAL = OUTCOMES = ("WHOLE", "PARTIAL")  # all that the bundle named is held there, or not all
 CODE = 16  # letters: 80 bits
 SECRET = 26  # letters: 130 bits
-_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_FORGIVEN = str.maketrans("OIL", "011", " -\t\r\n")
+LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+FORGIVEN = str.maketrans("OIL", "011", " -\t\r\n")
 _LONGEST = 200  # characters of what a person typed
 
 
@@ -55,8 +55,8 @@ def letters(text: str, *, count: int, what: str) -> str:
     Raises:
         SpokenCodeWrong: other letters, or another number of them.
     """
-    found = text[:_LONGEST].upper().translate(_FORGIVEN)
-    if strange := next((letter for letter in found if letter not in _LETTERS), None):
+    found = text[:_LONGEST].upper().translate(FORGIVEN)
+    if strange := next((letter for letter in found if letter not in LETTERS), None):
         raise SpokenCodeWrong(f"{strange!r} is in no {what}")
     if len(found) != count or len(text) > _LONGEST:
         raise SpokenCodeWrong(f"a {what} has {count} letters and digits; {len(found)} were given")
@@ -72,12 +72,12 @@ def code(secret: str, export: str, outcome: str) -> str:
     """Return the sixteen letters for a bundle, by its export document's SHA-256, and what became of it."""
     said = canonical_bytes({"export": export, "format": "tidegate-spoken/1", "outcome": outcome})
     mac = int.from_bytes(hmac.digest(secret.encode(), said, hashlib.sha256)[:10], "big")
-    return "".join(_LETTERS[mac >> shift & 31] for shift in range(75, -1, -5))
+    return "".join(LETTERS[mac >> shift & 31] for shift in range(75, -1, -5))
 
 
 def new_secret() -> str:
     """Return the letters of a secret, from the system's own randomness."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(SECRET))
+    return "".join(secrets.choice(LETTERS) for _ in range(SECRET))
 
 
 def make_secret(work: Workplace, site: str) -> str:

@@ -7,8 +7,9 @@ link, nor a folder exchanged while we read leads out. A device or a pipe is refu
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
@@ -50,8 +51,11 @@ def read_inside(folder: Path, relative: str, *, max_bytes: int) -> bytes:
 class FolderFetcher(FetcherInterface):
     """What tuf fetches with: `bundle:///trust/1.root.json` is a file below the folder. Opens no socket."""
 
-    def __init__(self, folder: Path, *, max_bytes: int) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+    def __init__(
+        self, folder: Path, *, max_bytes: int, apart: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
+        """Fetch from `folder`, but for the relative paths in `apart`: these came by another way."""
+        self._folder, self._max_bytes, self._apart = folder, max_bytes, apart
         self.asked: list[str] = []  # relative paths in the order tuf asked for them
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -61,6 +65,8 @@ class FolderFetcher(FetcherInterface):
             raise DownloadError(f"{url} is not inside the bundle")
         relative = unquote(parts.path).lstrip("/")
         self.asked.append(relative)
+        if relative in self._apart:
+            return iter((self._apart[relative],))
         try:
             data = read_inside(self._folder, relative, max_bytes=self._max_bytes)
         except TrustFileMissing as exc:

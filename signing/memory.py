@@ -14,8 +14,10 @@ from tuf.api.metadata import Root, Snapshot, Targets
 
 from signing.digests import sha256_hex
 from signing.errors import OperatorError
+from signing.lint import lint_root
+from signing.profiles import Profile
 from signing.refusals import BadRoot, RootFingerprintWrong
-from signing.roots import Profile, check_signatures, lint_root, open_metadata
+from signing.roots import check_signatures, open_metadata
 from signing.stream import Export
 
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
@@ -104,6 +106,9 @@ class Verified:
     gap: tuple[int, ...]  # numbers below the highest that are missing here still, lowest first
     relayed: frozenset[str] = frozenset()  # of `releases`, those that the upstream's catalogue signs for
     upstream_metadata: Mapping[str, bytes] = field(default_factory=lambda: _NOTHING)  # as `new_metadata`
+    people: bytes | None = (
+        None  # `identities/people.json`; None if targets signs for none, or of a late bundle
+    )
     outdated: OperatorError | None = None  # of a recalled bundle: why nothing more of it may be taken in now
 
     @property

@@ -109,7 +109,8 @@ class ExpiredBundle(BundleUntrusted):
 
     exit_code: ClassVar[int] = 17
     next_step: ClassVar[str] = (
-        "Ask the origin for a fresh bundle (an empty one is enough) and import that. Serving is not affected."
+        "Ask the origin for a fresh bundle (an empty one is enough), or for a fresh timestamp for this one "
+        "(`tidegate trust restamp` there, `tidegate bundles import --timestamp` here). Serving is not affected."
     )
 
     def __init__(self, role: str, *, expired: datetime) -> None:
@@ -271,6 +272,33 @@ class NothingToRelay(SiteNotReady):
     def __init__(self, problem: str) -> None:
         super().__init__(f"the releases of the origin cannot be passed on: {problem}")
         self.problem = problem
+
+
+class NotABeginning(SiteNotReady):
+    """A site that has taken in nothing yet, and a bundle for one that goes on. Somebody forgot what was here."""
+
+    exit_code: ClassVar[int] = 254
+    next_step: ClassVar[str] = (
+        "Import bundle number 1 first, if it is here. If this site was set up anew, tell the origin, which adds this "
+        "site's new identity (`tidegate sites add`) and packs a bundle that it can begin with "
+        "(`tidegate bundles create --baseline`)."
+    )
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"number {number} goes on where this site has nothing, and is not marked as a beginning"
+        )
+        self.number = number
+
+
+class RestampRefused(OperatorError):
+    """A fresh timestamp that cannot be made for this bundle, cannot be read, or is for another one."""
+
+    exit_code: ClassVar[int] = 253
+    next_step: ClassVar[str] = (
+        "Type a line that is named here again. Otherwise do at the origin what is said here, or pack a fresh bundle "
+        "for the site: an empty one is enough."
+    )
 
 
 class UpstreamExpired(BundleUntrusted):

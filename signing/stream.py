@@ -13,7 +13,7 @@ from typing import Any
 
 from signing.canonical import NotCanonical, parse
 from signing.digests import is_sha256
-from signing.refusals import ExportMalformed, ForkedBundle, OlderBundle
+from signing.refusals import ExportMalformed, ForkedBundle, NotABeginning, OlderBundle
 from signing.times import TimeUnreadable, from_rfc3339
 
 FORMAT = "tidegate-export/1"
@@ -33,6 +33,7 @@ class Export:
     previous: str | None  # SHA-256 of the export before it, 64 hex; None for the first
     issued_at: datetime  # UTC
     releases: Mapping[str, str]  # target path to SHA-256
+    baseline: bool | None = None  # whether a site that has nothing may begin with it; None: older origins
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,11 @@ def read_export(data: bytes, *, at: str) -> Export:
         issued_at = from_rfc3339(value.get("issued_at", ""))
     except TimeUnreadable as exc:
         raise ExportMalformed(f"{at}.issued_at", str(exc)) from exc
-    return Export(value["audience"], sequence, previous, issued_at, _releases(value.get("releases"), at=at))
+    baseline = value.get("baseline")
+    if not isinstance(baseline, bool | None):
+        raise ExportMalformed(f"{at}.baseline", "neither true nor false")
+    releases = _releases(value.get("releases"), at=at)
+    return Export(value["audience"], sequence, previous, issued_at, releases, baseline)
 
 
 def judge_sequence(export: Export, digest: str, seen: Seen, *, by_memory: bool = False) -> Standing:
@@ -91,9 +96,12 @@ def judge_sequence(export: Export, digest: str, seen: Seen, *, by_memory: bool =
         ForkedBundle: another export was accepted under a number, or another one precedes it or follows it.
         OlderBundle: a number below the highest, and only metadata that may be older vouches for it.
         ExportMalformed: a number more than `MAX_STEP` beyond the highest.
+        NotABeginning: nothing was accepted here yet, and this export is for a site that goes on.
     """
     number = export.sequence
     _check_line(export, digest, seen)
+    if number > 1 and not seen.highest and export.baseline is False:  # docs/decisions/0023
+        raise NotABeginning(number)
     if number in seen.accepted:
         return Standing(already=True, late=False, gap=_missing(seen, number))
     if number <= seen.highest and not by_memory:

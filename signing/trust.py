@@ -8,11 +8,12 @@ The rules, in order; each is repeated at its check and has its tests in `tests/s
     was signed, and passes the lint; the one that we trust is among them, byte for byte.
  4. The timestamp is exactly what its key signed, and neither older than nor a twin of the one we remember.
  5. TUF walks snapshot, targets and delegations: versions, lengths, hashes, signatures, expiry.
- 6. What lies in the folder is what the walk verified, the delegations pass the lint, and no document is older
-    than or a twin of the one we remember while its keys are the same.
+ 6. What lies in the folder is what the walk verified, the list of people too; the delegations pass the lint, and
+    no document is older than or a twin of the one we remember while its keys are the same.
  7. The bundle is for this site: the origin knows it, and the export lies under its name.
  8. The export is signed by this site's role, hashed before it is parsed, addressed to us, and not of the future.
- 9. One number is one export, and each names the one before it. Missing numbers are reported, not refused.
+ 9. One number is one export, and each names the one before it. Missing numbers are reported, not refused; but a
+    site that has nothing begins with number 1, or with an export that says that one may begin with it.
 10. Every release that the export names is signed for with the same digest by the catalogue (Uptane's split), or,
     relayed, by the catalogue of the origin behind ours, whose root this site was enrolled with too.
 
@@ -24,6 +25,9 @@ below the highest is always judged so: whoever stole the station's key cannot dr
 
 A bundle that was accepted before is recognised by its export's digest whatever the metadata says by now:
 importing it again changes nothing. If it came in only in part, the rest needs a word that is good today.
+
+A fresh timestamp may come by itself, on paper, for a bundle whose own has run out. It stands in for that one file
+and passes every rule; it cannot make another bundle of it (`signing/restamp.py`).
 
 Expiry gates imports and new promotions. It never stops serving: nothing here is asked when a model is served.
 No rule opens a socket, and nothing is written but in a temporary folder; the caller keeps `Verified.new_metadata`
@@ -42,6 +46,7 @@ from tuf.api.metadata import Root, Targets
 from signing.digests import sha256_hex
 from signing.folder import FolderFetcher, read_inside
 from signing.memory import Held, Memory, Verified, enrol, enrol_upstream, remember
+from signing.profiles import Profile
 from signing.refusals import (
     BadRoot,
     BundleUntrusted,
@@ -64,7 +69,7 @@ from signing.refusals import (
     UpstreamNotEnrolled,
     WrongKey,
 )
-from signing.roots import Profile, open_metadata, profile_of, site_role
+from signing.roots import open_metadata, profile_of, site_role
 from signing.stream import EXPORT_PATH, MAX_DOCUMENT, Export, Seen, judge_sequence, read_export
 from signing.upstream import judge_releases, read_upstream, relay_expires, relayable, upstream_files
 from signing.vouching import Voucher, vouching, vouching_from_memory
@@ -108,7 +113,13 @@ _NEVER_EXPIRED = datetime.min.replace(tzinfo=UTC)
 
 
 def verify(
-    folder: Path, memory: Memory, *, audience: str, now: datetime, export_path: str | None = None
+    folder: Path,
+    memory: Memory,
+    *,
+    audience: str,
+    now: datetime,
+    export_path: str | None = None,
+    timestamp: bytes | None = None,
 ) -> Verified:
     """Return what may be believed of the bundle in `folder`, by the rules at the top.
 
@@ -117,8 +128,10 @@ def verify(
         audience: this site's name.
         now: this computer's clock, aware, UTC.
         export_path: which export this bundle is about; found in `exports/` if left out.
+        timestamp: one that came by another way, to stand for the bundle's own: `signing/restamp.py`.
 
     Raises:
+        RestampRefused: `timestamp` is for another bundle.
         BundleUntrusted, SiteNotReady: the concrete refusals of `signing/refusals.py`.
     """
     if memory.origin is None:  # rule 1
@@ -129,7 +142,7 @@ def verify(
     when = max(now, memory.clock_floor or now).astimezone(UTC)
     case = _Case(folder, memory, memory.origin, audience, path, when)
     try:
-        with vouching(Place(folder), folder, case.held, when) as voucher:
+        with vouching(Place(folder, timestamp=timestamp), folder, case.held, when) as voucher:
             return _judge(case, voucher)
     except (OlderBundle, ExpiredBundle, UpstreamExpired, WrongKey, TooFewSignatures) as refusal:
         recalled = _recall(case)
@@ -201,6 +214,7 @@ def _judge(case: _Case, voucher: Voucher, *, by_memory: bool = False) -> Verifie
         gap=standing.gap,
         relayed=relayed,
         upstream_metadata=upstream.metadata,
+        people=None if by_memory else walk.people(),
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
 from signing.digests import sha256_hex
+from signing.lint import lint_root, lint_targets
 from signing.memory import Held, chain_entries
 from signing.refusals import (
     BadRoot,
@@ -22,10 +23,12 @@ from signing.refusals import (
     ForkedBundle,
     MetadataTampered,
     OlderBundle,
+    RestampRefused,
     TooFewSignatures,
+    TrustFileMissing,
     WrongKey,
 )
-from signing.roots import CATALOG, T, check_signatures, lint_root, lint_targets, open_metadata
+from signing.roots import CATALOG, T, check_signatures, open_metadata
 from signing.walk import MAX_NEW_ROOTS, Place, Walk, walking
 
 REMEMBERED = "remembered"  # what refusals call metadata that did not come with the bundle
@@ -104,6 +107,8 @@ def _vouching(
 ) -> Iterator[Voucher]:
     root = open_metadata(Root, roots[-1], name="root").signed
     timestamp = _check_timestamp(place, held, root, when)  # rule 4
+    if place.timestamp is not None:
+        check_fits(place, timestamp)
     with walking(place, documents, held.roles, held.root, when) as walk:
         walk.refresh()  # rule 5
         targets = walk.document("targets")  # rule 6
@@ -165,6 +170,17 @@ def _check_timestamp(place: Place, held: Held, root: Root, when: datetime) -> Ti
         if signed.is_expired(when):
             raise ExpiredBundle(place.called(role), expired=signed.expires)
     return opened.signed
+
+
+def check_fits(place: Place, timestamp: Timestamp) -> None:
+    """Pass a timestamp that came by itself, if the snapshot that it stands for lies here. Raises `RestampRefused`."""
+    meta = timestamp.snapshot_meta
+    try:
+        data = place.read(f"{meta.version}.snapshot.json", "snapshot")
+    except TrustFileMissing as exc:
+        raise RestampRefused(f"the fresh timestamp is for another bundle: snapshot {meta.version}") from exc
+    if meta.hashes is None or meta.hashes.get("sha256") != sha256_hex(data):
+        raise RestampRefused(f"the fresh timestamp is for another snapshot {meta.version} than lies here")
 
 
 def _not_before(

@@ -6,6 +6,7 @@ of tuf that are used: docs/decisions/0004. The metadata and the documents that i
 late bundle's documents are held against metadata that came with a newer one.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 from signing.digests import sha256_hex
 from signing.errors import OperatorError
 from signing.folder import SCHEME, FolderFetcher, read_inside
+from signing.profiles import SITE_PREFIX
 from signing.refusals import (
     BundleUntrusted,
     ExpiredBundle,
@@ -45,7 +47,8 @@ from signing.refusals import (
     NotInCatalogue,
     OlderBundle,
 )
-from signing.roots import CATALOG, MAX_METADATA, SITE_PREFIX, T, check_signatures, open_metadata
+from signing.repository import TIMESTAMP_FILE
+from signing.roots import CATALOG, MAX_METADATA, PEOPLE_PATH, T, check_signatures, open_metadata
 from signing.stream import MAX_DOCUMENT
 
 TRUST = "trust"  # the folder of a bundle that holds the metadata
@@ -60,6 +63,7 @@ class Place:
 
     folder: Path
     name: str = TRUST
+    timestamp: bytes | None = None  # one that came by itself, for the snapshot that lies here (`restamp.py`)
 
     def path(self, file: str) -> str:
         """Return the path of a metadata file below the folder."""
@@ -71,6 +75,8 @@ class Place:
 
     def read(self, file: str, kind: str) -> bytes:
         """Return a metadata file of a TUF type. Raises `TrustFileMissing`, `MetadataTampered` if too large."""
+        if file == TIMESTAMP_FILE and self.timestamp is not None:
+            return self.timestamp
         limit = MAX_METADATA.get(kind, MAX_METADATA["targets"])
         return read_inside(self.folder, self.path(file), max_bytes=limit)
 
@@ -91,7 +97,8 @@ class Walk:
         self.place, self._documents, self._cache = place, documents, cache
         for role, data in remembered.items():
             (cache / f"{quote(role, '')}.json").write_bytes(data)
-        self.fetcher = FolderFetcher(place.folder, max_bytes=max(MAX_METADATA.values()))
+        apart = {} if place.timestamp is None else {place.path(TIMESTAMP_FILE): place.timestamp}
+        self.fetcher = FolderFetcher(place.folder, max_bytes=max(MAX_METADATA.values()), apart=apart)
         self._updater = Updater(
             str(cache),
             f"{SCHEME}:///{place.name}/",
@@ -152,6 +159,20 @@ class Walk:
         if listed != wanted:
             raise NotInCatalogue(path, CATALOG, problem="signs for another digest than the export names")
         return self.target(path, CATALOG)
+
+    def people(self) -> bytes | None:
+        """Return who the people are, as targets signs for it; None if it signs for nobody.
+
+        Raises:
+            MetadataTampered: other bytes than the signed ones, or a list that nobody signed.
+            TrustFileMissing: signed for, and not here.
+        """
+        listed = self.document("targets").targets.get(PEOPLE_PATH)
+        if listed is not None:
+            return read_target(self._documents, PEOPLE_PATH, listed)
+        if os.path.lexists(self._documents / PEOPLE_PATH):
+            raise MetadataTampered(PEOPLE_PATH, "lies here, and targets does not sign for it")
+        return None
 
     def documents(self) -> dict[str, bytes]:
         return dict(self._verified)
