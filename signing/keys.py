@@ -1,4 +1,4 @@
-"""Private keys as files, and the public halves that others are given.
+"""Private keys by URI, those in files whole, and the public halves that others are given.
 
 A key file is PKCS#8 PEM (RFC 5958), mode 0600, that OpenSSL reads too. Role keys belong to people and are
 always sealed with a passphrase. Machine keys (audit log, packer, receipts) may lie open: the process that
@@ -17,6 +17,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -40,8 +41,9 @@ from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 from signing.canonical import NotCanonical, parse, pretty_bytes
 from signing.durable import sync_directory
 from signing.errors import OperatorError
+from signing.hidden import Hidden
 
-SCHEMES = ("file",)  # `hsm:` joins here
+ENTRY_POINTS = "tidegate.signers"  # where an installed package offers a scheme of its own
 MAX_KEY_FILE = 64 << 10  # bytes; an ML-DSA-87 key sealed in PEM is under 8 KiB
 SEALED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
@@ -117,16 +119,16 @@ ALGORITHMS: Mapping[str, Callable[[], PrivateKeyTypes]] = MappingProxyType(
 class PublicKeyInfo:
     """The half of a key that others may see."""
 
-    path: Path  # of the private half
+    uri: str  # of the private half: what `load_signer` takes
     keyid: str  # 64 hex, as in TUF metadata
     scheme: str  # `ed25519`, `ecdsa-sha2-nistp256`, `ml-dsa-65/1`, ...
     fingerprint: str  # 64 hex, see `fingerprint`
     public_json: bytes  # see `public_key_json`
 
     @property
-    def uri(self) -> str:
-        """What `load_signer` takes."""
-        return f"file:{self.path}"
+    def path(self) -> Path:
+        """The file of the private half, for a key in a file."""
+        return Path(self.uri.removeprefix("file:"))
 
 
 def create_key(path: Path, *, passphrase: bytes | None, algorithm: str = "ed25519") -> PublicKeyInfo:
@@ -155,25 +157,66 @@ def create_key(path: Path, *, passphrase: bytes | None, algorithm: str = "ed2551
     )
     _write_once(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, seal))
     key = CryptoSigner(private).public_key
-    return PublicKeyInfo(path, key.keyid, key.scheme, fingerprint(key), public_key_json(key))
+    return describe(f"file:{path}", key)
+
+
+def describe(uri: str, key: Key) -> PublicKeyInfo:
+    """Return the public half of the key at `uri`. Raises `KeyUnreadable`: the key material does not decode."""
+    return PublicKeyInfo(uri, key.keyid, key.scheme, fingerprint(key), public_key_json(key))
+
+
+def can_make(algorithm: str) -> bool:
+    """Whether this `cryptography` makes keys of one of `ALGORITHMS`; ML-DSA takes a recent OpenSSL."""
+    try:
+        ALGORITHMS[algorithm]()
+    except (KeyError, ImportError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def load_signer(uri: str, *, passphrase: Callable[[str], bytes]) -> Signer:
     """Return what signs with the key at `uri`.
 
     Args:
-        uri: `file:PATH`, the path taken literally (no percent escapes).
-        passphrase: called with the URI, and only when the file is sealed.
+        uri: `file:PATH`, the path taken literally (no percent escapes); `hsm:…`, see `signing.tokens`; or the
+            scheme of an installed package (entry points of the group `tidegate.signers`).
+        passphrase: called with the URI, and only when the file is sealed or the token wants its PIN.
 
     Raises:
         UnknownKeyScheme: another scheme, or a kind of key that cannot sign here.
         KeyMissing, KeyUnreadable: as named.
+        TokenUnusable: of `signing.tokens`.
     """
     scheme, colon, place = uri.partition(":")
-    if scheme not in SCHEMES or not place:
-        raise UnknownKeyScheme(f"{scheme}:" if colon else uri, tuple(f"{known}:" for known in SCHEMES))
+    opener = _opener(scheme) if place else None
+    if opener is None:
+        names = tuple(f"{name}:" for name in (*_OWN, *sorted(_installed())))
+        raise UnknownKeyScheme(f"{scheme}:" if colon else uri, names)
+    signer: Signer = opener.load()(uri, passphrase=passphrase)
+    return signer
+
+
+# Ours first, so that no package can put itself in their place; named, so that files need no token's library.
+_OWN = {
+    name: EntryPoint(name, place, ENTRY_POINTS)
+    for name, place in (("file", f"{__name__}:load_file_signer"), ("hsm", "signing.tokens:load_token_signer"))
+}
+
+
+def _opener(scheme: str) -> EntryPoint | None:
+    return _OWN.get(scheme) or _installed().get(scheme)
+
+
+def _installed() -> dict[str, EntryPoint]:
+    """What packages offer: an entry point named like its scheme, called like `load_signer`, that returns a `Signer`."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def load_file_signer(uri: str, *, passphrase: Callable[[str], bytes]) -> Signer:
+    """Return what signs with the key file at `file:PATH`; raises as `load_signer` does."""
+    place = uri.removeprefix("file:")
     pem = _read_key_file(Path(place))
-    secret = passphrase(uri) if SEALED in pem else None
+    secret = Hidden(passphrase(uri)) if SEALED in bytes(pem) else None
     try:
         private = load_pem_private_key(pem, secret or None)
     except TypeError as exc:  # a sealed file and an empty passphrase
@@ -235,10 +278,10 @@ def _public(key: Key) -> PublicKeyTypes:
     return load_pem_public_key(key.keyval["public"].encode())
 
 
-def _read_key_file(path: Path) -> bytes:
+def _read_key_file(path: Path) -> Hidden:
     try:
         with path.open("rb") as stream:
-            pem = stream.read(MAX_KEY_FILE + 1)
+            pem = Hidden(stream.read(MAX_KEY_FILE + 1))
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise KeyMissing(str(path)) from exc
     except OSError as exc:

@@ -126,7 +126,7 @@ def test_what_is_no_key_is_refused_by_name(tmp_path: Path) -> None:
         (f"file:{tmp_path}/big.pem", b"", KeyUnreadable),
         (f"file:{tmp_path}", b"", KeyUnreadable),
         (f"file:{sealed.path}/below", b"", KeyMissing),
-        ("hsm:slot-1", b"", UnknownKeyScheme),
+        ("tpm:slot-1", b"", UnknownKeyScheme),
         (str(sealed.path), b"", UnknownKeyScheme),
         ("file:", b"", UnknownKeyScheme),
     ):
