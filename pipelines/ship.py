@@ -41,8 +41,10 @@ from pipelines.bundle.plan import Plan
 from pipelines.bundle.reader import HISTORY, PLAN, PLAN_SIGNATURE, README, TABLE
 from pipelines.bundle.readme import Heading, readme
 from pipelines.bundle.tables import Table
+from pipelines.bundle.transfers import export_statement
 from pipelines.bundle.volumes import Layout, demand_no_volume, lay_out, reveal, write_documents
 from pipelines.encodings.names import FRAME
+from pipelines.evidence import signed_statement
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import Progress, no_progress
@@ -61,6 +63,7 @@ from signing.envelope import sign
 from signing.keys import public_key_json
 from signing.repository import TrustRepository, TrustState
 from signing.roots import CATALOG, site_role
+from signing.summaries import NOTHING_SAID, Transfer
 from signing.times import rfc3339
 
 _LEAST_CHUNK = 64 << 10  # bytes; a medium has room for at least one such beside the documents
@@ -81,6 +84,7 @@ class Packing:
     compact: bool = False  # spend time to save bytes
     self_contained: bool = False  # build on nothing that the site holds
     next_expected_by: datetime | None = None
+    transfer: Transfer = NOTHING_SAID  # what people say of the transfer
 
     def check(self) -> None:
         """Raise `ParityImpossible` for what does not go together."""
@@ -231,7 +235,7 @@ class _Shipment:
         }
         made = layout.plan(self.bundle, digest)
         written = self._write(layout, made, table, shared)  # step 8
-        self._record(digest, body)  # step 9
+        self._record(export, digest, body, made, size=written)  # step 9
         folders = reveal(self.hidden, self.out, made)  # step 10
         stored = sum(chunk.size for chunk in table.chunks)
         return self._shipped(export, digest, made, stored=stored, folders=folders, written=written)
@@ -303,6 +307,7 @@ class _Shipment:
             profile=self.packing.profile,
             withdrawals=cargo.withdrawals,
             packer=key,
+            transfer=self.packing.transfer,
         )
 
     def _shipped(
@@ -338,8 +343,10 @@ class _Shipment:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_durably(place, data)
 
-    def _record(self, digest: str, body: bytes) -> None:
+    def _record(self, export: Export, digest: str, body: bytes, made: Plan, *, size: int) -> None:
         work = self.work
+        size += sum(volume.bytes for volume in made.volumes)
+        said = export_statement(work, export, digest, volumes=len(made.volumes), size=size)
         row = ExportRow(
             site=self.site,
             sequence=self.sequence,
@@ -356,7 +363,7 @@ class _Shipment:
             "receipt": self.cargo.receipt,
         }
         with work.store.change(actor=work.actor, now=work.now) as change:
-            change.record(EventKind.BUNDLE_MADE, digest, row, note=note)
+            change.record(EventKind.BUNDLE_MADE, digest, row, signed_statement(work, said), note=note)
 
 
 def _next_number(view: View, state: TrustState, site: str) -> tuple[int, str | None]:

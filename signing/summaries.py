@@ -42,6 +42,9 @@ class Transfer:
         return {name: value for name, value in said.items() if value}
 
 
+NOTHING_SAID = Transfer()
+
+
 @dataclass(frozen=True)
 class TransferredFile:
     """One file of a version that crosses."""

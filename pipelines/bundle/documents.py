@@ -17,6 +17,7 @@ from registry.names import model_name
 from signing.canonical import NotCanonical, canonical_bytes, pretty_bytes
 from signing.errors import OperatorError
 from signing.keys import public_key_from_json
+from signing.summaries import NOTHING_SAID, Transfer
 
 EXPORT_FORMAT = "tidegate-export/1"
 RELEASE_FORMAT = "tidegate-release/1"
@@ -32,7 +33,7 @@ _EXPORT_FIELDS = frozenset(
     (
         *("format", "critical", "bundle", "sequence", "audience", "origin", "issued_at", "previous"),
         *("next_expected_by", "base", "releases", "documents", "statements", "blobs", "assumed", "chunks"),
-        *("withdrawals", "packer", "profile", "bases", "history", "readme"),
+        *("withdrawals", "packer", "profile", "bases", "history", "readme", "transfer"),
     )
 )
 # What the chunks may be: `media` allows compact encodings; `guard` has raw bytes under real extensions only,
@@ -130,6 +131,7 @@ class Export:
     profile: str
     withdrawals: tuple[ShippedWithdrawal, ...]
     packer: Mapping[str, Any]  # public key, as `signing.keys.public_key_json` writes it
+    transfer: Transfer = NOTHING_SAID  # what people said of the transfer; left out of the bytes if nothing
 
     @property
     def path(self) -> str:
@@ -205,6 +207,7 @@ def encode_export(export: Export) -> bytes:
             "chunks": _lines(export.chunks),
             "withdrawals": [{"version": w.version, "reason": w.reason} for w in export.withdrawals],
             "packer": dict(export.packer),
+            **({"transfer": said} if (said := export.transfer.fields()) else {}),
         }
     )
 
@@ -253,6 +256,7 @@ def decode_export(data: bytes, *, at: str = "export") -> Export:
             ShippedWithdrawal(w.digest("version"), w.text("reason")) for w in top.items("withdrawals")
         ),
         packer=_packer(top),
+        transfer=_transfer(top.below("transfer")) if "transfer" in top.value else NOTHING_SAID,
     )
     _unique([r.path for r in export.releases], at=f"{at}.releases")
     _unique([d.digest for d in export.documents], at=f"{at}.documents")
@@ -321,6 +325,12 @@ def _packer(top: Fields) -> Mapping[str, Any]:
     except NotCanonical as exc:
         raise MalformedBundle(exc.problem, at=exc.at) from exc
     return key.value
+
+
+def _transfer(said: Fields) -> Transfer:
+    names = ("requester", "approver", "classification", "source_system", "destination_system", "medium")
+    texts = {name: said.text(name) for name in names if name in said.value}
+    return Transfer(**texts, control_numbers=tuple(said.texts("control_numbers", optional=True)))
 
 
 def _unique(names: list[str], *, at: str) -> None:

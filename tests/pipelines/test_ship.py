@@ -125,7 +125,7 @@ def test_a_crash_after_signing_uses_the_number_up(
 ) -> None:
     """Never two contents under one number: the site would have to take the second for a fork."""
 
-    def crash(*_args: object) -> None:
+    def crash(*_args: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

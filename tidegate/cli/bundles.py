@@ -9,6 +9,7 @@ import click
 
 from registry.names import Ref
 from tidegate.cli.doors import Noun, pass_app, passphrase_option
+from tidegate.cli.transfers import transfer_options
 from tidegate.output import SHORT, progress, show, size, table
 from tidegate.wiring import App
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipelines.bundle.media import Medium
     from pipelines.receive import Imported, Inspection
     from pipelines.ship import Shipped
+    from signing.summaries import Transfer
 
 
 _MOST_MISSING = 10  # bundles that are named one by one
@@ -102,6 +104,7 @@ def bundles() -> None:
     metavar="DATE",
     help="The day by which the site should have the next bundle, as 2026-11-20; it is shown there.",
 )
+@transfer_options
 @click.option(
     "--key", "keys", multiple=True, metavar="URI|PATH", help="Officers' keys. Default: those in the home."
 )
@@ -123,6 +126,7 @@ def create(
     reason: str | None,
     documents: tuple[str, ...],
     next_by: str | None,
+    transfer: "Transfer",
     keys: tuple[str, ...],
 ) -> None:
     """Pack versions for a site, signed, in one or several volumes.
@@ -153,6 +157,7 @@ def create(
         compact=compact,
         self_contained=self_contained,
         next_expected_by=expected,
+        transfer=transfer,
     )
     with progress("packing") as bar:
         done = create_bundle(
