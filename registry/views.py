@@ -332,6 +332,10 @@ class View:
             newest[row.name] = row
         return [newest[name] for name in sorted(newest)]
 
+    def people_recorded(self) -> list[Person]:
+        """Every row about a person in the order in which they were recorded."""
+        return list(self.session.exec(select(Person).order_by(col(Person.id))))
+
     def person_history(self, name: str) -> list[Person]:
         """One person's rows, oldest first."""
         return list(
