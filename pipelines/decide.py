@@ -2,20 +2,25 @@
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from pipelines.workplace import Workplace
-from registry import decisions
+from registry import authority, decisions
 from registry.approvals import Person as Signer
 from registry.audit import EventKind
+from registry.authority import Registered
 from registry.decisions import Kind, Request, Standing
 from registry.entities import Decision, Person
 from registry.errors import NotFound
-from registry.signed import Signed
+from registry.people import KIND
+from registry.signed import NO_CARDS, CardIssuers, Signed
+from registry.store import Change
 from registry.views import View
-from signing.digests import sha256_hex
-from signing.times import from_rfc3339, rfc3339
+from signing.times import rfc3339
+
+CARD_ISSUER, CARD_LIST = "piv-anchor", "piv-crl"  # kinds of documents, PEM
 
 
 def request_decision(
@@ -34,7 +39,7 @@ def request_decision(
         NotFound: nobody of this name is here. DecisionUnreadable: it could not stand as it is.
     """
     with work.store.view() as view:
-        if person not in {row.name for row in view.people() if row.active}:
+        if person not in {row.name for row in people_now(work, view)}:
             raise NotFound("person", person)
     request = Request(
         kind=kind,
@@ -59,62 +64,121 @@ def record_decision(work: Workplace, person: str, *, payload: bytes, signature: 
         NotFound: a revocation of something that is not here.
         SshSignatureWrong, SshSignatureUncheckable, DecisionUnreadable: see `registry.decisions.authenticate`.
     """
-    signed = Signed(payload, signature, person)
     with work.store.change(actor=work.actor, now=work.now) as change:
-        request, _ = decisions.authenticate(signed, signers(work, change), home=work.home.name, now=work.now)
-        known = change.decisions()
-        if request.kind is Kind.REVOKE and request.subject not in {row.digest for row in known}:
-            raise NotFound("decision", request.subject)
-        held = next((row for row in known if row.digest == sha256_hex(payload)), None)
-        if held is not None:
-            return held
-        row = Decision(
-            digest=sha256_hex(payload),
-            kind=str(request.kind),
-            subject=request.subject,
-            person=person,
-            payload=payload.decode(),
-            signature=signature,
-            made_at=rfc3339(work.now),
-        )
-        change.record(EventKind.DECIDED, request.subject, row)
-    return row
+        return take_decision(work, change, Signed(payload, signature, person))[0]
+
+
+def take_decision(work: Workplace, change: Change, signed: Signed) -> tuple[Decision, Request]:
+    """Keep a person's signed decision within a change that rests on it; see `record_decision`."""
+    request, _ = decisions.authenticate(
+        signed,
+        signers(work, change),
+        home=work.home.name,
+        now=work.now,
+        cards=card_issuers(work, change),
+    )
+    known = change.decisions()
+    if request.kind is Kind.REVOKE and request.subject not in {row.digest for row in known}:
+        raise NotFound("decision", request.subject)
+    held = next((row for row in known if row.digest == signed.digest), None)
+    if held is not None:
+        return held, request
+    row = Decision(
+        digest=signed.digest,
+        kind=str(request.kind),
+        subject=request.subject,
+        person=signed.person,
+        payload=signed.payload.decode(),
+        signature=signed.signature,
+        made_at=rfc3339(work.now),
+    )
+    change.record(EventKind.DECIDED, request.subject, row)
+    return row, request
 
 
 def standing(work: Workplace, view: View, kind: Kind) -> list[Standing]:
     """The decisions of one kind that count here and now, oldest first."""
-    rows = [
-        Signed(row.payload.encode(), row.signature, row.person)
-        for wanted in (kind, Kind.REVOKE)
-        for row in view.decisions(str(wanted))
-    ]
+    found = people(work, view)
+    cards = card_issuers(work, view, found) if kind is not Kind.CARD_ISSUER else NO_CARDS
+    return _standing(work, view, kind, found, cards)
+
+
+def _standing(
+    work: Workplace, view: View, kind: Kind, found: authority.Standing, cards: CardIssuers
+) -> list[Standing]:
+    rows = [_signed(row) for wanted in (kind, Kind.REVOKE) for row in view.decisions(str(wanted))]
     revoking = sorted({row.person for row in view.decisions(str(Kind.REVOKE))})
     return decisions.standing(
         rows,
-        signers(work, view),
+        found.signers(work.now),
         kind=kind,
         home=work.home.name,
         now=work.now,
         formerly=[_signer(work, row) for name in revoking for row in view.person_history(name)],
+        cards=cards,
     )
 
 
+def people(work: Workplace, view: View) -> authority.Standing:
+    """Whose word puts whom in force here; see `registry.authority`."""
+    rows = [registered(row) for row in view.people_recorded()]
+    ground = authority.Ground(
+        home=work.home.name,
+        solo=_alone(work),
+        decisions=tuple(_signed(row) for row in view.decisions(str(Kind.SET_PERSON))),
+        documents=tuple(row.body.encode() for row in view.documents(KIND)),
+        cards=CardIssuers(crls=_lists(view)),
+    )
+    return authority.walk(rows, ground)
+
+
+def people_now(work: Workplace, view: View) -> list[Registered]:
+    """Everybody who may sign now, by name: put in force as it has to be, not left, and their time not over."""
+    return people(work, view).acting(work.now)
+
+
 def signers(work: Workplace, view: View) -> list[Signer]:
-    """Everybody who may sign now. In a single-person home that person holds every role."""
-    return [_signer(work, row) for row in view.people() if row.active]
+    """The same people as signatures are judged by. In a single-person home that person holds every role."""
+    return people(work, view).signers(work.now)
+
+
+def card_issuers(work: Workplace, view: View, found: authority.Standing | None = None) -> CardIssuers:
+    """The issuers whose cards count here, and the lists of revoked cards that are held."""
+    held = {row.digest: row for row in view.documents(CARD_ISSUER)}
+    if not held:
+        return CardIssuers(crls=_lists(view))
+    found = found or people(work, view)
+    signed = {one.subject for one in _standing(work, view, Kind.CARD_ISSUER, found, NO_CARDS)}
+    first = min((row.since for row in view.people_recorded()), default=rfc3339(work.now))
+    return CardIssuers(
+        anchors=tuple(
+            row.body.encode() for row in held.values() if row.name in signed or row.added_at < first
+        ),
+        crls=_lists(view),
+    )
 
 
 def ever_signed_as(work: Workplace, view: View, role: str) -> bool:
     """Whether anybody ever had the role here, also somebody who has left since: sending all away frees nobody."""
-    rows = [row for person in view.people() for row in view.person_history(person.name)]
-    return any(role in _signer(work, row).roles for row in rows)
+    return any(role in _signer(work, row).roles for row in view.people_recorded())
+
+
+def registered(row: Person) -> Registered:
+    """The row as it is judged."""
+    return Registered(**{entry.name: getattr(row, entry.name) for entry in fields(Registered)})
+
+
+def _lists(view: View) -> tuple[bytes, ...]:
+    return tuple(row.body.encode() for row in view.documents(CARD_LIST))
+
+
+def _alone(work: Workplace) -> bool:
+    return work.home.profile == "solo"
+
+
+def _signed(row: Decision) -> Signed:
+    return Signed(row.payload.encode(), row.signature, row.person)
 
 
 def _signer(work: Workplace, row: Person) -> Signer:
-    everything = decisions.ROLES if work.home.profile == "solo" else ()
-    return Signer(
-        name=row.name,
-        public_key_line=row.public_key,
-        roles=(*row.roles.split(","), *everything),
-        since=from_rfc3339(row.since),
-    )
+    return authority.signer(registered(row), solo=_alone(work))
