@@ -14,7 +14,7 @@ tells an auditor who is asked for it.
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -121,6 +121,30 @@ def signature_text(certificate: Certificate, signature: bytes) -> str:
         "signature": base64.b64encode(signature).decode(),
     }
     return canonical_bytes(value).decode() + "\n"
+
+
+def sign(message: bytes, *, namespace: str, uri: str, passphrase: Callable[[str], bytes]) -> str:
+    """Return a signature by the key of a card, whose certificate the card holds too.
+
+    Args:
+        uri: `hsm:…`, see `signing.tokens`.
+        passphrase: called with the URI for the PIN.
+
+    Raises:
+        TokenUnusable: of `signing.tokens`; also when there is no certificate for the key, or another key's.
+        PersonSignatureUncheckable: the certificate is of a kind that is not supported.
+    """
+    from signing.tokens import TokenUnusable, open_key  # noqa: PLC0415  # checking needs no card
+
+    key = open_key(uri, passphrase=passphrase)
+    if key.certificate is None:
+        raise TokenUnusable(
+            str(key.uri), "the token holds no certificate for this key; a person signs with one"
+        )
+    certificate = certificate_of(key.certificate)
+    if certificate.public_key != key.public_key:
+        raise TokenUnusable(str(key.uri), "the certificate of that name is another key's")
+    return signature_text(certificate, key.sign(to_be_signed(message, namespace)))
 
 
 def verify(

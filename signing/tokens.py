@@ -157,13 +157,17 @@ def read_uri(text: str) -> TokenUri:
         raise TokenUnusable("hsm:", "a label is not UTF-8") from exc
     if (uri.token or uri.serial) is None or (uri.object is None and uri.id is None):
         raise TokenUnusable("hsm:", "it takes token= or serial=, and object= or id=")
+    if uri.module is not None and not uri.module.startswith("/"):
+        raise TokenUnusable(
+            "hsm:", "module= takes a whole path, so that no library of another folder is loaded"
+        )
     return uri
 
 
 def with_module(uri: str, module: str | None) -> str:
     """Return the name with the library that is to be used, unless it names one. Raises `TokenUnusable`."""
     found = read_uri(uri)
-    return str(replace(found, module=found.module or module))
+    return str(read_uri(str(replace(found, module=found.module or module))))
 
 
 def load_token_signer(uri: str, *, passphrase: Ask) -> Signer:

@@ -49,17 +49,46 @@ class SuiteNotPassed(DoorRefusal):
         self.suite, self.ref, self.outcome = suite, ref, outcome
 
 
+class AskpassFailed(DoorRefusal):
+    """The program of TIDEGATE_ASKPASS gave no passphrase or PIN."""
+
+    exit_code: ClassVar[int] = 103
+    next_step: ClassVar[str] = (
+        "Run the program yourself with a question as its argument: it has to print the answer and end with 0. "
+        "Unset TIDEGATE_ASKPASS to be asked in the terminal."
+    )
+
+    def __init__(self, program: str, problem: str) -> None:
+        super().__init__(f"{program}: {problem}")
+        self.program, self.problem = program, problem
+
+
 class PassphraseMissing(DoorRefusal):
-    """A sealed key is needed, and there is neither a terminal nor a passphrase file."""
+    """A sealed key is needed, and there is neither a terminal nor another source of its passphrase."""
 
     exit_code: ClassVar[int] = 104
     next_step: ClassVar[str] = (
-        "Run the command in a terminal to be asked, or name a file that holds the passphrase: --passphrase-file or TIDEGATE_PASSPHRASE_FILE."
+        "Run the command in a terminal to be asked, or name a source of the passphrase or PIN: --passphrase-file, "
+        "--passphrase-fd, TIDEGATE_PASSPHRASE_FILE or TIDEGATE_ASKPASS."
     )
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"the passphrase of {key} is needed and nobody can be asked")
+        super().__init__(f"the passphrase or PIN of {key} is needed and nobody can be asked")
         self.key = key
+
+
+class PassphraseUnreadable(DoorRefusal):
+    """A file or descriptor was named for the passphrase, and holds none that can be used."""
+
+    exit_code: ClassVar[int] = 109
+    next_step: ClassVar[str] = (
+        "Give the passphrase as the first line, and the number of a descriptor that is open: "
+        "`tidegate bundles create ... --passphrase-fd 3 3< FILE`."
+    )
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+        self.place, self.problem = place, problem
 
 
 class NotHere(DoorRefusal):

@@ -17,6 +17,7 @@ from registry.errors import HomeUnusable
 from registry.home import Home
 from registry.store import HeadSigner
 from signing import checkpoint, keys
+from tidegate import settings
 
 
 @cache
@@ -56,6 +57,19 @@ def log_verifier_key(home: Home) -> str:
 
 def role_signers(home: Home, *, named: tuple[str, ...], passphrase: Callable[[str], bytes]) -> list[Signer]:
     """Open the officers' keys: those named by URI or path, else every `officer*.pem` of the home."""
-    uris = [name if ":" in name else f"file:{Path(name).absolute()}" for name in named]
+    uris = [key_uri(name) for name in named]
     uris = uris or [f"file:{path}" for path in sorted(home.keys.glob("officer*.pem"))]
     return [keys.load_signer(uri, passphrase=passphrase) for uri in uris]
+
+
+def key_uri(name: str) -> str:
+    """Return the URI of a key that was named by URI or path; a token's gets the library of TIDEGATE_PKCS11_MODULE.
+
+    Raises:
+        TokenUnusable: of `signing.tokens`, for an `hsm:` name that cannot be read.
+    """
+    if name.startswith("hsm:"):
+        from signing.tokens import with_module
+
+        return with_module(name, settings.pkcs11_module())
+    return name if ":" in name else f"file:{Path(name).absolute()}"

@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidegate.passphrases import Source
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -13,7 +15,7 @@ class Settings:
     home: Path
     actor: str  # who acts, for the audit log
     as_json: bool
-    passphrase_file: Path | None
+    secrets: Source  # of passphrases and PINs
 
 
 def from_environment(
@@ -22,13 +24,25 @@ def from_environment(
     actor: str | None = None,
     as_json: bool = False,
     passphrase_file: Path | None = None,
+    passphrase_fd: int | None = None,
 ) -> Settings:
     """Complete what the flags left open: TIDEGATE_HOME, TIDEGATE_ACTOR, TIDEGATE_PASSPHRASE_FILE, then defaults."""
     environment = os.environ
-    file = passphrase_file or environment.get("TIDEGATE_PASSPHRASE_FILE")
+    named = passphrase_file or (
+        None if passphrase_fd is not None else environment.get("TIDEGATE_PASSPHRASE_FILE")
+    )
     return Settings(
         home=Path(home or environment.get("TIDEGATE_HOME") or Path.home() / ".tidegate").absolute(),
         actor=actor or environment.get("TIDEGATE_ACTOR") or getpass.getuser(),
         as_json=as_json,
-        passphrase_file=Path(file) if file else None,
+        secrets=Source(
+            file=Path(named) if named else None,
+            descriptor=passphrase_fd,
+            program=environment.get("TIDEGATE_ASKPASS") or None,
+        ),
     )
+
+
+def pkcs11_module() -> str | None:
+    """The library of the tokens here, for keys whose name has no `module=`."""
+    return os.environ.get("TIDEGATE_PKCS11_MODULE") or None

@@ -10,14 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from registry import home as homes
 from registry.blobs import BlobStore
 from registry.errors import HomeUnusable
 from registry.home import Home
 from signing.canonical import NotCanonical
-from tidegate.errors import DatabaseAddressRefused, FileUnreadable, NotHere, PassphraseMissing
+from tidegate.errors import DatabaseAddressRefused, FileUnreadable, NotHere
+from tidegate.passphrases import Passphrases
 from tidegate.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,26 +78,22 @@ class App:
         if role not in self.home.roles:
             raise NotHere(str(self.home.path), role)
 
+    @cached_property
+    def _passphrases(self) -> Passphrases:
+        return Passphrases(self.settings.secrets)
+
     def passphrase(self, key: str, *, confirm: bool = False) -> bytes:
-        """Return a key's passphrase: from the file that was named, else asked for. Raises `PassphraseMissing`."""
-        file = self.settings.passphrase_file
-        if file is not None:
-            try:
-                return file.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
-            except OSError as exc:
-                raise FileUnreadable(str(file), exc.strerror or "cannot be read") from exc
-        if not sys.stdin.isatty():
-            raise PassphraseMissing(key)
-        answer: str = click.prompt(
-            f"Passphrase of {key}", hide_input=True, confirmation_prompt=confirm, err=True
-        )
-        return answer.encode()
+        """Return a key's passphrase or a token's PIN; see `tidegate.passphrases`."""
+        return self._passphrases.ask(key, confirm=confirm)
 
     def close(self) -> None:
         """Give connections back."""
         store = self.__dict__.get("store")  # only if it was asked for
         if store is not None:
             store.close()
+        tokens = sys.modules.get("signing.tokens")  # only if one was used: a login lasts one command
+        if tokens is not None:
+            tokens.close_all()
 
 
 def check_database(url: str) -> None:

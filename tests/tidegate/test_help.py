@@ -87,7 +87,7 @@ def test_every_parameter_reaches_its_function(path: str) -> None:
     wanted = set(inspect.signature(callback).parameters) - {"app"}
     if "hand" in wanted:  # how a person signs is one value, made of six options
         wanted = wanted - {"hand"} | {field.name for field in dataclasses.fields(Hand)}
-    read_by_the_door = {"home", "actor", "as_json", "passphrase_file"}
+    read_by_the_door = {"home", "actor", "as_json", "passphrase_file", "passphrase_fd"}
     if "given" in wanted:  # the many options of `suites run`, handed on as one table
         return
     assert wanted == {p.name for p in ALL[path].params} - read_by_the_door

@@ -60,7 +60,10 @@ class Door(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         _demand_text(ctx)
         common = {name: ctx.params.pop(name) for name in ("home", "actor", "as_json")}
-        settings = from_environment(**common, passphrase_file=ctx.params.pop("passphrase_file", None))
+        named = {name: ctx.params.pop(name, None) for name in ("passphrase_file", "passphrase_fd")}
+        if None not in named.values():
+            raise click.UsageError("--passphrase-file and --passphrase-fd name two sources; give one", ctx)
+        settings = from_environment(**common, **named)
         if not settings.actor.isprintable() or not 1 <= len(settings.actor.strip()) <= _ACTOR:
             raise click.UsageError(f"the actor must be a name on one line, at most {_ACTOR} characters", ctx)
         # Nothing of a home may be written by others, whatever the shell allows.
@@ -123,11 +126,18 @@ def pass_app(function: Function) -> Function:
 
 
 def passphrase_option(function: Function) -> Function:
-    """Add `--passphrase-file`: a passphrase is never an argument."""
+    """Add `--passphrase-file` and `--passphrase-fd`: a passphrase or PIN is never an argument."""
+    function = click.option(
+        "--passphrase-fd",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="An open descriptor whose first line is the keys' passphrase, or a token's PIN.",
+    )(function)
     return click.option(
         "--passphrase-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="File whose first line is the keys' passphrase. Default: TIDEGATE_PASSPHRASE_FILE, else you are asked.",
+        help="File whose first line is the keys' passphrase, or a token's PIN. Default: TIDEGATE_PASSPHRASE_FILE, "
+        "else the program TIDEGATE_ASKPASS, else you are asked.",
     )(function)
 
 

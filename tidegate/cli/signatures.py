@@ -1,4 +1,4 @@
-"""The three ways in which a person signs: a key file now, or the bytes written out for a token and brought back."""
+"""The ways in which a person signs: with a key now, or the bytes written out, signed elsewhere and brought back."""
 
 import functools
 import json
@@ -21,14 +21,23 @@ _file = click.Path(path_type=Path, dir_okay=False)
 _NAMES = ("person", "reason", "key", "write_payload", "payload", "signature")
 _OPTIONS = (
     click.option("--reason", type=Reason(), help="Why; it is signed with the decision and kept."),
-    click.option("--key", type=_file, help="Sign now, with this OpenSSH private key file."),
+    click.option(
+        "--key",
+        metavar="FILE|URI",
+        help="Sign now: with an OpenSSH private key file, the handle of a FIDO2 key, the .pub of a key in your agent, "
+        "or a PIV card (hsm:token=LABEL;object=LABEL).",
+    ),
     click.option(
         "--write-payload",
         type=_file,
-        help="Hardware token: write what you have to sign to this file, and stop.",
+        help="Sign on another machine: write what you have to sign to this file, and stop.",
     ),
-    click.option("--payload", type=_file, help="Hardware token: the file that --write-payload wrote."),
-    click.option("--signature", type=_file, help="Hardware token: the .sig file that ssh-keygen made of it."),
+    click.option(
+        "--payload", type=_file, help="Signed on another machine: the file that --write-payload wrote."
+    ),
+    click.option(
+        "--signature", type=_file, help="Signed on another machine: the .sig file that ssh-keygen made of it."
+    ),
     passphrase_option,
 )
 
@@ -39,7 +48,7 @@ class Hand:
 
     person: str | None
     reason: str | None
-    key: Path | None
+    key: str | None  # a path, or an `hsm:` URI
     write_payload: Path | None
     payload: Path | None
     signature: Path | None
@@ -90,11 +99,10 @@ class Hand:
         if self.write_payload is not None:
             self._write(app, message, namespace, said)
             return None
-        from signing.sshsig import load_private, sign
+        from tidegate.person_keys import sign_as_person
 
         assert self.key is not None, "one of the three ways"
-        private = load_private(self.key, passphrase=app.passphrase)
-        return message, sign(message, namespace=namespace, private_key=private)
+        return message, sign_as_person(self.key, message, namespace=namespace, passphrase=app.passphrase)
 
     def _write(self, app: App, message: bytes, namespace: str, said: Callable[[Any], str]) -> None:
         from signing.durable import write_durably
