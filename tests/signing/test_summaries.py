@@ -30,15 +30,45 @@ def gate(**more: Any) -> dict[str, Any]:
     return summaries.vsa(SUBJECTS, **said | more)
 
 
+def looked_at(**more: Any) -> dict[str, Any]:
+    said: dict[str, Any] = {"verifier": "hq", "policies": [], "properties": ["TIDEGATE_OMS_VALID"], "at": AT}
+    return summaries.svr(SUBJECTS, **said | more)
+
+
+def bill() -> dict[str, Any]:
+    listed = [("urn:tidegate:document:1", REPORT, "application/vnd.cyclonedx+json")]
+    return summaries.reference(SUBJECTS, attester="hq", references=listed)
+
+
+def left() -> dict[str, Any]:
+    transfer = Transfer(
+        requester="anna", approver="bo", classification="internal", control_numbers=("A-1", "A-2")
+    )
+    return summaries.exported(
+        SUBJECTS,
+        bundle="20261121-01",
+        sequence=1,
+        export=REPORT,
+        origin="hq",
+        destination="bank",
+        files=[TransferredFile("acme/coder@2/model.safetensors", "safetensors", MANIFEST, 7)],
+        volumes=2,
+        size=1000,
+        transfer=transfer,
+        actor="cy",
+        at=AT,
+    )
+
+
 def test_what_was_checked_is_said_as_svr_says_it() -> None:
-    said = summaries.svr(SUBJECTS, verifier="hq", policies=[], properties=["TIDEGATE_OMS_VALID"], at=AT)
+    said = looked_at()
     assert "https://in-toto.io/attestation/svr/v0.2" == said["predicateType"]
     assert {
         "verifier": {"id": "urn:tidegate:verifier:v1:hq", "policies": []},
         "timeCreated": "2026-11-21T08:30:00Z",
         "properties": ["TIDEGATE_OMS_VALID"],
     } == said["predicate"]
-    with_policy = summaries.svr(SUBJECTS, verifier="hq", policies=[("p", POLICY)], properties=[], at=AT)
+    with_policy = looked_at(policies=[("p", POLICY)])
     assert [{"name": "p", "digest": {"sha256": POLICY}}] == with_policy["predicate"]["verifier"]["policies"]
 
 
@@ -57,34 +87,14 @@ def test_what_one_person_overrode_stands_in_the_answer_for_ever() -> None:
 
 
 def test_a_reference_says_where_what_and_of_which_type() -> None:
-    said = summaries.reference(
-        SUBJECTS,
-        attester="hq",
-        references=[("urn:tidegate:document:1", REPORT, "application/vnd.cyclonedx+json")],
-    )
+    said = bill()
     (listed,) = said["predicate"]["references"]
     assert {"downloadLocation", "digest", "mediaType"} == set(listed)
     assert "urn:tidegate:home:hq" == said["predicate"]["attester"]["id"]
 
 
 def test_a_transfer_says_what_was_said_and_nothing_for_what_was_not() -> None:
-    transfer = Transfer(
-        requester="anna", approver="bo", classification="internal", control_numbers=("A-1", "A-2")
-    )
-    said = summaries.exported(
-        SUBJECTS,
-        bundle="20261121-01",
-        sequence=1,
-        export=REPORT,
-        origin="hq",
-        destination="bank",
-        files=[TransferredFile("acme/coder@2/model.safetensors", "safetensors", MANIFEST, 7)],
-        volumes=2,
-        size=1000,
-        transfer=transfer,
-        actor="cy",
-        at=AT,
-    )
+    said = left()
     read = read_statement(pretty_bytes(said)).predicate
     assert ("hq", "bank", 2) == (read["source"], read["destination"], read["volumes"])
     assert {
