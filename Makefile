@@ -55,7 +55,7 @@ bench-judging: install engine  ## contracts, gate, suites, weights, rollout: wha
 	@touch $@
 
 lock:  ## needs uv
-	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra origin --extra postgres --extra contracts --extra dev --generate-hashes --no-header -o requirements.lock
+	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra origin --extra hsm --extra postgres --extra contracts --extra dev --generate-hashes --no-header -o requirements.lock
 	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --constraint requirements.lock --generate-hashes --no-header -o requirements-site.lock
 
 clean:
