@@ -88,6 +88,7 @@ def import_bundle(
     *,
     receipt_to: Path | None = None,
     collecting: bool = False,
+    timestamp: bytes | None = None,
     progress: Progress = no_progress,
     expect: Progress = no_progress,
 ) -> Imported:
@@ -98,6 +99,7 @@ def import_bundle(
         receipt_to: a file, or a folder to write `receipt-<site>-<number>.json` in; None writes no receipt.
         collecting: with one drive and many media: copy what the given volumes hold into quarantine before saying
             which are missing.
+        timestamp: a fresh one for a bundle whose own has run out, as a file or typed from paper.
         progress: called with the bytes just done, from several threads.
         expect: called once, before any progress, with the bytes that there are.
 
@@ -112,7 +114,7 @@ def import_bundle(
         place = None if receipt_to is None else _receipt_place(work, receipt_to, dirs, folders)
         with work.store.view() as view:
             memory = opening.remembered(view)
-        opened = opening.open_bundle(folders, memory, work)  # steps 3 and 4
+        opened = opening.open_bundle(folders, memory, work, timestamp=timestamp)  # steps 3 and 4
         job = _Job(work, opened, collecting, progress, expect)
         done = job.run()
         republish_index(work)

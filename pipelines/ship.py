@@ -23,7 +23,7 @@ recorded bundle that was never handed over: the site reports its number as missi
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -62,9 +62,10 @@ from signing.durable import write_durably
 from signing.envelope import sign
 from signing.keys import public_key_json
 from signing.repository import TrustRepository, TrustState
-from signing.roots import CATALOG, site_role
+from signing.roots import CATALOG, PEOPLE_PATH, site_role
 from signing.summaries import NOTHING_SAID, Transfer
 from signing.times import rfc3339
+from signing.walk import read_target
 
 _LEAST_CHUNK = 64 << 10  # bytes; a medium has room for at least one such beside the documents
 _MARGIN = 1 << 20  # bytes left free on a destination
@@ -83,6 +84,7 @@ class Packing:
     profile: str = MEDIA
     compact: bool = False  # spend time to save bytes
     self_contained: bool = False  # build on nothing that the site holds
+    baseline: bool = False  # for a site that was set up anew and has nothing: it may begin with this bundle
     next_expected_by: datetime | None = None
     transfer: Transfer = NOTHING_SAID  # what people say of the transfer
 
@@ -141,18 +143,20 @@ def create_bundle(
         HomeBusy: another export is being made.
     """
     packing.check()
+    alone = packing.self_contained or packing.baseline
     with work.home.busy("export"):  # step 1
         state = TrustRepository(work.home.trust).load()
         with work.store.view() as view:
             view.site(site)
+            packing = replace(packing, baseline=packing.baseline or not _heard_from(view, site))
             cargo = select(  # steps 2 and 3
-                work, view, state, site, refs=refs, extra=documents, self_contained=packing.self_contained
+                work, view, state, site, refs=refs, extra=documents, self_contained=alone
             )
             sequence, previous = _next_number(view, state, site)  # step 4
             sent = history.encode(history.of(view.exports(site)))
         bundle = bundle_id(work.now, sequence)
         _demand_signers(state, site, cargo, signers)  # step 5
-        small = _estimate(cargo, state, site) + len(sent)
+        small = _estimate(cargo, state, site) + len(sent) + sum(map(len, _people(work, state).values()))
         if packing.medium is not None:
             releases = [release.path for release, _data in cargo.releases]
             trusted = [f"trust/{name}" for name in state.files(site=site)]
@@ -232,6 +236,7 @@ class _Shipment:
             README: text,
             TABLE: lines,
             HISTORY: self.history,
+            **_people(self.work, published),
         }
         made = layout.plan(self.bundle, digest)
         written = self._write(layout, made, table, shared)  # step 8
@@ -308,6 +313,7 @@ class _Shipment:
             withdrawals=cargo.withdrawals,
             packer=key,
             transfer=self.packing.transfer,
+            baseline=self.packing.baseline,
         )
 
     def _shipped(
@@ -364,6 +370,22 @@ class _Shipment:
         }
         with work.store.change(actor=work.actor, now=work.now) as change:
             change.record(EventKind.BUNDLE_MADE, digest, row, signed_statement(work, said), note=note)
+
+
+def _heard_from(view: View, site: str) -> bool:
+    """Say whether a receipt came from the site since it got the key that it has: docs/decisions/0023."""
+    since = view.site(site).since
+    return any(row.taken_at >= since for row in view.receipts(site))
+
+
+def _people(work: Workplace, state: TrustState) -> dict[str, bytes]:
+    """Return path to bytes of the list of people, if the targets role signs for one.
+
+    Raises:
+        TrustFileMissing, MetadataTampered: the one that is kept here is not the one that was signed.
+    """
+    listed = state.targets.targets.get(PEOPLE_PATH)
+    return {} if listed is None else {PEOPLE_PATH: read_target(work.home.trust, PEOPLE_PATH, listed)}
 
 
 def _next_number(view: View, state: TrustState, site: str) -> tuple[int, str | None]:

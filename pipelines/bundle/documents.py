@@ -33,7 +33,7 @@ _EXPORT_FIELDS = frozenset(
     (
         *("format", "critical", "bundle", "sequence", "audience", "origin", "issued_at", "previous"),
         *("next_expected_by", "base", "releases", "documents", "statements", "blobs", "assumed", "chunks"),
-        *("withdrawals", "packer", "profile", "bases", "history", "readme", "transfer"),
+        *("withdrawals", "packer", "profile", "bases", "history", "readme", "transfer", "baseline"),
     )
 )
 # What the chunks may be: `media` allows compact encodings; `guard` has raw bytes under real extensions only,
@@ -132,6 +132,7 @@ class Export:
     withdrawals: tuple[ShippedWithdrawal, ...]
     packer: Mapping[str, Any]  # public key, as `signing.keys.public_key_json` writes it
     transfer: Transfer = NOTHING_SAID  # what people said of the transfer; left out of the bytes if nothing
+    baseline: bool | None = None  # a site that has nothing may begin with it; None: older origins do not say
 
     @property
     def path(self) -> str:
@@ -208,6 +209,7 @@ def encode_export(export: Export) -> bytes:
             "withdrawals": [{"version": w.version, "reason": w.reason} for w in export.withdrawals],
             "packer": dict(export.packer),
             **({"transfer": said} if (said := export.transfer.fields()) else {}),
+            **({} if export.baseline is None else {"baseline": export.baseline}),
         }
     )
 
@@ -257,6 +259,7 @@ def decode_export(data: bytes, *, at: str = "export") -> Export:
         ),
         packer=_packer(top),
         transfer=_transfer(top.below("transfer")) if "transfer" in top.value else NOTHING_SAID,
+        baseline=top.flag("baseline") if "baseline" in top.value else None,
     )
     _unique([r.path for r in export.releases], at=f"{at}.releases")
     _unique([d.digest for d in export.documents], at=f"{at}.documents")

@@ -93,6 +93,7 @@ def inspect(
     dirs: Sequence[Path],
     *,
     deep: bool = False,
+    timestamp: bytes | None = None,
     progress: Progress = no_progress,
     expect: Progress = no_progress,
 ) -> Inspection:
@@ -101,6 +102,7 @@ def inspect(
     Args:
         dirs: folders to look in: the bundle's own, the medium's, or the one that holds the volumes.
         deep: read and hash every chunk too.
+        timestamp: as in `import_bundle`.
         progress, expect: as in `import_bundle`; used only when `deep`.
 
     Raises:
@@ -117,7 +119,7 @@ def inspect(
         of=known[0].label.of,
         bytes_free=opening.free_bytes(work),
     )
-    opened = _opened(work, folders, problems)
+    opened = _opened(work, folders, problems, timestamp)
     if opened is None:
         return replace(seen, problems=tuple(problems))
     return _examined(work, _described(work, seen, opened), opened, problems, _Look(deep, progress, expect))
@@ -133,12 +135,15 @@ class _Look:
 
 
 def _opened(
-    work: Workplace, folders: Sequence[reader.VolumeFolder], problems: list[OperatorError]
+    work: Workplace,
+    folders: Sequence[reader.VolumeFolder],
+    problems: list[OperatorError],
+    timestamp: bytes | None,
 ) -> Opened | None:
     with work.store.view() as view:
         memory = opening.remembered(view)
     try:
-        return opening.open_bundle(folders, memory, work)
+        return opening.open_bundle(folders, memory, work, timestamp=timestamp)
     except OperatorError as refusal:
         problems.append(refusal)
     try:

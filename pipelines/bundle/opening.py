@@ -22,6 +22,7 @@ from pipelines.bundle.lanes import ParitySet
 from pipelines.bundle.reader import Bundle, SmallFiles, VolumeFolder
 from pipelines.bundle.shelf import Shelf, Volume, shelf_of
 from pipelines.errors import BundleRefused
+from pipelines.paper import timestamp_of
 from pipelines.workplace import Workplace
 from registry.blobs import BlobStore, Progress, no_progress
 from registry.entities import Import
@@ -30,8 +31,11 @@ from registry.views import View
 from signing import trust
 from signing.canonical import canonical_bytes, parse
 from signing.errors import OperatorError
+from signing.repository import TIMESTAMP_FILE
+from signing.roots import PEOPLE_PATH
 from signing.times import from_rfc3339
 from signing.trust import Memory, Verified
+from signing.walk import Place
 
 _MARGIN = 64 << 20  # bytes that an import leaves free
 _MAX_MEMORY = 64 << 20  # bytes of remembered trust metadata
@@ -123,11 +127,16 @@ def unpack_metadata(text: str) -> dict[str, bytes]:
     return {role: data.encode() for role, data in value.items()}
 
 
-def open_bundle(folders: Sequence[VolumeFolder], memory: Memory, work: Workplace) -> Opened:
+def open_bundle(
+    folders: Sequence[VolumeFolder], memory: Memory, work: Workplace, *, timestamp: bytes | None = None
+) -> Opened:
     """Return the bundle, believed.
 
     The documents are repeated on every volume. The first volume whose documents hold together and are vouched for
     decides; where another one differs or is damaged, it is refused, unless the bundle was made to survive that.
+
+    Args:
+        timestamp: a fresh one that came by another way, as a file or as the lines of `pipelines.paper`.
 
     Raises:
         what `signing.trust.verify` and `reader.interpret` raise; FilesDamaged: every small file that is not right.
@@ -136,7 +145,7 @@ def open_bundle(folders: Sequence[VolumeFolder], memory: Memory, work: Workplace
     sound = [small for small in smalls if not small.problems]
     if not sound:
         raise FilesDamaged([problem for small in smalls for problem in small.problems])
-    lead, bundle, verified = _believed(sound, memory, work)
+    lead, bundle, verified = _believed(sound, memory, work, timestamp)
     opened = _fitted(smalls, lead, bundle, verified)
     other = [
         f"number {sent.sequence} was another bundle here than {bundle.export.origin} says now: tell the security officer"
@@ -186,18 +195,26 @@ def _fitted(
 
 
 def _believed(
-    sound: Sequence[SmallFiles], memory: Memory, work: Workplace
+    sound: Sequence[SmallFiles], memory: Memory, work: Workplace, timestamp: bytes | None
 ) -> tuple[SmallFiles, Bundle, Verified]:
     first: OperatorError | None = None
     for small in sound:
         try:
-            verified = trust.verify(small.volume.path, memory, audience=work.home.name, now=work.now)
+            fresh = None if timestamp is None else _fresh(timestamp, small)
+            verified = trust.verify(
+                small.volume.path, memory, audience=work.home.name, now=work.now, timestamp=fresh
+            )
             bundle = reader.interpret(small.read_shared(), verified.export_path)
             return small, bundle, _same(bundle, verified)
         except OperatorError as exc:
             first = first or exc
     assert first is not None
     raise first
+
+
+def _fresh(given: bytes, small: SmallFiles) -> bytes:
+    own = Place(small.volume.path).read(TIMESTAMP_FILE, "timestamp")
+    return timestamp_of(given, own)
 
 
 def _same(bundle: Bundle, verified: Verified) -> Verified:
@@ -211,6 +228,8 @@ def _same(bundle: Bundle, verified: Verified) -> Verified:
     for release in bundle.releases:
         if verified.releases.get(release.path) != bundle.small[release.path]:
             raise MalformedBundle("is not the document that the catalogue signs for", at=release.path)
+    if verified.people is not None and verified.people != bundle.small.get(PEOPLE_PATH):
+        raise MalformedBundle("is not the list of people that targets signs for", at=PEOPLE_PATH)
     return verified
 
 

@@ -38,6 +38,7 @@ from signing.envelope import MAX_SIGNATURE_FILE, Envelope, SignatureUncheckable,
 from signing.folder import read_inside
 from signing.keys import public_key_from_json
 from signing.refusals import MetadataTampered, TrustFileMissing
+from signing.roots import PEOPLE_PATH
 
 LABEL, SUMS, README, TABLE = "volume.json", "SHA256SUMS", "README.txt", "chunks.jsonl"
 PLAN, PLAN_SIGNATURE, HISTORY = "plan.json", "plan.sig.json", "history.jsonl"
@@ -441,6 +442,7 @@ def declared(bundle: Bundle) -> set[str]:
     """Return the path of every small file that the bundle's documents account for, trust metadata apart."""
     export = bundle.export
     paths = {*OWN_FILES, README, TABLE, HISTORY, export.path}
+    paths.update({PEOPLE_PATH} & bundle.small.keys())  # the trust walk decides whether it may lie here
     paths.update(release.path for release in export.releases)
     paths.update(document_path(document.digest) for document in export.documents)
     for statement in export.statements:

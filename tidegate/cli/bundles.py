@@ -49,6 +49,14 @@ _folders = click.argument(
 )
 
 
+timestamp_option = click.option(
+    "--timestamp",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="A fresh timestamp for a bundle whose own has run out: the file, or - to type the lines from a paper.",
+)
+
+
 @click.group(cls=Noun)
 def bundles() -> None:
     """Signed bundles: a folder on each medium, checked before anything of it is believed."""
@@ -82,6 +90,11 @@ def bundles() -> None:
 @click.option("--compact", is_flag=True, help="Spend three times the time to save another fifth of a delta.")
 @click.option(
     "--self-contained", is_flag=True, help="Leave nothing out and build on nothing, whatever the site holds."
+)
+@click.option(
+    "--baseline",
+    is_flag=True,
+    help="For a site that was set up anew: it may begin with this bundle, which leaves nothing out.",
 )
 @click.option(
     "--assume-received",
@@ -121,6 +134,7 @@ def create(
     *,
     compact: bool,
     self_contained: bool,
+    baseline: bool,
     assumed: int | None,
     person: str | None,
     reason: str | None,
@@ -156,6 +170,7 @@ def create(
         profile=profile,
         compact=compact,
         self_contained=self_contained,
+        baseline=baseline,
         next_expected_by=expected,
         transfer=transfer,
     )
@@ -250,17 +265,20 @@ def _document(view: Any, name: str) -> str:
 @bundles.command()
 @_folders
 @click.option("--deep", is_flag=True, help="Also read and hash every chunk.")
+@timestamp_option
 @pass_app
-def inspect(app: App, dirs: tuple[Path, ...], *, deep: bool) -> None:
+def inspect(app: App, dirs: tuple[Path, ...], *, deep: bool, timestamp: Path | None) -> None:
     """Look at a bundle and write nothing: who signed it, what it holds, what is missing or wrong, what it would take.
 
     Exits with the code of the first problem; 0 when it could be imported now.
     """
     from pipelines.receive import inspect as look
+    from tidegate.cli.restamp import read_timestamp
 
     app.demand("site")
+    fresh = read_timestamp(timestamp)
     with progress("reading") as bar:
-        seen = look(app.work, dirs, deep=deep, progress=bar, expect=bar.expect)
+        seen = look(app.work, dirs, deep=deep, timestamp=fresh, progress=bar, expect=bar.expect)
     show(inspection_document(seen), inspection_text(seen), as_json=app.settings.as_json)
     if seen.problems:
         raise seen.problems[0]
@@ -408,21 +426,32 @@ def _one_after_the_other(take: "Callable[[], Imported]") -> "Imported":
     is_flag=True,
     help="With one drive and many media: copy what is here, then ask for the next one (at a terminal) or say which.",
 )
+@timestamp_option
 @pass_app
-def import_(app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: bool) -> None:
+def import_(
+    app: App, dirs: tuple[Path, ...], receipt: Path | None, *, collect: bool, timestamp: Path | None
+) -> None:
     """Take a bundle in: trust, preflight, copy into quarantine while hashing, verify, scan, then all at once.
 
     Give every volume, in any order. Stopped at any moment, the same command finishes the job. A bundle that was
     imported before changes nothing. The media are only read.
     """
     from pipelines.receive import import_bundle
+    from tidegate.cli.restamp import read_timestamp
 
     app.demand("site")
+    fresh = read_timestamp(timestamp)
 
     def take() -> "Imported":
         with progress("importing") as bar:
             return import_bundle(
-                app.work, dirs, receipt_to=receipt, collecting=collect, progress=bar, expect=bar.expect
+                app.work,
+                dirs,
+                receipt_to=receipt,
+                collecting=collect,
+                timestamp=fresh,
+                progress=bar,
+                expect=bar.expect,
             )
 
     done = _one_after_the_other(take) if collect and sys.stdin.isatty() else take()

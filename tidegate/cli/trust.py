@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tidegate.cli.doors import Noun, pass_app, passphrase_option
+from tidegate.cli.restamp import restamp
 from tidegate.output import show, table
 from tidegate.wiring import App, read_file
 
@@ -19,7 +20,9 @@ def trust() -> None:
     """The root that a site trusts, and the keys behind an origin's signatures."""
 
 
-_ELSEWHERE: tuple[click.Command, ...] = ()  # commands of `trust` that have a file of their own, one a line
+_ELSEWHERE: tuple[click.Command, ...] = (
+    restamp,
+)  # commands of `trust` that have a file of their own, one a line
 for _command in _ELSEWHERE:
     trust.add_command(_command)
 
