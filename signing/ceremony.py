@@ -8,6 +8,7 @@ the signatures of those that may sign it.
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import TOP_LEVEL_ROLE_NAMES, Delegations, Metadata, Role, Root, TargetFile, Targets
@@ -25,8 +26,8 @@ from signing.issue import (
     role_for,
     signed_bytes,
 )
-from signing.lint import lint_root, lint_targets
-from signing.profiles import PROFILE_FIELD, Profile
+from signing.lint import lint_root, lint_targets, too_few_keys
+from signing.profiles import PERSONS_FIELD, PROFILE_FIELD, STATION_ROLES, Profile, person_of
 from signing.refusals import (
     AlreadyPublished,
     NoSuchRole,
@@ -84,23 +85,26 @@ def create_root(
     """
     quorums = {role: profile.quorum(role) for role in sorted(TOP_LEVEL_ROLE_NAMES)}
     keyids = {role: distinct(keys.get(role, ())) for role in quorums}
-    short = [
-        f"{role} takes {quorum.of} keys in the {profile} profile, and {len(keyids[role])} were given"
-        for role, quorum in quorums.items()
-        if len(keyids[role]) < quorum.of
-    ]
-    refuse("the new root", short)
+    roles = {role: Role(keyids[role], quorum.need) for role, quorum in quorums.items()}
+    refuse("the new root", too_few_keys(roles, profile))
     root = Root(
         1,
         expires=after(now, lifetimes.root),
         keys={key.keyid: key for role in quorums for key in keys[role]},
-        roles={role: Role(keyids[role], quorum.need) for role, quorum in quorums.items()},
+        roles=roles,
         consistent_snapshot=True,
-        unrecognized_fields={PROFILE_FIELD: str(profile)},
+        unrecognized_fields=_stated(profile, keys),
     )
     data = signed_bytes(Metadata(root), "root", [root], signers)
     refuse("the new root", lint_root(data))
     return data
+
+
+def _stated(profile: Profile, keys: Mapping[str, Sequence[Key]]) -> dict[str, Any]:
+    """Return what a root says of itself; once one officer's key names its person, all of them have to."""
+    officers = [key for role, who in keys.items() if role not in STATION_ROLES for key in who]
+    persons = {PERSONS_FIELD: True} if any(person_of(key) is not None for key in officers) else {}
+    return {PROFILE_FIELD: str(profile), **persons}
 
 
 def create_targets(
@@ -169,22 +173,31 @@ def publish(
         AlreadyPublished: other bytes under the same path.
         TooFewSigners, RoleExpired: as named; nothing is signed then.
     """
+    return issue(state, edited_for(state, documents, renew), signers, now, lifetimes)
+
+
+def edited_for(
+    state: TrustState, documents: Mapping[str, bytes], renew: Collection[str] = ()
+) -> dict[str, Targets]:
+    """Return role to its document with the new targets in it, as `publish` has them. Raises as it does."""
     edited: dict[str, Targets] = {}
+    hashes = profile_stated(state.root).hashes
     for path, data in sorted(documents.items()):
         role = role_for(path, state.targets)
         document = edited[role] if role in edited else current(state, role)
-        made, known = TargetFile.from_data(path, data, ["sha256"]), document.targets.get(path)
-        if known is not None and known != made and path != PEOPLE_PATH:
+        made, known = TargetFile.from_data(path, data, hashes), document.targets.get(path)
+        if known is not None and known.hashes["sha256"] == made.hashes["sha256"]:
+            continue
+        if known is not None and path != PEOPLE_PATH:
             raise AlreadyPublished(path)
-        if known != made:
-            document.targets[path] = made
-            edited[role] = document
+        document.targets[path] = made
+        edited[role] = document
     for role in renew:
         if role not in state.metadata:
             raise NoSuchRole("renew", role)
         if role not in ("snapshot", "timestamp"):  # these two are always made anew
             edited.setdefault(role, current(state, role))
-    return issue(state, edited, signers, now, lifetimes)
+    return edited
 
 
 def add_site(

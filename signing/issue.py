@@ -23,7 +23,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from signing.lint import lint_targets
+from signing.lint import lint_targets, too_few_keys
 from signing.profiles import Profile
 from signing.refusals import BadRoot, NoSuchRole, RoleExpired, TooFewSigners
 from signing.repository import TrustState
@@ -60,27 +60,52 @@ def issue(
 ) -> TrustState:
     """Sign what was edited or what the current keys no longer cover, then snapshot and timestamp over it all."""
     root, issued = state.root, dict(state.metadata)
+    waiting = pending(state, edited, now, lifetimes)
+    targets = waiting.get("targets") or state.targets
+    refuse("targets", lint_targets(targets, root))
+    for role, document in waiting.items():
+        delegator = root if role == "targets" else targets
+        issued[role] = signed_bytes(Metadata(document), role, [delegator], signers)
+    return _stamped(TrustState(state.roots, MappingProxyType(issued)), signers, now, lifetimes)
+
+
+def pending(
+    state: TrustState, edited: Mapping[str, Targets], now: datetime, lifetimes: Lifetimes
+) -> dict[str, Targets]:
+    """Return role to the next version of its document, unsigned: `targets` first, then whom it delegates to.
+
+    Raises:
+        RoleExpired: root, or a document that stays as it is.
+    """
+    root = state.root
     if root.is_expired(now):
         raise RoleExpired("root", expired=root.expires)
-    targets = edited.get("targets", state.targets)
-    refuse("targets", lint_targets(targets, root))
-    delegated = sorted((set(state.metadata) | set(edited)) - TOP_LEVEL_ROLE_NAMES)
-    for role in ("targets", *delegated):
+    targets = edited.get("targets") or state.targets
+    waiting: dict[str, Targets] = {}
+    for role in ("targets", *sorted((set(state.metadata) | set(edited)) - TOP_LEVEL_ROLE_NAMES)):
         delegator = root if role == "targets" else targets
         if role in edited or not _covered(state, role, delegator):
             document = edited[role] if role in edited else current(state, role)
             document.version = _version(state, role) + 1
             document.expires = after(now, lifetimes.of(role))
-            issued[role] = signed_bytes(Metadata(document), role, [delegator], signers)
+            waiting[role] = document
         elif role in ("targets", CATALOG) and (held := current(state, role)).is_expired(now):
             raise RoleExpired(role, expired=held.expires)
-    meta = {f"{role}.json": _meta(issued[role]) for role in ("targets", *delegated)}
+    return waiting
+
+
+def _stamped(state: TrustState, signers: Sequence[Signer], now: datetime, lifetimes: Lifetimes) -> TrustState:
+    """Return the state with a new snapshot and timestamp over its documents."""
+    root, issued = state.root, dict(state.metadata)
+    hashes = profile_stated(root).hashes
+    delegated = sorted(set(issued) - TOP_LEVEL_ROLE_NAMES)
+    meta = {f"{role}.json": _meta(issued[role], hashes) for role in ("targets", *delegated)}
     snapshot = Snapshot(_version(state, "snapshot") + 1, expires=after(now, lifetimes.snapshot), meta=meta)
     issued["snapshot"] = signed_bytes(Metadata(snapshot), "snapshot", [root], signers)
     timestamp = Timestamp(
         _version(state, "timestamp") + 1,
         expires=after(now, lifetimes.timestamp),
-        snapshot_meta=_meta(issued["snapshot"]),
+        snapshot_meta=_meta(issued["snapshot"], hashes),
     )
     issued["timestamp"] = signed_bytes(Metadata(timestamp), "timestamp", [root], signers)
     return TrustState(state.roots, MappingProxyType(issued))
@@ -106,29 +131,30 @@ def signed_bytes(
 
 
 def delegate(targets: Targets, role: str, keys: Sequence[Key], profile: Profile) -> None:
-    """Make `keys` the ones that sign as `role`, with the profile's quorum. Raises `BadRoot`: too few of them."""
+    """Make `keys` the ones that sign as `role`, by the profile's quorum or the higher one it has. Raises `BadRoot`."""
     assert targets.delegations is not None, "targets made here always delegate"
     assert targets.delegations.roles is not None, "and never to hash bins"
     delegations = targets.delegations
     roles = dict(targets.delegations.roles)
-    quorum = profile.quorum(role)
     keyids = distinct(keys)
-    if len(keyids) < quorum.of:
-        raise BadRoot(
-            role, [f"takes {quorum.of} keys in the {profile} profile, and {len(keyids)} were given"]
-        )
-    roles[role] = DelegatedRole(role, keyids, quorum.need, True, role_paths(role))
+    threshold = max(profile.quorum(role).need, roles[role].threshold if role in roles else 1)
+    roles[role] = DelegatedRole(role, keyids, threshold, True, role_paths(role))
+    refuse(role, too_few_keys({role: roles[role]}, profile))
     known = delegations.keys | {key.keyid: key for key in keys}
     used = {keyid for one in roles.values() for keyid in one.keyids}
     targets.delegations = Delegations({keyid: known[keyid] for keyid in sorted(used)}, roles=roles)
 
 
 def _covered(state: TrustState, role: str, delegator: Root | Targets) -> bool:
-    """Say whether the current document of `role` has enough signatures by the keys that count now."""
+    """Say whether the current document of `role` has enough signatures, all of them by keys that count now.
+
+    One that a replaced key made besides would make every site refuse the document (`roots.check_signatures`).
+    """
     if role not in state.metadata:
         return False
     held = state.opened(role)
-    return bool(delegator.get_verification_result(role, held.signed_bytes, held.signatures))
+    result = delegator.get_verification_result(role, held.signed_bytes, held.signatures)
+    return bool(result) and set(held.signatures) <= set(delegator.get_delegated_role(role).keyids)
 
 
 def current(state: TrustState, role: str) -> Targets:
@@ -155,9 +181,9 @@ def role_for(path: str, targets: Targets) -> str:
     return roles[0][0]
 
 
-def _meta(data: bytes) -> MetaFile:
+def _meta(data: bytes, hashes: list[str]) -> MetaFile:
     version = Metadata.from_bytes(data).signed.version
-    return MetaFile.from_data(version, data, ["sha256"])
+    return MetaFile.from_data(version, data, hashes)
 
 
 def distinct(keys: Sequence[Key]) -> list[str]:

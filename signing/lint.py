@@ -74,11 +74,16 @@ def lint_targets(targets: Targets, root: Root, *, now: datetime | None = None) -
     for name, role in roles.items():
         problems += _delegation_problems(name, role)
         problems += _role_problems(name, role, keys, profile, named=states_persons(root))
-    if profile is not Profile.SOLO:
-        holders = _holders({}, root.roles, root.keys)
-        problems += _shared(_holders(holders, roles, keys))
-        problems += _people_in_both(roles, keys)
-    return problems
+    return problems if profile is Profile.SOLO else problems + apart(root, targets)
+
+
+def apart(root: Root, targets: Targets) -> list[str]:
+    """Return the keys and people that serve roles which have to be apart outside the solo profile."""
+    assert targets.delegations is not None, "asked of targets that delegate"
+    keys = targets.delegations.keys
+    roles = {str(name): role for name, role in (targets.delegations.roles or {}).items()}
+    holders = _holders({}, root.roles, root.keys)
+    return _shared(_holders(holders, roles, keys)) + _people_in_both(roles, keys)
 
 
 def too_few_keys(roles: Mapping[str, Role], profile: Profile) -> list[str]:

@@ -301,7 +301,7 @@ def test_one_key_under_two_ids_does_not_count_twice(origin: Origin, first: Path)
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda signed: signed["roles"]["targets"].update(threshold=1), "asks for two people"),
+        (lambda signed: signed["roles"]["targets"].update(threshold=1), "asks for 2"),
         (lambda signed: signed["roles"]["timestamp"].update(threshold=9), "needs 9 signatures"),
         (lambda signed: signed.update({"x-tidegate-profile": "solo"}), "officers to solo"),
         (lambda signed: signed.pop("x-tidegate-profile"), "no known profile"),
@@ -634,7 +634,7 @@ def test_the_owners_of_targets_cannot_sign_in_the_place_of_others(origin: Origin
     ("change", "complaint"),
     [
         (lambda role: role.update(paths=["*/*/*"]), "should for"),
-        (lambda role: role.update(threshold=1), "two people"),
+        (lambda role: role.update(threshold=1), "asks for 2"),
         (lambda role: role.update(terminating=False), "should for"),
         (lambda role: role.update(name="everything"), "neither catalog nor a site"),
     ],

@@ -12,6 +12,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 
 from signing.ceremony import Lifetimes, Profile, TrustState, add_site, establish, publish, rotate_root
 from signing.digests import sha256_hex
+from signing.keys import ALGORITHMS
 from signing.trust import Memory, Verified, enrol, remember, verify
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
@@ -25,6 +26,11 @@ def public(signers: Iterable[Signer]) -> list[Key]:
 
 def new_keys(count: int) -> list[CryptoSigner]:
     return [CryptoSigner.generate_ed25519() for _ in range(count)]
+
+
+def keys_of_one_person(profile: Profile) -> list[CryptoSigner]:
+    """As `tidegate keys create` makes them, one of each kind that the profile asks for."""
+    return [CryptoSigner(ALGORITHMS[algorithm]()) for algorithm in profile.algorithms]
 
 
 @dataclass
@@ -42,7 +48,12 @@ class Origin:
         cls, profile: Profile, *, lifetimes: Lifetimes | None = None, now: datetime = NOW
     ) -> "Origin":
         one = new_keys(1)
-        people = {role: one if profile is Profile.SOLO else new_keys(n) for role, n in NUMBERS.items()}
+        people = {
+            role: one
+            if profile is Profile.SOLO
+            else [key for _ in range(n) for key in keys_of_one_person(profile)]
+            for role, n in NUMBERS.items()
+        }
         keys = {role: public(who) for role, who in people.items() if role != "station"}
         keys |= dict.fromkeys(("snapshot", "timestamp"), public(people["station"]))
         room = [signer for who in people.values() for signer in who]
