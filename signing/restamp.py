@@ -6,7 +6,7 @@ while every other signature in it holds and the keys behind them are still the o
 timestamp stands in for the bundle's own and passes every rule of `trust.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -79,13 +79,20 @@ def _newest_root(place: Place) -> bytes:
 
 
 def restamp(
-    state: TrustState, bundle: Carried, export_path: str, station: Signer, *, now: datetime, days: int | None
+    state: TrustState,
+    bundle: Carried,
+    export_path: str,
+    station: Sequence[Signer],
+    *,
+    now: datetime,
+    days: int | None,
 ) -> Restamped:
     """Return a fresh timestamp for the snapshot of a bundle that this origin packed.
 
     Args:
         state: what the origin has signed up to now.
         export_path: of the bundle's export document.
+        station: the keys that sign as `timestamp`.
         days: how long it has to hold; None: as long as it can, 90 days at most.
 
     Raises:
@@ -140,9 +147,11 @@ def _people(targets: Targets) -> TargetFile | None:
     return targets.targets.get(PEOPLE_PATH)
 
 
-def _stamp(state: TrustState, snapshot: MetaFile, number: int, expires: datetime, station: Signer) -> bytes:
+def _stamp(
+    state: TrustState, snapshot: MetaFile, number: int, expires: datetime, station: Sequence[Signer]
+) -> bytes:
     stamp = Timestamp(number, expires=expires, snapshot_meta=snapshot)
-    return signed_bytes(Metadata(stamp), "timestamp", [state.root], [station])
+    return signed_bytes(Metadata(stamp), "timestamp", [state.root], station)
 
 
 def _demand_believed(bundle: Carried, timestamp: bytes, export_path: str, *, when: datetime) -> None:
