@@ -121,15 +121,18 @@ def _standing(
 
 def people(work: Workplace, view: View) -> authority.Standing:
     """Whose word puts whom in force here; see `registry.authority`."""
-    rows = [registered(row) for row in view.people_recorded()]
-    ground = authority.Ground(
+    return authority.walk([registered(row) for row in view.people_recorded()], ground(work, view))
+
+
+def ground(work: Workplace, view: View) -> authority.Ground:
+    """What rows about people are held against here."""
+    return authority.Ground(
         home=work.home.name,
         solo=_alone(work),
         decisions=tuple(_signed(row) for row in view.decisions(str(Kind.SET_PERSON))),
         documents=tuple(row.body.encode() for row in view.documents(KIND)),
         cards=CardIssuers(crls=_lists(view)),
     )
-    return authority.walk(rows, ground)
 
 
 def people_now(work: Workplace, view: View) -> list[Registered]:

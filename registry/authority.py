@@ -188,7 +188,7 @@ def agreed(
     names: dict[str, str] = {}
     keys: set[str] = set()
     for one in found:
-        request = _authentic(one, signers, ground, at=from_rfc3339(row.since))
+        request = authentic(one, signers, ground, at=from_rfc3339(row.since))
         if request is None or request.kind is not Kind.SET_PERSON or request.subject != row.name:
             continue
         if dict(request.details) != row.details() or request.person in names:
@@ -200,7 +200,8 @@ def agreed(
     return names
 
 
-def _authentic(one: Signed, signers: Sequence[Signer], ground: Ground, *, at: datetime) -> Request | None:
+def authentic(one: Signed, signers: Sequence[Signer], ground: Ground, *, at: datetime) -> Request | None:
+    """Return what was decided, None when it did not stand at that moment."""
     try:
         request, _ = authenticate(one, signers, home=ground.home, now=at, cards=ground.cards)
     except (DecisionUnreadable, PersonSignatureWrong, PersonSignatureUncheckable):

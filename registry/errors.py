@@ -160,3 +160,16 @@ class PolicyBreaksPins(RegistryRefusal):
     def __init__(self, broken: Sequence[str]) -> None:
         super().__init__("pinned versions would break:" + "".join(f"\n  {item}" for item in broken))
         self.broken = tuple(broken)
+
+
+class PeopleUnsigned(RegistryRefusal):
+    """A change of the people of a home that stewards have to sign for first."""
+
+    exit_code: ClassVar[int] = 244
+    next_step: ClassVar[str] = (
+        "Have a steward sign it: the same command with --person NAME --reason WHY --key FILE; `tidegate people pending` shows what waits for more."
+    )
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name, self.problem = name, problem
