@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import Any
 
 from signing import draft_words
-from signing.canonical import NotCanonical, is_sha256, parse, pretty_bytes
-from signing.digests import sha256_hex
+from signing.canonical import NotCanonical, parse, pretty_bytes
+from signing.digests import is_sha256, sha256_hex
 from signing.drafts import KINDS, CeremonyUnusable, Draft, PartialSignature, PartialSignatureRefused
 from signing.durable import write_durably
 from signing.folder import read_inside

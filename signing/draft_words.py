@@ -60,9 +60,7 @@ def _delegations(targets: Targets | None) -> tuple[Mapping[str, Role], Mapping[s
 def _roles(
     before: tuple[Mapping[str, Role], Mapping[str, Key]], after: tuple[Mapping[str, Role], Mapping[str, Key]]
 ) -> list[str]:
-    lines: list[str] = []
-    for name in sorted(before[0].keys() - after[0].keys()):
-        lines.append(f"  {name} is no role any more.")
+    lines = [f"  {name} is no role any more." for name in sorted(before[0].keys() - after[0].keys())]
     for name, role in sorted(after[0].items()):
         old = before[0].get(name)
         if old is None or old.threshold != role.threshold or len(old.keyids) != len(role.keyids):
