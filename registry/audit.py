@@ -1,7 +1,8 @@
 """The audit log's vocabulary and its replay: what was recorded against what the tables say.
 
 Pure: rows and leaves in, differences out. The log itself is written by `registry.store` in the transaction
-of the change that it records. Leaf bytes are canonical JSON; the tree is RFC 6962 (`signing.merkle`).
+of the change that it records. Leaf bytes are canonical JSON; the tree is RFC 6962 (`signing.merkle`). Names and free
+text stand in a leaf as salted digests (`registry.salted`); leaves of older releases hold everything in the clear.
 """
 
 from collections import Counter
@@ -10,10 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from registry import salted
 from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
+from signing.tiles import MAX_ENTRY
 
-LEAF_FORMAT = "tidegate-event/1"
-MAX_LEAF_BYTES = 1 << 20
+LEAF_FORMAT = "tidegate-event/2"
+_PLAIN_FORMAT = "tidegate-event/1"  # of older releases: nothing salted, and up to 1 MiB long
+MAX_LEAF_BYTES = 1 << 20  # that are read; a leaf that is written has at most `MAX_ENTRY`
+MAX_OPENINGS_BYTES = 4 << 20
+_MARK = b'{"salted":"'
 _MAX_TWINS = 100
 
 
@@ -80,27 +86,48 @@ class Entry:
     note: Mapping[str, Any]
 
 
-def leaf_bytes(entry: Entry) -> bytes:
-    """Return the bytes that the tree hashes for this entry."""
-    return canonical_bytes(
-        {
-            "format": LEAF_FORMAT,
-            "position": entry.position,
-            "kind": entry.kind,
-            "subject": entry.subject,
-            "at": entry.at,
-            "actor": entry.actor,
-            "rows": [{"table": label, "row": dict(row)} for label, row in entry.rows],
-            "note": dict(entry.note),
-        }
-    )
+@dataclass(frozen=True)
+class Leaf:
+    """An event as it is recorded."""
+
+    data: bytes  # what the tree hashes, at most 65,535 bytes
+    openings: str  # canonical JSON, see `registry.salted`; no part of the tree
 
 
-def read_leaf(data: bytes) -> Entry:
-    """Read a leaf again. Raises `NotCanonical` for bytes that are not a leaf in canonical form."""
+def seal(entry: Entry, *, salt: salted.Salt) -> Leaf:
+    """Return the bytes that the tree hashes for this entry, and what opens their salted values."""
+    document = {
+        "format": LEAF_FORMAT,
+        "position": entry.position,
+        "kind": entry.kind,
+        "subject": entry.subject,
+        "at": entry.at,
+        "actor": entry.actor,
+        "rows": [{"table": label, "row": dict(row)} for label, row in entry.rows],
+        "note": dict(entry.note),
+    }
+    data, openings = salted.seal(document, salt=salt, most=MAX_ENTRY)
+    return Leaf(data, canonical_bytes(openings).decode())
+
+
+def read_leaf(data: bytes, openings: str | None = None) -> Entry:
+    """Read a leaf again, every salted value of it opened.
+
+    Raises:
+        NotCanonical: bytes that are not a leaf in canonical form, or openings that are not the ones of this leaf.
+    """
     raw = parse_canonical(data, max_bytes=MAX_LEAF_BYTES, at="event")
+    if isinstance(raw, dict) and raw.get("format") == LEAF_FORMAT:
+        found = _openings(openings)
+        if data.count(_MARK) != len(found):  # inside a text the quotes would have backslashes
+            raise NotCanonical(
+                f"{data.count(_MARK)} values are salted, {len(found)} openings are here", at="event"
+            )
+        raw = salted.unseal(raw, found)
+    elif openings is not None:
+        raise NotCanonical("an event that hides nothing has openings", at="event")
     if not _is_leaf(raw):
-        raise NotCanonical(f"not an event of format {LEAF_FORMAT}", at="event")
+        raise NotCanonical(f"not an event of format {LEAF_FORMAT} with all its openings", at="event")
     return Entry(
         position=raw["position"],
         kind=raw["kind"],
@@ -112,11 +139,20 @@ def read_leaf(data: bytes) -> Entry:
     )
 
 
+def _openings(text: str | None) -> list[salted.Opening]:
+    if text is None:
+        return []
+    found = parse_canonical(text.encode(errors="replace"), max_bytes=MAX_OPENINGS_BYTES, at="openings")
+    if not isinstance(found, list):
+        raise NotCanonical("not a list", at="openings")
+    return found
+
+
 def _is_leaf(raw: Any) -> bool:
     return (
         isinstance(raw, dict)
         and set(raw) == {"format", "position", "kind", "subject", "at", "actor", "rows", "note"}
-        and raw["format"] == LEAF_FORMAT
+        and raw["format"] in (LEAF_FORMAT, _PLAIN_FORMAT)
         and type(raw["position"]) is int
         and all(isinstance(raw[field], str) for field in ("kind", "subject", "at", "actor"))
         and isinstance(raw["note"], dict)
@@ -209,15 +245,3 @@ def _twin(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Mappin
 
 def _alike(row: Mapping[str, Any], other: Mapping[str, Any]) -> int:
     return sum(other.get(key) == value for key, value in row.items())
-
-
-def misplaced(leaves: Sequence[tuple[int, bytes]]) -> int | None:
-    """Return the first position where the log has a gap, a leaf of another position, or bytes that are no leaf."""
-    for expected, (position, data) in enumerate(leaves):
-        try:
-            said = read_leaf(data).position
-        except NotCanonical:
-            return expected
-        if position != expected or said != expected:
-            return expected
-    return None

@@ -5,6 +5,7 @@ becomes a leaf of the RFC 6962 tree, the new head is signed, all of it is commit
 consistent snapshot. Measured reasons for the locks: research `stack.md` section 3.
 """
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,17 +17,24 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session, col, select
 
-from registry.audit import MAX_LEAF_BYTES, Entry, EventKind, leaf_bytes
+from registry.audit import Entry, EventKind, seal
 from registry.entities import Checkpoint, Event, Row
 from registry.errors import StoreUnusable
+from registry.log_tree import completed_tiles
+from registry.salted import SALT_BYTES
 from registry.views import View
 from signing.merkle import Frontier, leaf_hash
+from signing.tiles import MAX_ENTRY
 from signing.times import rfc3339
 
 # Signs (tree size, root) as a checkpoint note; made from the home's log key by the wiring.
 HeadSigner = Callable[[int, bytes], str]
 
 CHAIN_LOCK = 0x7469646567617465  # "tidegate": the advisory lock that makes one writer at a time
+
+
+def _salt() -> bytes:
+    return secrets.token_bytes(SALT_BYTES)
 
 
 class Change(View):
@@ -52,11 +60,9 @@ class Change(View):
             rows=tuple((row.label, row.content()) for row in rows),
             note=note or {},
         )
-        leaf = leaf_bytes(entry)
-        if (
-            len(leaf) > MAX_LEAF_BYTES
-        ):  # a bug of ours: recorded, it would make the whole log unreadable for good
-            raise AssertionError(f"the event {kind} has {len(leaf)} bytes; a leaf holds {MAX_LEAF_BYTES}")
+        leaf = seal(entry, salt=_salt)
+        if len(leaf.data) > MAX_ENTRY:  # a bug of ours: recorded, no C2SP reader could take the log any more
+            raise AssertionError(f"the event {kind} has {len(leaf.data)} bytes; a leaf holds {MAX_ENTRY}")
         self.session.add_all(rows)
         self.session.add(
             Event(
@@ -65,17 +71,22 @@ class Change(View):
                 subject=subject,
                 at=entry.at,
                 actor=entry.actor,
-                leaf=leaf.decode(),
+                leaf=leaf.data.decode(),
+                openings=leaf.openings,
             )
         )
-        frontier = head.append(leaf_hash(leaf))
-        note_text = self._sign_head(frontier.size, frontier.root())
+        self._grow(head.append(leaf_hash(leaf.data)))
+
+    def _grow(self, frontier: Frontier) -> None:
+        """Keep the tree's new head, signed, and the tiles that it completes."""
+        note = self._sign_head(frontier.size, frontier.root())
         self.session.add(
-            Checkpoint(
-                size=frontier.size, root=frontier.root().hex(), frontier=frontier.to_hex(), note=note_text
-            )
+            Checkpoint(size=frontier.size, root=frontier.root().hex(), frontier=frontier.to_hex(), note=note)
         )
         self.session.flush()
+        for tile in completed_tiles(self, frontier.size):
+            self.session.add(tile)
+            self.session.flush()  # the next one is read from it
 
     def _head(self) -> Frontier:
         last = self.session.exec(select(Checkpoint).order_by(col(Checkpoint.size).desc()).limit(1)).first()

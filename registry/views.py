@@ -1,6 +1,6 @@
 """What can be asked of the registry's state: one method per question. Half of `registry.store`, reading only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func
@@ -34,10 +34,12 @@ from registry.entities import (
     Report,
     Rollout,
     RouterSetting,
+    Row,
     Site,
     SpokenReceipt,
     Statement,
     TierPolicy,
+    Tile,
     Upstream,
     Version,
     Withdrawal,
@@ -56,6 +58,12 @@ _ADDED = tuple(
         EventKind.ADVISORIES_ADDED,
     )
 )
+
+STREAMED = 4096  # rows at a time: sixteen tiles
+EventLine = tuple[
+    int, str, str, str, str, str, str | None
+]  # position, kind, subject, at, actor, leaf, openings
+HeadLine = tuple[int, str, str, str]  # size, root, frontier, note
 
 
 class View:
@@ -142,7 +150,7 @@ class View:
             .order_by(col(Event.position).desc())
         )
         for line in self.session.exec(added):
-            if "bundle" not in read_leaf(line.leaf.encode()).note:
+            if "bundle" not in _entry(line).note:
                 return line.subject
         return rows[0]
 
@@ -424,22 +432,47 @@ class View:
             query = query.where(Event.kind == kind)
         if last is not None:
             rows = list(self.session.exec(query.order_by(col(Event.position).desc()).limit(last)))
-            return [read_leaf(row.leaf.encode()) for row in reversed(rows)]
-        return [
-            read_leaf(row.leaf.encode()) for row in self.session.exec(query.order_by(col(Event.position)))
-        ]
+            return [_entry(row) for row in reversed(rows)]
+        return [_entry(row) for row in self.session.exec(query.order_by(col(Event.position)))]
 
-    def leaves(self) -> list[tuple[int, bytes]]:
-        """Every leaf by position, as the bytes that the tree hashes."""
-        return [
-            (row.position, row.leaf.encode())
-            for row in self.session.exec(select(Event).order_by(col(Event.position)))
-        ]
+    def event(self, position: int) -> Event:
+        """One line of the log as it is stored. Raises `NotFound`."""
+        found = self.session.get(Event, position)
+        if found is None:
+            raise NotFound("event", str(position))
+        return found
 
-    def event_columns(self) -> list[tuple[int, str, str, str, str]]:
-        """(position, kind, subject, at, actor) as the event table's columns say: to compare with the leaves."""
-        query = select(Event).order_by(col(Event.position))
-        return [(row.position, row.kind, row.subject, row.at, row.actor) for row in self.session.exec(query)]
+    def leaves(self, first: int = 0, count: int | None = None) -> list[tuple[int, bytes]]:
+        """Leaves by position, as the bytes that the tree hashes: `count` of them from `first` on, or all."""
+        query = select(Event.position, Event.leaf).where(Event.position >= first)
+        if count is not None:
+            query = query.where(Event.position < first + count)
+        rows = self.session.exec(query.order_by(col(Event.position)))
+        return [(position, leaf.encode()) for position, leaf in rows]
+
+    def logged(self) -> Iterator[Sequence[EventLine]]:
+        """Every line of the log by position, some thousand at a time and never all in memory."""
+        return self._streamed(Event, "position", "kind", "subject", "at", "actor", "leaf", "openings")
+
+    def heads(self) -> Iterator[Sequence[HeadLine]]:
+        """(size, root, frontier, note) of every signed head, smallest tree first, some thousand at a time."""
+        return self._streamed(Checkpoint, "size", "root", "frontier", "note")
+
+    def recorded_in(self, table: type[Row]) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The columns of every row of a recorded table, some thousand at a time."""
+        return self._streamed(table, *table.model_fields)
+
+    def _streamed(self, table: Any, *names: str) -> Iterator[Any]:
+        # Not `session.exec`: rows of plain values, and with `yield_per` PostgreSQL keeps the rest on its side.
+        columns = [table.__table__.c[name] for name in names]
+        query = select(*columns).order_by(columns[0])
+        found = self.session.connection().execute(query, execution_options={"yield_per": STREAMED})
+        for rows in found.partitions(STREAMED):
+            yield [tuple(row) for row in rows]
+
+    def checkpoint(self, size: int) -> Checkpoint | None:
+        """The signed head of the log's first `size` events."""
+        return self.session.get(Checkpoint, size)
 
     def checkpoints(self) -> list[Checkpoint]:
         """Every signed head, smallest tree first."""
@@ -447,12 +480,24 @@ class View:
 
     def founding(self) -> Entry | None:
         """The first event: how the home was made."""
-        first = self.session.exec(select(Event).where(Event.position == 0)).first()
-        return None if first is None else read_leaf(first.leaf.encode())
+        first = self.session.get(Event, 0)
+        return None if first is None else _entry(first)
 
     def head(self) -> Checkpoint | None:
         """The newest signed head."""
         return self.session.exec(select(Checkpoint).order_by(col(Checkpoint.size).desc()).limit(1)).first()
+
+    def tiles(self, level: int, first: int, last: int) -> list[Tile]:
+        """The full tiles of a level from one index to another, both included, that are kept."""
+        query = select(Tile).where(Tile.level == level, Tile.index >= first, Tile.index <= last)
+        return list(self.session.exec(query.order_by(col(Tile.index))))
+
+    def tile_roots(self, level: int, first: int, count: int) -> list[tuple[int, str]]:
+        """(index, root in hex) of the full tiles of a level that are kept: `count` of them from `first` on."""
+        query = select(Tile.index, Tile.root).where(
+            Tile.level == level, Tile.index >= first, Tile.index < first + count
+        )
+        return list(self.session.exec(query.order_by(col(Tile.index))))
 
     def recorded(self) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
         """Yield (label, content of all rows) for each recorded table."""
@@ -466,3 +511,7 @@ class View:
             self.session.exec(select(func.max(Import.signed_time))).one(),
         ]
         return max((moment for moment in moments if moment), default=None)
+
+
+def _entry(row: Event) -> Entry:
+    return read_leaf(row.leaf.encode(), row.openings)

@@ -156,7 +156,7 @@ class TiledTree:
         new = self._within(new)
         return tuple(self._range(start, end) for start, end in consistency_ranges(old, new))
 
-    def tile(self, level: int, index: int) -> bytes:
+    def tile(self, level: int, index: int, width: int | None = None) -> bytes:
         """Return the hashes of a tile, full or as far as the tree has come."""
         if (level, index) not in self._tiles:
             width = min(WIDTH, (self.size >> (HEIGHT * level)) - index * WIDTH)

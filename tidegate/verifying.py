@@ -61,10 +61,15 @@ def kept_receipt(data: bytes, station: Key, *, at: str) -> KeptHead:
 def verify(store: Store, home: Home, *, kept: Sequence[KeptHead] = ()) -> list[str]:
     """Return what is wrong, in words; an empty list when everything agrees."""
     with store.view() as view:
-        leaves = view.leaves()
-        gap = audit.misplaced(leaves)
-        if gap is not None:
-            return [f"event {gap} is missing, out of place or unreadable"]
+        lines = [line for some in view.logged() for line in some]
+        leaves, entries = [(line[0], line[5].encode()) for line in lines], []
+        for expected, (position, *_, leaf, openings) in enumerate(lines):
+            try:
+                entries.append(audit.read_leaf(leaf.encode(), openings))
+            except NotCanonical:
+                return [f"event {expected} is missing, out of place or unreadable"]
+            if not position == entries[-1].position == expected:
+                return [f"event {expected} is missing, out of place or unreadable"]
         problems, frontier = [], Frontier()
         roots = {0: frontier.root()}
         heads, key = {head.size: head for head in view.checkpoints()}, log_verifier_key(home)
@@ -74,9 +79,8 @@ def verify(store: Store, home: Home, *, kept: Sequence[KeptHead] = ()) -> list[s
             problems += _head_problems(heads.pop(position + 1, None), frontier, key)
         problems += [f"head {size}: stands beyond the last event" for size in heads]
         problems += [problem for head in kept if (problem := _kept_problem(head, roots))]
-        entries = [audit.read_leaf(data) for _, data in leaves]
         columns = [(e.position, e.kind, e.subject, e.at, e.actor) for e in entries]
-        if columns != view.event_columns():
+        if columns != [line[:5] for line in lines]:
             problems.append("event: the columns of the event table differ from what was recorded")
         tables = dict(view.recorded())
         odd = [

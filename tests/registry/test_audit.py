@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from registry import audit
-from registry.audit import Entry, EventKind, compare, leaf_bytes, misplaced, read_leaf
+from registry.audit import Entry, EventKind, compare, read_leaf
 from signing.canonical import NotCanonical
+from tests.registry.old_logs import leaf_bytes
 
 PIN_1 = {"tier": "team", "version": "1" * 64, "position": 1}
 PIN_2 = {"tier": "team", "version": "2" * 64, "position": 2}
@@ -90,24 +91,6 @@ def test_a_difference_names_the_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("positions", "said", "expected"),
-    [
-        ([0, 1, 2], [0, 1, 2], None),
-        ([], [], None),
-        ([0, 2], [0, 2], 1),
-        ([1, 2], [1, 2], 0),
-        ([0, 1, 1], [0, 1, 1], 2),
-        ([0, 1, 2], [0, 2, 1], 1),  # two leaves changed places, the column did not
-    ],
-)
-def test_a_gap_or_a_leaf_out_of_place_is_found(
-    positions: list[int], said: list[int], expected: int | None
-) -> None:
-    leaves = [(column, leaf_bytes(entry(inside))) for column, inside in zip(positions, said, strict=True)]
-    assert expected == misplaced(leaves)
-
-
-@pytest.mark.parametrize(
     "data", [b"", b"{}", b"[]", b"7", b'{"format":"tidegate-event/1"}', leaf_bytes(LOG[0]) + b" ",
              leaf_bytes(LOG[1]).replace(b'"rows":[', b'"rows":[7,')]
 )  # fmt: skip
@@ -115,11 +98,6 @@ def test_bytes_that_are_no_leaf_raise_only_our_error(data: bytes) -> None:
     """An administrator may write anything into the column; `audit verify` must say so, not fall over."""
     with pytest.raises(NotCanonical):
         read_leaf(data)
-
-
-def test_a_leaf_that_cannot_be_read_is_found_where_it_stands() -> None:
-    leaves = [(number, leaf_bytes(entry(number))) for number in range(3)]
-    assert 1 == misplaced([leaves[0], (1, b"{}"), leaves[2]])
 
 
 def test_every_kind_of_event_has_words_of_its_own() -> None:
