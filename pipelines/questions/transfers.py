@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines import receipts
 from pipelines.bundle import documents as docs
 from pipelines.bundle.documents import Export
 from pipelines.bundle.transfers import transferred
@@ -116,11 +117,12 @@ def _harmless(value: object) -> object:
 
 
 def _left(view: View) -> Iterator[Crossing]:
-    acknowledged = {site.name: {row.sequence for row in view.receipts(site.name)} for site in view.sites()}
+    newest = {site.name: receipts.newest(view, site.name) for site in view.sites()}
     for row in view.exports():
         export = docs.decode_export(row.body.encode())
-        came_back = row.sequence <= max(acknowledged.get(row.site, ()), default=0)
-        outcome = "acknowledged" if came_back else "no receipt yet"
+        said = newest.get(row.site)
+        arrived = said is not None and row.sequence in said.arrivals
+        outcome = "acknowledged" if arrived else "no receipt yet"
         yield _crossing(view, export, row.digest, (row.made_at, OUT, row.actor, outcome))
 
 

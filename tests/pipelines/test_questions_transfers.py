@@ -54,8 +54,9 @@ def test_both_ends_have_the_same_columns_filled(gap: World) -> None:
 
 
 def test_a_transfer_that_nobody_acknowledged_says_so(gap: World) -> None:
-    gap.ship("acme/tiny")
-    assert ["no receipt yet"] == [one.outcome for one in at(gap, gap.origin)]
+    gap.ship("acme/tiny", out="lost")
+    gap.arrive(gap.ship("acme/tiny", out="brought", self_contained=True))
+    assert ["no receipt yet", "acknowledged"] == [one.outcome for one in at(gap, gap.origin)]
 
 
 def test_a_bundle_without_versions_is_a_transfer_too(gap: World) -> None:
