@@ -190,7 +190,7 @@ def load_signer(uri: str, *, passphrase: Callable[[str], bytes]) -> Signer:
     scheme, colon, place = uri.partition(":")
     opener = _opener(scheme) if place else None
     if opener is None:
-        names = tuple(f"{name}:" for name in (*_OWN, *sorted(_installed())))
+        names = tuple(f"{name}:" for name in sorted({*_OWN, *_installed()}))
         raise UnknownKeyScheme(f"{scheme}:" if colon else uri, names)
     signer: Signer = opener.load()(uri, passphrase=passphrase)
     return signer

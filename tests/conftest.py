@@ -11,6 +11,7 @@ import pytest
 from pipelines.workplace import Workplace
 from registry.home import Home
 from tests import postgres, world
+from tests.softhsm import SoftHsm
 
 _numbers = itertools.count()
 
@@ -22,6 +23,12 @@ def postgres_server() -> Iterator[str]:
     """One server per test process; every test gets a database of its own."""
     with postgres.server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def hsm(tmp_path_factory: pytest.TempPathFactory) -> SoftHsm:
+    """One software security module per test process, with the tokens `export` and `card`."""
+    return SoftHsm(tmp_path_factory.mktemp("hsm"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
