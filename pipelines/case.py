@@ -15,9 +15,10 @@ from pipelines.intake.record import read_scan_report
 from pipelines.removed import demand_bytes
 from pipelines.rollout.durations import durations
 from pipelines.workplace import Workplace
-from registry import approvals, gate, manifests, policy
-from registry.approvals import CLOCK_SKEW, ApprovalJudgement
-from registry.entities import Approval, Report, RouterSetting, Version
+from registry import approval_requests, approvals, gate, manifests, policy
+from registry.approvals import CLOCK_SKEW, ApprovalJudgement, Terms
+from registry.approvals_payload import REJECT
+from registry.entities import Approval, ApprovalRequest, Person, Report, RouterSetting, Version
 from registry.errors import NotFound
 from registry.gate_facts import ContractFact, Facts, Finding, ScanFact, SuiteFact
 from registry.names import Ref
@@ -48,6 +49,14 @@ class Case:
     findings: tuple[Finding, ...]
     scan: ScanFact | None
     suites: tuple[SuiteFact, ...]  # that the tier demands, with what is known of each
+    rules: policy.Policy
+    policy: str  # digest of the policy in force, also where another one is rehearsed
+    serves: str | None  # digest of the version that the tier serves of this model now
+
+    @property
+    def against(self) -> tuple[Finding, ...]:
+        """The findings that close the gate."""
+        return tuple(finding for finding in self.findings if not finding.ok)
 
     @property
     def open(self) -> bool:
@@ -89,6 +98,9 @@ def case(work: Workplace, view: View, ref: Ref, tier: str, *, rules: policy.Poli
         findings=tuple(gate.judge(facts)),
         scan=facts.scan,
         suites=facts.suites,
+        rules=held.rules,
+        policy=held.policy,
+        serves=held.serves,
     )
 
 
@@ -105,6 +117,8 @@ class _Held:
     scan: Report | None
     runs: tuple[tuple[SuiteFact, Report | None], ...]
     since: tuple[str, ...]  # when each of the documents came to be what counts
+    policy: str  # digest of the tier's policy as it is in force
+    serves: str | None  # what the tier serves of this model now
 
     @property
     def reports(self) -> list[Report]:
@@ -155,6 +169,8 @@ def _held(work: Workplace, view: View, version: Version, rules: policy.Policy) -
         scan=scans[-1] if scans else None,
         runs=tuple(runs),
         since=tuple(row.since for row in (binding, setting, *bound) if row is not None),
+        policy=sha256_hex(view.tier(rules.tier).body.encode()),
+        serves=pin.version if (pin := view.pin(rules.tier, version.model)) else None,
     )
 
 
@@ -190,6 +206,8 @@ def _facts(work: Workplace, view: View, held: _Held, judged: ApprovalJudgement) 
         approved_by=tuple(approval.person for approval in judged.counted),
         approvals_refused=tuple(f"{item.approval.person}: {item.detail}" for item in judged.refused),
         approval_evidence=approval_digests(judged),
+        rejected=tuple(map(str, judged.rejections)),
+        rejection_evidence=tuple(no.digest for no in judged.rejections),
         approvals_needed=rules.approvals,
         single_person=work.home.profile == "solo",
         recorded_later=_recorded_later(work, view),
@@ -206,26 +224,11 @@ def _recorded_later(work: Workplace, view: View) -> str | None:
 
 def _approvals(work: Workplace, view: View, held: _Held) -> ApprovalJudgement:
     version, rules = held.version, held.rules
-    people = [
-        approvals.Person(
-            name=row.name,
-            public_key_line=row.public_key,
-            roles=tuple(row.roles.split(",")),
-            since=from_rfc3339(row.since),
-        )
-        for row in view.people()
-        if row.active
-    ]
     rows = view.approvals(version.digest, rules.tier)
-    signed = [
-        Signed(payload=row.payload.encode(), signature=row.signature, person=row.person) for row in rows
-    ]
-    # Who only took in what another tool said has judged nothing.
-    reports = [report for report in view.reports(version.digest) if report.kind != "evidence"]
-    others = {version.added_by, *(report.made_by for report in reports)}
-    return approvals.judge(
-        signed,
-        people,
+    answers = [Signed(row.payload.encode(), row.signature, row.person) for row in rows]
+    requests = view.approval_requests(version.digest, rules.tier)
+    anchors, crls = card_issuers(view)
+    terms = Terms(
         digest=version.digest,
         tier=rules.tier,
         site=work.home.name,
@@ -233,11 +236,46 @@ def _approvals(work: Workplace, view: View, held: _Held) -> ApprovalJudgement:
         last_evidence_at=held.last,
         needed=rules.approvals,
         now=work.now,
-        excluded=set() if work.home.profile == "solo" else others,
+        excluded=set() if work.home.profile == "solo" else _took_part(view, version, requests),
         require_hardware=rules.hardware_keys,
         require_pin=rules.hardware_keys,
+        methods=rules.approval_methods,
         spent=_spent(view, version, rules.tier, rows),
+        policy=held.policy,
+        shown=dict(map(approval_requests.shown, requests)),
+        anchors=anchors,
+        crls=crls,
     )
+    people = [_person(row) for row in view.people() if row.active]
+    ever = {row.person for row in rows if row.decision == REJECT}
+    formerly = [_person(row) for name in sorted(ever) for row in view.person_history(name)]
+    return approvals.judge(answers, people, terms, formerly=formerly)
+
+
+def _person(row: Person) -> approvals.Person:
+    return approvals.Person(
+        name=row.name,
+        public_key_line=row.public_key,
+        roles=tuple(row.roles.split(",")),
+        since=from_rfc3339(row.since),
+        until=from_rfc3339(row.until) if row.until else None,
+    )
+
+
+def _took_part(view: View, version: Version, requests: Sequence[ApprovalRequest]) -> set[str]:
+    """Who has another part in it: who brought it, measured it, or asked for it. They do not judge it."""
+    # Who only took in what another tool said has judged nothing.
+    reports = [report for report in view.reports(version.digest) if report.kind != "evidence"]
+    asked = {row.requested_by for row in requests if row.requested_by}
+    return {version.added_by, *(report.made_by for report in reports), *asked}
+
+
+def card_issuers(view: View) -> tuple[list[bytes], list[bytes]]:
+    """Certificates of the issuers whose PIV cards count here, and their revocation lists."""
+    anchors, crls = (
+        [row.body.encode() for row in view.documents(kind)] for kind in ("piv-anchor", "piv-crl")
+    )
+    return anchors, crls
 
 
 def _spent(view: View, version: Version, tier: str, rows: Sequence[Approval]) -> set[str]:

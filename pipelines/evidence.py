@@ -80,7 +80,7 @@ def gate_statement(
 
 
 def approval_statement(work: Workplace, row: Approval, *, subject: str, fingerprint: str) -> Statement:
-    """Say, signed, that this home took in a person's approval; the approval itself carries the person's signature."""
+    """Say, signed, that this home took in a person's answer; the answer itself carries the person's signature."""
     said = statements.approval(
         [(subject, row.version)],
         request=parse(row.payload.encode(), max_bytes=_BODY, at="approval"),
@@ -88,5 +88,6 @@ def approval_statement(work: Workplace, row: Approval, *, subject: str, fingerpr
         person=row.person,
         fingerprint=fingerprint,
         recorded_at=work.now,
+        decision=row.decision or "approve",
     )
     return signed_statement(work, said)

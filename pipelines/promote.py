@@ -21,6 +21,8 @@ from signing.times import rfc3339
 def promote(work: Workplace, ref: Ref, tier: str, *, reason: str) -> Case:
     """Pin a version to a tier if the gate is open. What is pinned so already is not pinned again.
 
+    But for what was pinned by break-glass: with the gate open it gets a line of its own, as any other.
+
     Raises:
         GateClosed: with every finding; nothing was changed.
         BytesRemoved: its bytes are not here any more.
@@ -32,7 +34,7 @@ def promote(work: Workplace, ref: Ref, tier: str, *, reason: str) -> Case:
         if not found.open:
             raise GateClosed(str(ref), tier, found.findings)
         pinned = change.pin(tier, found.version.model)
-        if pinned is None or not same_set(pinned, found):
+        if pinned is None or pinned.override is not None or not same_set(pinned, found):
             append_pin(work, change, found, kind="promote", reason=reason)
     return found
 
@@ -43,10 +45,14 @@ def same_set(pin: Pin, found: Case) -> bool:
     return wanted == (pin.version, pin.contract, pin.profile, pin.router, pin.companions)
 
 
-def append_pin(work: Workplace, change: Change, found: Case, *, kind: str, reason: str) -> Pin:
-    """Append the line that says what the tier serves from now on."""
+def append_pin(
+    work: Workplace, change: Change, found: Case, *, kind: str, reason: str, override: str | None = None
+) -> Pin:
+    """Append the line that says what the tier serves from now on; `override` is the break-glass that it rests on."""
     version = found.version
     history = change.pin_history(found.tier, version.model)
+    rests_on = [override] if override else []
+    evidence = [*found.evidence, *approval_digests(found.approvals), *rests_on]
     pin = Pin(
         tier=found.tier,
         model=version.model,
@@ -58,10 +64,11 @@ def append_pin(work: Workplace, change: Change, found: Case, *, kind: str, reaso
         profile=found.profile,
         router=found.router,
         companions=found.companions,
-        evidence=canonical_bytes([*found.evidence, *approval_digests(found.approvals)]).decode(),
+        evidence=canonical_bytes(evidence).decode(),
         reason=reason,
         since=not_before(rfc3339(work.now), history),
         actor=work.actor,
+        override=override,
     )
     statement = pin_statement(work, pin, previous=history[-1] if history else None)
     gate_note = {"gate": [finding.check for finding in found.findings]}

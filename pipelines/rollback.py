@@ -61,6 +61,7 @@ def roll_back(
             reason=reason,
             since=not_before(rfc3339(work.now), history),
             actor=work.actor,
+            override=old.override,  # going back to it makes it nobody else's word
         )
         rows: list[Row] = [pin, pin_statement(work, pin, previous=history[-1])]
         setting = change.router(tier)

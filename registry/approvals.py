@@ -1,78 +1,50 @@
 """The two-person rule: which signed approvals count, and why the others do not.
 
-Pure. What a person signs is the exact canonical payload of one request, in the SSH namespace `approval@tidegate`,
-so that `ssh-keygen -Y sign` makes it and `ssh-keygen -Y verify` reads it. The judgement goes, per approval:
+Pure. What a person signs is the exact canonical payload of one answer (`registry.approvals_payload`), in the SSH
+namespace `approval@tidegate`, so that `ssh-keygen -Y sign` makes it and `ssh-keygen -Y verify` reads it. The judgement
+goes, per approval:
 
 1. the person is known and holds the steward's role,  2. their key signed these bytes (a token: touched),
 3. the payload reads, and names the same person,      4. same digest, action, tier and site,
 5. signed while they were steward, made after the last evidence, not expired, not a blanket permission,
-6. every piece of present evidence is covered,        7. they did not request, import or validate it,
+6. every piece of present evidence is covered, under the policy of now, and what they were shown is on record,
+7. they did not request, import or validate it, nor reject it since,
 8. nonce not used before,                             9. no other counted approval by this person or this key.
+
+A rejection blocks whatever the approvals are: until it expires, or its maker approves later, or two other people do.
+It outlives its maker's role, key and stay: sending somebody away takes no "no" away.
 
 Signature before content: nothing unauthenticated is parsed. One failed check is enough; the first is named.
 """
 
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar
 
-from registry.signed import Signed, moment
-from signing import sshsig
-from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
-from signing.digests import is_sha256
-from signing.errors import OperatorError
-from signing.sshsig import SshSignature, SshSignatureUncheckable, SshSignatureWrong
+from registry.approvals_payload import (
+    APPROVE,
+    NAMESPACE,
+    PROMOTE,
+    REJECT,
+    Answer,
+    ApprovalUnreadable,
+    decode,
+    payload,
+)
+from registry.policy import METHODS
+from registry.signed import Signed
+from signing import person_signature
+from signing.person_refusals import PersonSignatureUncheckable, PersonSignatureWrong
+from signing.person_signature import PersonSignature
 from signing.times import rfc3339, whole_second
 
-FORMAT = "tidegate-approval/1"
-NAMESPACE = "approval@tidegate"
+__all__ = ["NAMESPACE", "PROMOTE", "Answer", "ApprovalUnreadable", "Person", "decode", "judge", "payload"]
+
 STEWARD = "steward"
-PROMOTE = "promote"
 LIFE = timedelta(hours=72)  # of an approval, unless a tier's policy says less
+REJECTION_LIFE = timedelta(days=90)  # of a rejection, unless its maker says otherwise
 CLOCK_SKEW = timedelta(minutes=5)  # how far the approver's clock may be ahead of ours
-MAX_PAYLOAD = 64 << 10  # bytes
-_NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
-
-
-class ApprovalUnreadable(OperatorError):
-    """A request or a signed payload that is not an approval."""
-
-    exit_code: ClassVar[int] = 45
-    next_step: ClassVar[str] = (
-        "Make the approval again with `tidegate approve`; do not edit the payload by hand."
-    )
-
-    def __init__(self, problem: str, *, at: str) -> None:
-        super().__init__(f"{at}: {problem}")
-        self.problem, self.at = problem, at
-
-
-@dataclass(frozen=True)
-class ApprovalRequest:
-    """What is approved. Raises `ApprovalUnreadable` for values that cannot be one."""
-
-    digest: str  # of the version, 64 hex
-    model: str
-    ordinal: int
-    tier: str
-    site: str
-    evidence: tuple[str, ...]  # SHA-256 of each report or statement that was looked at; kept sorted
-    reason: str
-    issued_at: datetime
-    expires_at: datetime
-    nonce: str  # 32 hex digits, fresh for each approval
-    requested_by: str | None = None
-    action: str = PROMOTE
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "evidence", tuple(sorted(set(self.evidence))))
-        for name in ("issued_at", "expires_at"):
-            object.__setattr__(self, name, whole_second(getattr(self, name)))
-        for at, problem in _problems(self):
-            raise ApprovalUnreadable(problem, at=f"approval.{at}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +55,7 @@ class Person:
     public_key_line: str
     roles: Collection[str]
     since: datetime
+    until: datetime | None = None  # the moment from which nothing that they sign counts
 
 
 class Refusal(StrEnum):
@@ -90,6 +63,8 @@ class Refusal(StrEnum):
 
     UNKNOWN_PERSON = "unknown person"
     NOT_STEWARD = "not a steward"
+    TIME_OVER = "the person's time is over"
+    OTHER_METHOD = "signed in a way that the tier does not take"
     SIGNATURE_WRONG = "signature wrong"
     SIGNATURE_UNCHECKABLE = "signature cannot be checked"
     UNREADABLE = "payload unreadable"
@@ -101,7 +76,10 @@ class Refusal(StrEnum):
     TOO_LONG = "valid for too long"
     BEFORE_EVIDENCE = "made before the last evidence"
     EVIDENCE_MISSING = "does not cover all evidence"
+    OTHER_POLICY = "made under another policy"
+    NOT_AS_SHOWN = "what was shown is not on record"
     TOOK_PART = "the person took part"
+    REJECTED_SINCE = "the person rejected it since"
     NONCE_USED = "used before"
     SAME_PERSON = "second approval by one person"
     SAME_KEY = "second approval by one key"
@@ -124,9 +102,22 @@ class CountedApproval:
     """An approval that counts."""
 
     approval: Signed
-    request: ApprovalRequest
+    answer: Answer
     person: str
-    signature: SshSignature
+    signature: PersonSignature
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A signed "no" that blocks now."""
+
+    digest: str  # of the payload
+    answer: Answer
+    person: str
+
+    def __str__(self) -> str:
+        until = rfc3339(self.answer.expires_at)
+        return f"{self.person} rejected it on {rfc3339(self.answer.issued_at)}, until {until}: {self.answer.reason}"
 
 
 @dataclass(frozen=True)
@@ -136,6 +127,7 @@ class ApprovalJudgement:
     needed: int
     counted: tuple[CountedApproval, ...]
     refused: tuple[RefusedApproval, ...]
+    rejections: tuple[Rejection, ...] = ()  # that stand; one is enough to block
 
     @property
     def missing(self) -> int:
@@ -144,27 +136,52 @@ class ApprovalJudgement:
 
     @property
     def enough(self) -> bool:
-        """As many counted approvals as the tier needs."""
-        return self.missing == 0
+        """As many counted approvals as the tier needs, and no rejection."""
+        return self.missing == 0 and not self.rejections
 
 
 @dataclass(frozen=True)
-class _Case:
-    """What every approval is held against."""
+class Terms:
+    """What answers are held against: the subject, the evidence, the policy, and what is asked of a signature."""
 
-    people: Sequence[Person]
     digest: str
     tier: str
     site: str
-    action: str
-    evidence: Collection[str]
-    last_evidence_at: datetime | None
+    evidence: Collection[str]  # digests that each approval must have been made in view of
+    last_evidence_at: datetime | None  # when the newest of it was made; None when there is none
+    needed: int  # how many distinct people
     now: datetime
+    excluded: Collection[str]  # names of those who requested, imported or validated this version
+    require_hardware: bool  # only signatures by a touched token, or by a card of a registered issuer
+    require_pin: bool = False  # one that was given its PIN
+    methods: Collection[str] = METHODS
+    spent: Collection[str] = ()  # nonces of approvals that an earlier pin used up
+    longest: timedelta = LIFE  # no approval may be valid for longer than this
+    action: str = PROMOTE
+    policy: str | None = None  # digest of the tier's policy; None: not looked at
+    shown: Mapping[str, str] = field(default_factory=dict)  # request's digest to its page's SHA-256
+    anchors: Sequence[bytes] = ()  # issuers whose PIV cards count
+    crls: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """An authenticated answer, whatever it says."""
+
+    signed: Signed
+    answer: Answer
+    person: Person
+    signature: PersonSignature
+
+
+@dataclass
+class _Case:
+    """The terms, and what has been counted so far."""
+
+    terms: Terms
+    people: Sequence[Person]
     excluded: frozenset[str]
-    spent: Collection[str]
-    longest: timedelta
-    require_hardware: bool
-    require_pin: bool
+    rejected: Mapping[str, datetime]  # by whom, and when last
     nonces: set[str] = field(default_factory=set)
     persons: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
@@ -178,215 +195,216 @@ class _Refused(Exception):
         self.reason, self.detail = reason, detail
 
 
-def payload(request: ApprovalRequest, person: str) -> bytes:
-    """Return the exact bytes that `person` signs, in the namespace `NAMESPACE`."""
-    return canonical_bytes(
-        {
-            "format": FORMAT,
-            "person": person,
-            "action": request.action,
-            "digest": request.digest,
-            "model": request.model,
-            "ordinal": request.ordinal,
-            "tier": request.tier,
-            "site": request.site,
-            "evidence": list(request.evidence),
-            "reason": request.reason,
-            "requested_by": request.requested_by,
-            "issued_at": rfc3339(request.issued_at),
-            "expires_at": rfc3339(request.expires_at),
-            "nonce": request.nonce,
-        }
-    )
-
-
-def decode(data: bytes) -> tuple[ApprovalRequest, str]:
-    """Return the request and the person that a payload names.
-
-    Raises:
-        ApprovalUnreadable: bytes that `payload` would not have written, with the place.
-    """
-    try:
-        raw = parse_canonical(data, max_bytes=MAX_PAYLOAD, at="approval")
-    except NotCanonical as exc:
-        raise ApprovalUnreadable(exc.problem, at=exc.at) from exc
-    if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
-        raise ApprovalUnreadable(f"the format is not {FORMAT}", at="approval.format")
-    person = raw.pop("person", None)
-    if not isinstance(person, str) or not person:
-        raise ApprovalUnreadable("not a name", at="approval.person")
-    if set(raw) != set(ApprovalRequest.__dataclass_fields__):
-        odd = sorted(set(raw) ^ set(ApprovalRequest.__dataclass_fields__))
-        raise ApprovalUnreadable(f"missing or unknown fields: {', '.join(odd)}", at="approval")
-    if not isinstance(raw["evidence"], list) or not all(is_sha256(item) for item in raw["evidence"]):
-        raise ApprovalUnreadable("not a list of SHA-256 digests", at="approval.evidence")
-    raw["evidence"] = tuple(raw["evidence"])
-    try:
-        raw |= {name: moment(raw[name], at=f"approval.{name}") for name in ("issued_at", "expires_at")}
-    except NotCanonical as exc:
-        raise ApprovalUnreadable(exc.problem, at=exc.at) from exc
-    request = ApprovalRequest(**raw)
-    if payload(request, person) != data:
-        raise ApprovalUnreadable("evidence not sorted, or named twice", at="approval.evidence")
-    return request, person
-
-
 def judge(
-    approvals: Sequence[Signed],
-    people: Sequence[Person],
-    *,
-    digest: str,
-    tier: str,
-    site: str,
-    evidence: Collection[str],
-    last_evidence_at: datetime | None,
-    needed: int,
-    now: datetime,
-    excluded: Collection[str],
-    require_hardware: bool,
-    require_pin: bool = False,
-    spent: Collection[str] = (),
-    longest: timedelta = LIFE,
-    action: str = PROMOTE,
+    answers: Sequence[Signed], people: Sequence[Person], terms: Terms, *, formerly: Sequence[Person] = ()
 ) -> ApprovalJudgement:
-    """Say which approvals count for this action.
+    """Say which approvals count on these terms, and which rejections stand.
 
     Args:
-        people: who may sign now, with which key; nobody else is believed.
-        evidence: digests that each approval must have been made in view of.
-        last_evidence_at: when the newest of it was made; None when there is none.
-        needed: how many distinct people.
-        excluded: names of those who requested, imported or validated this version.
-        require_hardware: only signatures by a touched token count; with `require_pin`, one that was given its PIN.
-        spent: nonces of approvals that an earlier pin used up.
-        longest: no approval may be valid for longer than this.
+        people: who may sign now, with which key; nobody else is believed to approve.
+        formerly: everybody who could ever sign, each key and set of roles by itself: their rejections stand.
 
-    The order of `approvals` does not matter: they are taken by their digest, after those that fail by themselves.
+    The order of `answers` does not matter: they are taken by their digest, after those that fail by themselves.
 
     Source: DESIGN section 10
     """
-    case = _Case(
-        people=people,
-        digest=digest,
-        tier=tier,
-        site=site,
-        action=action,
-        evidence=evidence,
-        last_evidence_at=last_evidence_at,
-        now=now,
-        excluded=frozenset(_same(name) for name in excluded),
-        spent=spent,
-        longest=longest,
-        require_hardware=require_hardware,
-        require_pin=require_pin,
-    )
+    ordered = sorted(answers, key=lambda one: (one.digest, one.signature))
+    noes = _rejections(ordered, [*people, *formerly], terms)
+    latest: dict[str, datetime] = {}
+    for no in noes:
+        who = _same(no.person)
+        latest[who] = max(no.answer.issued_at, latest.get(who, no.answer.issued_at))
+    excluded = frozenset(_same(name) for name in terms.excluded)
+    case = _Case(terms, people, excluded, latest)
+    said_no = {no.digest for no in noes}
     counted: list[CountedApproval] = []
     refused: list[RefusedApproval] = []
-    for approval in sorted(approvals, key=lambda one: (one.digest, one.signature)):
+    for approval in (one for one in ordered if one.digest not in said_no):
         try:
             counted.append(_count(approval, case))
         except _Refused as exc:
             refused.append(RefusedApproval(approval, exc.reason, exc.detail))
-    return ApprovalJudgement(needed, tuple(counted), tuple(refused))
+    lifting = _lifting(ordered, case)
+    standing = [no for no in noes if terms.now < no.answer.expires_at and not _lifted(no, lifting)]
+    return ApprovalJudgement(terms.needed, tuple(counted), tuple(refused), tuple(standing))
+
+
+# -- rejections -------------------------------------------------------------------------------------------
+
+
+def _rejections(answers: Sequence[Signed], people: Sequence[Person], terms: Terms) -> list[Rejection]:
+    """Every "no" to this subject that a steward signed, also one who has left."""
+    found: dict[str, Rejection] = {}
+    for signed in answers:
+        for person in people:
+            if person.name != signed.person or STEWARD not in person.roles:
+                continue
+            try:
+                person_signature.verify(
+                    signed.signature, signed.payload, namespace=NAMESPACE, public_key=person.public_key_line
+                )
+                answer, named = decode(signed.payload)
+                _check_subject(answer, terms, REJECT)
+            except (PersonSignatureWrong, PersonSignatureUncheckable, ApprovalUnreadable, _Refused):
+                continue
+            if named == person.name and answer.issued_at >= whole_second(person.since):
+                found[signed.digest] = Rejection(signed.digest, answer, person.name)
+    return list(found.values())
+
+
+def _lifting(answers: Sequence[Signed], case: _Case) -> list[_Heard]:
+    """Approvals of this subject that a steward of now signed: used up or expired, they still took a "no" back."""
+    found = []
+    for signed in answers:
+        try:
+            heard = _hear(signed, case)
+            _check_subject(heard.answer, case.terms, APPROVE)
+        except _Refused:
+            continue
+        if heard.answer.issued_at <= case.terms.now + CLOCK_SKEW:
+            found.append(heard)
+    return found
+
+
+def _lifted(rejection: Rejection, approvals: Sequence[_Heard]) -> bool:
+    """Whether its maker, or two other people with keys of their own, approved after it."""
+    later = [heard for heard in approvals if heard.answer.issued_at > rejection.answer.issued_at]
+    if any(_same(heard.person.name) == _same(rejection.person) for heard in later):
+        return True
+    names = {_same(heard.person.name) for heard in later}
+    return min(len(names), len({heard.signature.key_material for heard in later})) >= 2
+
+
+# -- approvals --------------------------------------------------------------------------------------------
 
 
 def _count(approval: Signed, case: _Case) -> CountedApproval:
-    person, signature = _authenticate(approval, case)  # 1, 2
-    try:
-        request, named = decode(approval.payload)
-    except ApprovalUnreadable as exc:
-        raise _Refused(Refusal.UNREADABLE, str(exc)) from exc
-    if named != person.name:  # 3
-        raise _Refused(Refusal.OTHER_PERSON, f"signed by {person.name}, made out to {named}")
-    _check_subject(request, case)
-    _check_time(request, person, case)
-    uncovered = sorted(set(case.evidence) - set(request.evidence))
-    if uncovered:  # 6
-        shown = ", ".join(digest[:12] for digest in uncovered)
-        raise _Refused(Refusal.EVIDENCE_MISSING, f"made without looking at {shown}")
-    who = _same(person.name)
-    if who in case.excluded or (request.requested_by is not None and who == _same(request.requested_by)):  # 7
-        raise _Refused(Refusal.TOOK_PART, f"{person.name} requested, imported or validated this version")
-    if request.nonce in case.nonces or request.nonce in case.spent:  # 8
+    heard = _hear(approval, case)  # 1, 2, 3
+    answer, person, terms = heard.answer, heard.person, case.terms
+    _check_subject(answer, terms, APPROVE)  # 4
+    _check_time(answer, person, terms)  # 5
+    _check_view(answer, terms)  # 6
+    _check_part(answer, person, case)  # 7
+    if answer.nonce in case.nonces or answer.nonce in terms.spent:  # 8
         raise _Refused(Refusal.NONCE_USED, "this approval has been used for a promotion already")
+    who = _same(person.name)
     if who in case.persons:  # 9
         raise _Refused(Refusal.SAME_PERSON, f"{person.name} has been counted already")
-    if signature.key_material in case.keys:
-        raise _Refused(Refusal.SAME_KEY, f"{signature.fingerprint} is the key of a counted approval")
-    case.nonces.add(request.nonce)
+    if heard.signature.key_material in case.keys:
+        raise _Refused(Refusal.SAME_KEY, f"{heard.signature.fingerprint} is the key of a counted approval")
+    case.nonces.add(answer.nonce)
     case.persons.add(who)
-    case.keys.add(signature.key_material)
-    return CountedApproval(approval, request, person.name, signature)
+    case.keys.add(heard.signature.key_material)
+    return CountedApproval(approval, answer, person.name, heard.signature)
 
 
-def _authenticate(approval: Signed, case: _Case) -> tuple[Person, SshSignature]:
+def _hear(signed: Signed, case: _Case) -> _Heard:
+    """Authenticate an answer, then read it."""
+    person, signature = _authenticate(signed, case)
+    try:
+        answer, named = decode(signed.payload)
+    except ApprovalUnreadable as exc:
+        raise _Refused(Refusal.UNREADABLE, str(exc)) from exc
+    if named != person.name:
+        raise _Refused(Refusal.OTHER_PERSON, f"signed by {person.name}, made out to {named}")
+    return _Heard(signed, answer, person, signature)
+
+
+def _authenticate(approval: Signed, case: _Case) -> tuple[Person, PersonSignature]:
     """Return the steward whose key signed the payload."""
-    known = [person for person in case.people if person.name == approval.person]
-    if not known:
-        raise _Refused(Refusal.UNKNOWN_PERSON, f"nobody is registered as {approval.person!r}")
-    stewards = [person for person in known if STEWARD in person.roles]
-    if not stewards:
-        raise _Refused(Refusal.NOT_STEWARD, f"{approval.person} may not approve")
     first: _Refused | None = None
-    for person in stewards:
+    for person in _stewards(approval.person, case):
         try:
-            return person, sshsig.verify(
-                approval.signature,
-                approval.payload,
-                namespace=NAMESPACE,
-                public_key_line=person.public_key_line,
-                require_touch=case.require_hardware,
-                require_pin=case.require_pin,
-            )
-        except SshSignatureWrong as exc:
+            made = _verify(approval, person, case.terms)
+        except PersonSignatureWrong as exc:
             first = first or _Refused(Refusal.SIGNATURE_WRONG, str(exc))
-        except SshSignatureUncheckable as exc:
+        except PersonSignatureUncheckable as exc:
             first = first or _Refused(Refusal.SIGNATURE_UNCHECKABLE, str(exc))
+        else:
+            if made.method in case.terms.methods:
+                return person, made
+            detail = f"signed by {made.method}, and the tier takes {' or '.join(case.terms.methods)}"
+            first = first or _Refused(Refusal.OTHER_METHOD, detail)
     assert first is not None
     raise first
 
 
-def _check_subject(request: ApprovalRequest, case: _Case) -> None:  # 4
+def _stewards(name: str, case: _Case) -> list[Person]:
+    """Everything that is registered of this steward; at least one."""
+    known = [person for person in case.people if person.name == name]
+    if not known:
+        raise _Refused(Refusal.UNKNOWN_PERSON, f"nobody is registered as {name!r}")
+    stewards = [person for person in known if STEWARD in person.roles]
+    if not stewards:
+        raise _Refused(Refusal.NOT_STEWARD, f"{name} may not approve")
+    still = [person for person in stewards if person.until is None or case.terms.now < person.until]
+    if not still:
+        raise _Refused(Refusal.TIME_OVER, f"{name} could sign until {rfc3339(_end(stewards))}")
+    return still
+
+
+def _end(people: Sequence[Person]) -> datetime:
+    return max(person.until for person in people if person.until is not None)
+
+
+def _verify(approval: Signed, person: Person, terms: Terms) -> PersonSignature:
+    return person_signature.verify(
+        approval.signature,
+        approval.payload,
+        namespace=NAMESPACE,
+        public_key=person.public_key_line,
+        require_touch=terms.require_hardware,
+        require_pin=terms.require_pin,
+        at=terms.now,
+        anchors=terms.anchors,
+        crls=terms.crls,
+    )
+
+
+def _check_subject(answer: Answer, terms: Terms, decision: str) -> None:
     for name in ("digest", "action", "tier", "site"):
-        found, expected = getattr(request, name), getattr(case, name)
+        found, expected = getattr(answer, name), getattr(terms, name)
         if found != expected:
             raise _Refused(Refusal.OTHER_SUBJECT, f"{name} is {found[:20]}, not {expected[:20]}")
+    if answer.decision != decision:
+        raise _Refused(Refusal.OTHER_SUBJECT, f"it says {answer.decision}, not {decision}")
 
 
-def _check_time(request: ApprovalRequest, person: Person, case: _Case) -> None:  # 5
-    issued, expires = request.issued_at, request.expires_at
+def _check_time(answer: Answer, person: Person, terms: Terms) -> None:
+    issued, expires = answer.issued_at, answer.expires_at
     if issued < whole_second(person.since):
         raise _Refused(Refusal.BEFORE_ROLE, f"{rfc3339(issued)}, registered {rfc3339(person.since)}")
-    if issued > case.now + CLOCK_SKEW:
-        raise _Refused(Refusal.FROM_THE_FUTURE, f"{rfc3339(issued)}, and it is {rfc3339(case.now)}")
-    if case.now >= expires:
+    if issued > terms.now + CLOCK_SKEW:
+        raise _Refused(Refusal.FROM_THE_FUTURE, f"{rfc3339(issued)}, and it is {rfc3339(terms.now)}")
+    if terms.now >= expires:
         raise _Refused(Refusal.EXPIRED, f"valid until {rfc3339(expires)}")
-    if expires - issued > case.longest:
-        raise _Refused(Refusal.TOO_LONG, f"{expires - issued}, at most {case.longest}")
-    if case.last_evidence_at is not None and issued < whole_second(case.last_evidence_at):
-        at = rfc3339(case.last_evidence_at)
+    if expires - issued > terms.longest:
+        raise _Refused(Refusal.TOO_LONG, f"{expires - issued}, at most {terms.longest}")
+    if terms.last_evidence_at is not None and issued < whole_second(terms.last_evidence_at):
+        at = rfc3339(terms.last_evidence_at)
         raise _Refused(Refusal.BEFORE_EVIDENCE, f"signed {rfc3339(issued)}, newer evidence of {at}")
 
 
-def _problems(request: ApprovalRequest) -> Iterator[tuple[str, str]]:
-    values: dict[str, Any] = vars(request)  # decoded JSON may hold anything under these names
-    if not is_sha256(values["digest"]):
-        yield "digest", "not 64 hex digits"
-    for name in ("model", "tier", "site", "reason", "action"):
-        if not isinstance(values[name], str) or not values[name].strip():
-            yield name, "empty"
-    if type(values["ordinal"]) is not int or values["ordinal"] < 1:
-        yield "ordinal", "not a number from 1"
-    if not all(is_sha256(item) for item in values["evidence"]):
-        yield "evidence", "not a list of SHA-256 digests"
-    if not isinstance(values["nonce"], str) or _NONCE.fullmatch(values["nonce"]) is None:
-        yield "nonce", "not 32 lower-case hex digits"
-    if values["requested_by"] is not None and not (
-        isinstance(values["requested_by"], str) and values["requested_by"]
-    ):
-        yield "requested_by", "not a name"
-    if request.expires_at <= request.issued_at:
-        yield "expires_at", "not after issued_at"
+def _check_view(answer: Answer, terms: Terms) -> None:
+    """What the person looked at: all evidence of now, the policy of now, and a page that is on record here."""
+    uncovered = sorted(set(terms.evidence) - set(answer.evidence))
+    if uncovered:
+        shown = ", ".join(digest[:12] for digest in uncovered)
+        raise _Refused(Refusal.EVIDENCE_MISSING, f"made without looking at {shown}")
+    if answer.old:
+        return
+    if terms.policy is not None and answer.policy != terms.policy:
+        raise _Refused(Refusal.OTHER_POLICY, f"the tier's policy is {terms.policy[:12]} now")
+    if answer.request is None or terms.shown.get(answer.request) != answer.shown_sha256:
+        raise _Refused(Refusal.NOT_AS_SHOWN, "no request that is recorded here showed this page")
+
+
+def _check_part(answer: Answer, person: Person, case: _Case) -> None:
+    who = _same(person.name)
+    if who in case.excluded or (answer.requested_by is not None and who == _same(answer.requested_by)):
+        raise _Refused(Refusal.TOOK_PART, f"{person.name} requested, imported or validated this version")
+    if who in case.rejected and case.rejected[who] >= answer.issued_at:
+        raise _Refused(Refusal.REJECTED_SINCE, f"{person.name} rejected it after that")
 
 
 def _same(name: str) -> str:

@@ -16,6 +16,10 @@ A pure rule. The checks, in the order they are shown:
 12. suites       each demanded suite PASSED, here, in this tier, on this very version, contract, engine profile and template
 13. lower tier   the tier below has served it first, where the policy says so
 14. approvals    enough distinct people with distinct keys, after the last evidence, none with another role in it
+15. rejections   nobody's signed "no" stands
+
+One steward may break the glass (`registry.break_glass`) over what is only late or not yet there: findings that say
+`overridable`. Nothing that was found against the files is, nor anybody's "no".
 
 Missing evidence, unknown and inconclusive are never a pass. Each finding says who can do what it asks for.
 """
@@ -66,6 +70,7 @@ def judge(facts: Facts) -> list[Finding]:
         *_suites(facts),
         _lower_tier(facts),
         _approvals(facts),
+        _rejections(facts),
     ]
 
 
@@ -121,6 +126,7 @@ def _freshness(facts: Facts) -> Finding:
         message=f"newest bundle is {facts.age_days} days old, {limit} allowed; withdrawals may be missing. What serves goes on serving",
         next_step="Ask the origin for a fresh bundle (an empty one is enough) and import it.",
         who=OFFICER,
+        overridable=True,
     )
 
 
@@ -238,6 +244,7 @@ def _engine(facts: Facts) -> Finding:
             next_step=f"Install a release that no advisory names, and say so. {SET_ROUTER}",
             evidence=fact.evidence,
             who=ENGINEER,
+            overridable=True,
         )
     return Finding("engine", ok=True, message="; ".join((said, *listed)), evidence=fact.evidence)
 
@@ -318,6 +325,8 @@ def _suites(facts: Facts) -> Iterator[Finding]:
             next_step=step,
             evidence=(suite.report,) if suite.report else (),
             who=who,
+            overridable=bool(message)
+            and suite.outcome != "FAILED",  # not measured is one thing, failed another
         )
 
 
@@ -374,6 +383,7 @@ def _lower_tier(facts: Facts) -> Finding:
         message=f"{first} has not served it yet",
         next_step=f"Promote it to {first} first.",
         who=STEWARD,
+        overridable=True,
     )
 
 
@@ -392,5 +402,20 @@ def _approvals(facts: Facts) -> Finding:
         message="; ".join((f"{have} of {need}{note}", *refused)),
         next_step=f"A steward looks at the evidence and runs `tidegate approve {facts.ref} --tier {facts.tier} --person NAME --key PATH`.",
         evidence=facts.approval_evidence,
+        who=STEWARD,
+        overridable=True,
+    )
+
+
+def _rejections(facts: Facts) -> Finding:
+    if not facts.rejected:
+        return Finding("rejections", ok=True, message="none stands")
+    return Finding(
+        "rejections",
+        ok=False,
+        message="; ".join(facts.rejected),
+        next_step="Mend what it says. Then whoever rejected it looks again and approves, or two other stewards do: "
+        f"`tidegate approvals show {facts.ref} --tier {facts.tier}`.",
+        evidence=facts.rejection_evidence,
         who=STEWARD,
     )

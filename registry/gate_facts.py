@@ -15,6 +15,7 @@ class Finding:
     next_step: str = ""
     evidence: tuple[str, ...] = ()  # digests of reports, documents, statements
     who: str = ""  # who can do the next step
+    overridable: bool = False  # one steward may break the glass over it
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,5 @@ class Facts:
     companions_against: tuple[str, ...] = ()  # findings in what the engine would take of them
     rollback_takes: str | None = None  # what earlier rollouts took, in words
     recorded_later: str | None = None  # a moment in the log that the clock has not reached
+    rejected: tuple[str, ...] = ()  # rejections that stand, in words
+    rejection_evidence: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ LICENCES = ("any", "stated", "accepted")
 Severity = Literal["blocker", "review", "note"]
 SEVERITIES: tuple[Severity, ...] = ("blocker", "review", "note")  # a finding of this weight or more blocks
 ADVISORIES = ("block", "warn")
+METHODS = ("ssh", "piv")  # in which people sign approvals
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Policy:
     formats: tuple[str, ...]  # weight formats that may be served
     max_bytes: int | None  # the tier's memory, in bytes
     fresh_days: int | None  # a site promotes only while its newest bundle is at most this old
-    hardware_keys: bool  # approvals by FIDO2 keys with touch and PIN only
+    hardware_keys: (
+        bool  # approvals by FIDO2 keys with touch and PIN, or PIV cards of a registered issuer, only
+    )
     mode: str = MANUAL  # hybrid: staged and validated by itself; automatic: promoted by itself, too
     block: Severity = "blocker"  # scan findings of this weight or more close the gate
     engines: tuple[str, ...] = ()  # engines that may serve here; empty: any
@@ -46,6 +49,7 @@ class Policy:
     started_here: bool = (
         False  # reports count only of engines that `validate` started, by the profile's own flags
     )
+    approval_methods: tuple[str, ...] = METHODS  # in which approvals may be signed
 
 
 _FIRST = ("tier", "rank", "approvals", "suites", "served_first", "licence", "formats", "max_bytes", "fresh_days", "hardware_keys")  # fmt: skip
@@ -114,6 +118,7 @@ def from_fields(raw: dict[str, Any], *, at: str) -> Policy:
         report_days=given.optional_number("report_days"),
         companions=given.flag("companions"),
         started_here=given.flag("started_here"),
+        approval_methods=given.some_of("approval_methods", METHODS),
     )
     if policy.approvals == 0 and policy.mode != AUTOMATIC:
         raise DocumentRefused(
@@ -168,6 +173,12 @@ class _Fields:
         if len(set(value)) != len(value):
             raise DocumentRefused("names one twice", at=f"{self.at}.{name}")
         return tuple(value)
+
+    def some_of(self, name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        found = self.texts(name)
+        if not found or not set(found) <= set(choices):
+            raise DocumentRefused(f"must name at least one of {', '.join(choices)}", at=f"{self.at}.{name}")
+        return tuple(one for one in choices if one in found)
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         if self.raw[name] not in choices:

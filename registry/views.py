@@ -235,6 +235,11 @@ class View:
             query = query.where(Pin.version == version)
         return list(self.session.exec(query))
 
+    def overridden(self) -> list[Pin]:
+        """Every pin that rests on break-glass, oldest first."""
+        query = select(Pin).where(col(Pin.override).is_not(None))
+        return list(self.session.exec(query.order_by(col(Pin.id))))
+
     # -- what goes with a model, and where it is served ---------------------------------------------------
 
     def companions_bound(self, subject: str) -> CompanionBinding | None:

@@ -171,10 +171,11 @@ def approval(
     person: str,
     fingerprint: str,
     recorded_at: datetime,
+    decision: str = "approve",
 ) -> dict[str, Any]:
-    """That a home took in a person's SSH-signed approval: `payload` is the SHA-256 of the bytes they signed."""
+    """That a home took in a person's signed answer, approve or reject: `payload` is the SHA-256 of the bytes they signed."""
     signed = {"sha256": payload}
-    predicate = {"decision": "approve", "request": dict(request), "payload": signed}
+    predicate = {"decision": decision, "request": dict(request), "payload": signed}
     by = {"person": person, "key": fingerprint, "recordedAt": rfc3339(recorded_at)}
     return statement(APPROVAL, subjects, predicate | by)
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from registry.approvals import (
     LIFE,
     NAMESPACE,
+    Answer,
     ApprovalJudgement,
-    ApprovalRequest,
     ApprovalUnreadable,
     Person,
     Refusal,
+    Terms,
     decode,
     judge,
     payload,
@@ -46,7 +47,8 @@ PEOPLE = [
     Person("carla", LINES["carla"], {"steward"}, NOW - 30 * 24 * HOUR),
     Person("dan", LINES["dan"], {"importer"}, NOW - 30 * 24 * HOUR),
 ]
-REQUEST = ApprovalRequest(
+PAGE, QUESTION, POLICY = sha256_hex(b"page"), sha256_hex(b"question"), sha256_hex(b"policy")
+REQUEST = Answer(
     digest=VERSION,
     model="acme/coder",
     ordinal=2,
@@ -57,12 +59,28 @@ REQUEST = ApprovalRequest(
     issued_at=NOW - HOUR,
     expires_at=NOW + 24 * HOUR,
     nonce="00" * 16,
+    shown_sha256=PAGE,
+    request=QUESTION,
+    policy=POLICY,
 )
 
 
-def by(
-    person: str, request: ApprovalRequest = REQUEST, *, key: str | None = None, named: str | None = None
-) -> Signed:
+TERMS = Terms(
+    digest=VERSION,
+    tier="org",
+    site="harbour",
+    evidence={SCAN, RUN},
+    last_evidence_at=NOW - 2 * HOUR,
+    needed=2,
+    now=NOW,
+    excluded={"dan"},
+    require_hardware=False,
+    policy=POLICY,
+    shown={QUESTION: PAGE},
+)
+
+
+def by(person: str, request: Answer = REQUEST, *, key: str | None = None, named: str | None = None) -> Signed:
     """An approval by `person`; signed with the key of `key`, made out to `named`. Each has a nonce of its own."""
     nonce = request.nonce if request.nonce != REQUEST.nonce else sha256_hex(person.encode())[:32]
     data = payload(replace(request, nonce=nonce), named or person)
@@ -74,19 +92,8 @@ def signature_of(data: bytes, person: str, namespace: str = NAMESPACE) -> str:
 
 
 def judged(*approvals: Signed, **changed: Any) -> ApprovalJudgement:
-    facts: dict[str, Any] = {
-        "people": PEOPLE,
-        "digest": VERSION,
-        "tier": "org",
-        "site": "harbour",
-        "evidence": {SCAN, RUN},
-        "last_evidence_at": NOW - 2 * HOUR,
-        "needed": 2,
-        "now": NOW,
-        "excluded": {"dan"},
-        "require_hardware": False,
-    }
-    return judge(approvals, **(facts | changed))
+    people, formerly = changed.pop("people", PEOPLE), changed.pop("formerly", ())
+    return judge(approvals, people, replace(TERMS, **changed), formerly=formerly)
 
 
 def reasons(judgement: ApprovalJudgement) -> list[Refusal]:
@@ -99,7 +106,7 @@ def test_two_stewards_who_looked_at_everything_are_enough() -> None:
     assert 0 == judgement.missing
     assert {"anna", "bo"} == {counted.person for counted in judgement.counted}
     assert {"passed everything, and the team asked for it"} == {
-        one.request.reason for one in judgement.counted
+        one.answer.reason for one in judgement.counted
     }
     assert () == judgement.refused
 
@@ -167,7 +174,7 @@ def a_letter_instead_of_an_approval() -> ApprovalJudgement:
     return judged(by("anna"), Signed(data, signature_of(data, "bo"), "bo"))
 
 
-def approval(**changed: Any) -> ApprovalRequest:
+def approval(**changed: Any) -> Answer:
     return replace(REQUEST, **changed)
 
 
@@ -303,7 +310,14 @@ def test_a_payload_comes_back_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "place"),
     [
-        ("format", "tidegate-approval/2", "approval.format"),
+        ("format", "tidegate-approval/3", "approval.format"),
+        ("format", "tidegate-approval/1", "unknown fields"),
+        ("format", ["tidegate-approval/2"], "approval.format"),
+        ("decision", "maybe", "approval.decision"),
+        ("decision", None, "approval.decision"),
+        ("shown_sha256", None, "approval.shown_sha256"),
+        ("request", "abc", "approval.request"),
+        ("policy", [POLICY], "approval.policy"),
         ("person", "", "approval.person"),
         ("person", 1, "approval.person"),
         ("action", " ", "approval.action"),

@@ -1,4 +1,4 @@
-"""`approve`, `promote`, `pins`, `rollback`: what a tier serves, who said so, and the way back."""
+"""`promote`, `pins`, `rollback`: what a tier serves, and the way back."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -13,96 +13,52 @@ from tidegate.output import SHORT, progress, show, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
-    from registry.entities import Approval, Pin
-
-
-@click.command(cls=Door)
-@click.argument("ref")
-@click.option("--tier", required=True, help="The tier that it may be promoted to.")
-@signing_options()
-@pass_app
-def approve(app: App, ref: str, tier: str, *, hand: Hand) -> None:
-    """Sign that REF may be promoted to TIER, on exactly the evidence that stands now.
-
-    Evidence that comes later (another suite run, a new router contract) makes the approval void. It holds for 72
-    hours, and for one promotion.
-
-    \b
-    With a key file:  tidegate approve REF --tier T --person P --reason WHY --key FILE
-    With a token:     tidegate approve REF --tier T --person P --reason WHY --write-payload FILE
-                      ssh-keygen -Y sign -n approval@tidegate -f KEY FILE
-                      tidegate approve REF --tier T --person P --payload FILE --signature FILE.sig
-    """
-    from pipelines.approve import record_approval
-    from registry.approvals import NAMESPACE
-
-    app.demand("site")
-    parsed = Ref.parse(ref)
-    signed = hand.signed(
-        app,
-        lambda reason: _request(app, parsed, tier, hand.name, reason),
-        namespace=NAMESPACE,
-        said=lambda asked: (
-            f"{asked['model']}@{asked['ordinal']} for {asked['tier']}, on {len(asked['evidence'])} pieces of "
-            f"evidence, until {asked['expires_at']}"
-        ),
-    )
-    if signed is not None:
-        message, armored = signed
-        row = record_approval(app.work, parsed, tier, hand.name, payload=message, signature=armored)
-        _show_approval(app, parsed, row)
-
-
-def _request(app: App, ref: Ref, tier: str, person: str, reason: str) -> bytes:
-    from pipelines.approve import request_approval, steward
-    from registry import approvals
-
-    with app.store.view() as view:
-        steward(view, person)
-    _, request = request_approval(app.work, ref, tier, reason=reason)
-    return approvals.payload(request, person)
-
-
-def _show_approval(app: App, ref: Ref, row: "Approval") -> None:
-    """What was kept, and whether it counts as things stand."""
-    from pipelines.case import case as look
-
-    with app.store.view() as view:
-        judged = look(app.work, view, ref, row.tier).approvals
-    against = next((item.detail for item in judged.refused if item.approval.digest == row.digest), None)
-    said = json.loads(row.payload)
-    text = (
-        f"{row.person} approves {said['model']}@{said['ordinal']} ({row.version[:SHORT]}) for {row.tier}, "
-        f"on {len(said['evidence'])} pieces of evidence, until {said['expires_at']}.\n"
-    )
-    if against is not None:
-        text += f"It does NOT count as things stand: {against}.\n"
-    text += f"Next:    tidegate promote {ref} --tier {row.tier} --dry-run"
-    document = {
-        **row.content(), "evidence": said["evidence"], "counts": against is None, "why_not": against,
-    }  # fmt: skip
-    show(document, text, as_json=app.settings.as_json)
+    from pipelines.break_glass import Override
+    from pipelines.case import Case
+    from registry.entities import Pin
 
 
 @click.command(cls=Door)
 @click.argument("ref")
 @click.option("--tier", required=True, help="The tier that shall serve it.")
-@click.option("--reason", type=Reason(), help="Kept in the audit log.")
 @click.option(
     "--dry-run", is_flag=True, help="Show the gate and change nothing; exits 0 only if the gate is open."
 )
+@click.option(
+    "--break-glass",
+    is_flag=True,
+    help="Promote on your signed word alone, past what is only late or missing. Loud, reviewed, shown for ever.",
+)
+@signing_options(only_with="break_glass")
 @pass_app
-def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool) -> None:
-    """Let TIER serve REF, if every check of the gate holds. Shows all of them, with evidence and next steps."""
+def promote(app: App, ref: str, tier: str, *, dry_run: bool, break_glass: bool, hand: Hand) -> None:
+    """Let TIER serve REF, if every check of the gate holds. Shows all of them, with evidence and next steps.
+
+    --break-glass overrides missing approvals and suites, the tier below, the age of the newest bundle and an engine's
+    advisories; never what was found against the files, nor somebody's rejection.
+
+    \b
+    tidegate promote acme/coder@2 --tier org --reason 'for everybody'
+    tidegate promote acme/coder@2 --tier org --break-glass --person carla --reason 'outage 4711' --key carla.key
+    """
+    app.demand("site")
+    parsed = Ref.parse(ref)
+    if break_glass and dry_run:
+        raise click.UsageError("--dry-run shows the gate; leave --break-glass out")
+    if break_glass:
+        _break_glass(app, parsed, tier, hand)
+    else:
+        _promote(app, parsed, tier, hand.reason or "", dry_run=dry_run)
+
+
+def _promote(app: App, ref: Ref, tier: str, reason: str, *, dry_run: bool) -> None:
     from pipelines.case import case as look
     from pipelines.promote import promote as pin
     from pipelines.promote import same_set
     from registry.gate import GateClosed
 
-    app.demand("site")
-    parsed = Ref.parse(ref)
     with app.store.view() as view:
-        case = look(app.work, view, parsed, tier)
+        case = look(app.work, view, ref, tier)
         served = view.pin(tier, case.version.model)
     if not app.settings.as_json:
         click.echo(gate_page(case))
@@ -113,17 +69,48 @@ def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool)
             click.echo(
                 f"  {tier} serves exactly this already, since {served.since}; there is nothing to promote."
             )
-        raise GateClosed(ref, tier, case.findings)
+        raise GateClosed(str(ref), tier, case.findings)
     if not dry_run:
-        case = pin(app.work, parsed, tier, reason=reason or "")
-    version = case.version
-    said = "would be served by" if dry_run else "is now served by"
-    text = f"{version.model}@{version.ordinal} ({version.digest[:SHORT]}) {said} {tier}."
-    if not dry_run:
+        case = pin(app.work, ref, tier, reason=reason)
+    _show_promoted(app, case, promoted=not dry_run)
+
+
+def _show_promoted(app: App, case: "Case", *, promoted: bool, how: str = "") -> None:
+    version, tier = case.version, case.tier
+    said = "is now served by" if promoted else "would be served by"
+    text = f"{version.model}@{version.ordinal} ({version.digest[:SHORT]}) {said} {tier}{how}."
+    if promoted:
         text += (
             f"\nNext:    tidegate rollout {tier} {version.model}, where serving.toml says how it is served"
         )
-    show(case_document(case, promoted=not dry_run), text, as_json=app.settings.as_json)
+    show(case_document(case, promoted=promoted), text, as_json=app.settings.as_json)
+
+
+def _break_glass(app: App, ref: Ref, tier: str, hand: Hand) -> None:
+    """Show the page, have it signed, pin on it."""
+    from pipelines.break_glass import promote_by_break_glass, request_break_glass
+    from registry.decisions import NAMESPACE
+
+    def make(reason: str) -> bytes:
+        asked, message = request_break_glass(app.work, ref, tier, hand.name, reason=reason)
+        if not app.settings.as_json:
+            click.echo(asked.page)
+        return message
+
+    signed = hand.signed(
+        app,
+        make,
+        namespace=NAMESPACE,
+        said=lambda told: (
+            f"to break the glass for {told['details']['model']} in {told['details']['tier']}, past "
+            f"{', '.join(told['details']['checks'])}, until {told['expires_at']}"
+        ),
+    )
+    if signed is not None:
+        case, _ = promote_by_break_glass(
+            app.work, ref, tier, hand.name, payload=signed[0], signature=signed[1]
+        )
+        _show_promoted(app, case, promoted=True, how=f", on {hand.name}'s word alone")
 
 
 @click.command(cls=Door)
@@ -134,6 +121,7 @@ def promote(app: App, ref: str, tier: str, reason: str | None, *, dry_run: bool)
 @pass_app
 def pins(app: App, at: str | None, *, history: bool) -> None:
     """What each tier serves, now or at any moment."""
+    from pipelines.break_glass import overrides
     from signing.times import from_rfc3339, rfc3339
 
     moment = None
@@ -141,6 +129,7 @@ def pins(app: App, at: str | None, *, history: bool) -> None:
         moment = rfc3339(from_rfc3339(f"{at}T23:59:59Z" if len(at) == 10 else at))
     with app.store.view() as view:
         rows = view.pin_history() if history else view.pins(at=moment)
+        broken = {(item.pin.tier, item.pin.model, item.pin.position): item for item in overrides(view)}
         gone = {row.version for row in view.withdrawals()}
     if history and moment is not None:
         rows = [row for row in rows if row.since <= moment]
@@ -152,7 +141,7 @@ def pins(app: App, at: str | None, *, history: bool) -> None:
             row.kind,
             row.since,
             row.actor,
-            "WITHDRAWN" if row.version in gone else row.reason,
+            _remark(row, broken.get((row.tier, row.model, row.position)), withdrawn=row.version in gone),
         )
         for row in rows
     ]
@@ -161,12 +150,19 @@ def pins(app: App, at: str | None, *, history: bool) -> None:
     text = table(
         headings, lines, empty=empty if moment is None else f"No tier had been given anything by {moment}."
     )
-    show([pin_document(row) for row in rows], text, as_json=app.settings.as_json)
+    documents = [pin_document(row, broken=broken.get((row.tier, row.model, row.position))) for row in rows]
+    show(documents, text, as_json=app.settings.as_json)
 
 
-def pin_document(row: "Pin") -> dict[str, Any]:
+def _remark(row: "Pin", broken: "Override | None", *, withdrawn: bool) -> str:
+    said = "WITHDRAWN" if withdrawn else row.reason
+    return said if broken is None else f"{broken.said}: {said}"
+
+
+def pin_document(row: "Pin", *, broken: "Override | None" = None) -> dict[str, Any]:
     """One line for programs."""
-    return {**row.content(), "evidence": json.loads(row.evidence)}
+    document = {**row.content(), "evidence": json.loads(row.evidence)}
+    return document if broken is None else {**document, "break_glass": broken.document()}
 
 
 @click.command(cls=Door)
