@@ -61,7 +61,7 @@ def restamp_bundle(
         folder = office(work.home, row.site, row.bundle)
         path = decode_export(row.body.encode()).path
         carried = read_carried(folder, row.site)
-        made = restamp(state, carried, path, [work.station], now=work.now, days=days)
+        made = restamp(state, carried, path, work.publishers, now=work.now, days=days)
         repository.save(made.state)
         note = {
             "site": row.site,

@@ -224,7 +224,7 @@ class _Shipment:
         releases = {release.path: data for release, data in self.cargo.releases}
         signed = {path: data for path, data in releases.items() if path not in self.cargo.relayed}
         published = ceremony.publish(
-            state, {export.path: body, **signed}, [self.work.station, *signers], now=self.work.now
+            state, {export.path: body, **signed}, [*self.work.publishers, *signers], now=self.work.now
         )
         self._keep_releases()
         TrustRepository(self.work.home.trust).save(published)  # step 7

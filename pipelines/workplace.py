@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signer
 
 from registry.blobs import BlobStore
 from registry.home import Home
@@ -20,3 +20,9 @@ class Workplace:
     station: CryptoSigner  # this machine's own key
     actor: str
     now: datetime
+    stations: tuple[Signer, ...] = ()  # this machine's keys for snapshot and timestamp; none: `station` alone
+
+    @property
+    def publishers(self) -> tuple[Signer, ...]:
+        """What signs snapshot and timestamp at an origin: those of its keys that the root names are used."""
+        return self.stations or (self.station,)

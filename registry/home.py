@@ -29,7 +29,7 @@ from signing.durable import write_durably
 SETTINGS = "tidegate.toml"
 FORMAT = 1
 ROLES = ("origin", "site")
-PROFILES = ("solo", "officers")
+PROFILES = ("solo", "officers", "hybrid", "cnsa2")
 
 
 class HomeBusy(RegistryRefusal):

@@ -40,6 +40,7 @@ def at_work(home: Home, *, actor: str, now: datetime) -> Iterator[Workplace]:
     """One person at work in a home."""
     store = Store(home.database, sign_head=keyring.head_signer(home))
     try:
-        yield Workplace(home, store, home.blobs, keyring.station_signer(home), actor, now)
+        stations = keyring.trust_signers(home)
+        yield Workplace(home, store, home.blobs, keyring.station_signer(home), actor, now, stations)
     finally:
         store.close()

@@ -3,8 +3,10 @@
 The settings file comes last: a home that was interrupted half-way is not a home, and `tidegate init` says so.
 """
 
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -18,12 +20,13 @@ from registry.errors import StoreUnusable
 from registry.home import Home
 from registry.store import Store
 from signing import ceremony, keys
+from signing.draft_making import owned
 from signing.durable import write_durably
 from signing.profiles import Profile
 from signing.repository import TrustRepository
 from signing.roots import CATALOG, site_role
 from signing.times import rfc3339
-from tidegate.keyring import head_signer, station_signer
+from tidegate.keyring import head_signer, trust_signers
 
 _OFFICES = ("root", "targets", CATALOG)
 SITE_OFFICE = "site"  # the export and the releasing officer: one office for all sites
@@ -39,11 +42,13 @@ def found(
     passphrase: Callable[[str], bytes],
     actor: str,
     now: datetime,
+    officers_elsewhere: bool = False,
 ) -> Home:
     """Make a home and return it.
 
     Args:
         passphrase: asked once per officer's key, at an origin only.
+        officers_elsewhere: make no officers' keys; the trust comes from a ceremony (`signing.drafts`).
 
     Raises:
         HomeUnusable: there is something at `path` already.
@@ -59,7 +64,9 @@ def found(
     try:
         keys.create_key(home.station_key, passphrase=None)
         if home.is_origin:
-            _found_trust(home, Profile(profile), passphrase=passphrase, now=now)
+            station = station_keys(home, Profile(profile))
+            if not officers_elsewhere:
+                _found_trust(home, Profile(profile), station, passphrase=passphrase, now=now)
         _found_database(home, actor=actor, now=now)
         homes.write_settings(home)
     except BaseException:
@@ -120,11 +127,58 @@ def tier_row(tier: policy.Policy, *, position: int, actor: str, now: datetime) -
     )
 
 
-def officer_keys(home: Home, office: str, count: int) -> list[Path]:
-    """Where the keys of an office are: one file for everything in the solo profile, else one per person."""
-    if home.profile == Profile.SOLO:
-        return [home.keys / "officer.pem"]
-    return [home.keys / f"officer-{office}-{number}.pem" for number in range(1, count + 1)]
+@dataclass(frozen=True)
+class OfficerKey:
+    """One key of one officer of an origin whose officers' keys lie in the home."""
+
+    file: Path
+    algorithm: str
+    person: str | None  # nobody is told apart in the solo profile
+
+    def owned(self, key: Key) -> Key:
+        """Return the public half with its person on it."""
+        return key if self.person is None else owned(key, self.person)
+
+
+def officer_keys(home: Home, office: str) -> list[OfficerKey]:
+    """Where the keys of an office are: one file for everything in the solo profile, else those of each person."""
+    profile = Profile(home.profile)
+    if profile is Profile.SOLO:
+        return [OfficerKey(home.keys / "officer.pem", profile.algorithms[0], None)]
+    people = profile.quorum(_role(office)).of // len(profile.algorithms)
+    found = []
+    for person in (f"{office}-{number}" for number in range(1, people + 1)):
+        for algorithm in profile.algorithms:
+            kind = "" if algorithm == profile.algorithms[0] else f"-{algorithm}"
+            found.append(OfficerKey(home.keys / f"officer-{person}{kind}.pem", algorithm, person))
+    return found
+
+
+def station_keys(home: Home, profile: Profile, *, replacing: bool = False) -> list[Key]:
+    """Return the public keys with which the station signs snapshot and timestamp; those that are missing are made.
+
+    Args:
+        replacing: make new ones under the next free number, whatever is there. Those count once a root names them.
+    """
+    found = []
+    for algorithm in profile.algorithms:
+        file = _station_file(home, algorithm, replacing=replacing)
+        if not file.exists():
+            keys.create_key(file, passphrase=None, algorithm=algorithm)
+        found.append(keys.load_signer(f"file:{file}", passphrase=_no_passphrase).public_key)
+    return found
+
+
+def _station_file(home: Home, algorithm: str, *, replacing: bool) -> Path:
+    if algorithm == "ed25519" and not replacing:
+        return home.station_key
+    numbers = itertools.count(2) if replacing else iter(("",))
+    names = (home.keys / f"station-{algorithm}{f'-{n}' if n else ''}.pem" for n in numbers)
+    return next(name for name in names if not replacing or not name.exists())
+
+
+def _no_passphrase(uri: str) -> bytes:
+    raise AssertionError(f"{uri}: the station's keys are not sealed")
 
 
 def public_half(file: Path) -> Path:
@@ -132,18 +186,19 @@ def public_half(file: Path) -> Path:
     return file.with_suffix(".pub.json")
 
 
-def _found_trust(home: Home, profile: Profile, *, passphrase: Callable[[str], bytes], now: datetime) -> None:
-    station = station_signer(home)
-    made: dict[str, list[Key]] = {"snapshot": [station.public_key], "timestamp": [station.public_key]}
+def _found_trust(
+    home: Home, profile: Profile, station: list[Key], *, passphrase: Callable[[str], bytes], now: datetime
+) -> None:
+    made: dict[str, list[Key]] = {"snapshot": station, "timestamp": station}
     opened: dict[Path, Signer] = {}
     for office in (*_OFFICES, SITE_OFFICE):
         made[office] = []
-        for file in officer_keys(home, office, profile.quorum(_role(office)).of):
-            if file not in opened:
-                opened[file] = _make_officer_key(file, passphrase)
-            made[office].append(opened[file].public_key)
+        for officer in officer_keys(home, office):
+            if officer.file not in opened:
+                opened[officer.file] = _make_officer_key(officer, passphrase)
+            made[office].append(officer.owned(opened[officer.file].public_key))
     del made[SITE_OFFICE]  # no site yet: `add_site` delegates to these keys
-    state = ceremony.establish(profile, made, [station, *opened.values()], now=now)
+    state = ceremony.establish(profile, made, [*trust_signers(home), *opened.values()], now=now)
     TrustRepository(home.trust).save(state)
 
 
@@ -151,11 +206,11 @@ def _role(office: str) -> str:
     return site_role("any") if office == SITE_OFFICE else office
 
 
-def _make_officer_key(file: Path, passphrase: Callable[[str], bytes]) -> Signer:
+def _make_officer_key(officer: OfficerKey, passphrase: Callable[[str], bytes]) -> Signer:
     """Make one person's sealed key and open it."""
-    secret = passphrase(file.name)
-    info = keys.create_key(file, passphrase=secret)
-    write_durably(public_half(file), info.public_json)
+    secret = passphrase(officer.file.name)
+    info = keys.create_key(officer.file, passphrase=secret, algorithm=officer.algorithm)
+    write_durably(public_half(officer.file), info.public_json)
     return keys.load_signer(info.uri, passphrase=lambda _uri: secret)
 
 
@@ -172,9 +227,13 @@ def add_site(home: Home, site: str, *, signers: Sequence[Signer], now: datetime)
     repository = TrustRepository(home.trust)
     if site in repository.load().sites:
         return  # published before the process died: only the record is missing
-    office = [
-        keys.public_key_from_json(public_half(file).read_bytes(), at=public_half(file).name)
-        for file in officer_keys(home, SITE_OFFICE, Profile(home.profile).quorum(site_role(site)).of)
-    ]
-    everyone = [station_signer(home), *signers]
+    office = [officer.owned(_public_key(officer)) for officer in officer_keys(home, SITE_OFFICE)]
+    everyone = [*trust_signers(home), *signers]
     repository.save(ceremony.add_site(repository.load(), site, office, everyone, now=now))
+
+
+def _public_key(officer: OfficerKey) -> Key:
+    file = public_half(officer.file)
+    if not file.exists():
+        raise keys.KeyMissing(str(file))
+    return keys.public_key_from_json(file.read_bytes(), at=file.name)

@@ -36,6 +36,20 @@ def station_signer(home: Home) -> CryptoSigner:
     return CryptoSigner(_station_private(home.station_key))
 
 
+def trust_signers(home: Home) -> tuple[Signer, ...]:
+    """This machine's signers of snapshot and timestamp: every `station*.pem`, of which the root names some.
+
+    More than one in the profiles with ML-DSA keys, and after one was replaced.
+    """
+    others = sorted(home.keys.glob("station-*.pem"))
+    loaded = [keys.load_signer(f"file:{path}", passphrase=_never_sealed) for path in others]
+    return (station_signer(home), *loaded)
+
+
+def _never_sealed(uri: str) -> bytes:
+    raise HomeUnusable(uri, "a key of the station is sealed, and nobody can be asked for it")
+
+
 def log_name(home: Home) -> str:
     """The origin line of the home's checkpoints."""
     return f"tidegate/{home.name}"

@@ -62,7 +62,7 @@ class App:
     def work(self) -> "Workplace":
         """What pipelines work with."""
         from pipelines.workplace import Workplace
-        from tidegate.keyring import station_signer
+        from tidegate.keyring import station_signer, trust_signers
 
         return Workplace(
             home=self.home,
@@ -71,6 +71,7 @@ class App:
             station=station_signer(self.home),
             actor=self.settings.actor,
             now=self.now,
+            stations=trust_signers(self.home) if self.home.is_origin else (),
         )
 
     def demand(self, role: str) -> None:
