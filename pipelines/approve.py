@@ -10,14 +10,16 @@ from datetime import timedelta
 
 from pipelines.approval_page import question
 from pipelines.case import Case, case
+from pipelines.decide import signers
 from pipelines.evidence import approval_statement
 from pipelines.workplace import Workplace
 from registry import approval_requests, approvals
 from registry.approval_requests import NotAsShown, Question
-from registry.approvals import CLOCK_SKEW, LIFE, REJECTION_LIFE
+from registry.approvals import CLOCK_SKEW, LIFE, REJECTION_LIFE, STEWARD
+from registry.approvals import Person as Signer
 from registry.approvals_payload import APPROVE, NAMESPACE, PROMOTE, REJECT, Answer, ApprovalUnreadable
 from registry.audit import EventKind
-from registry.entities import Approval, ApprovalRequest, Person
+from registry.entities import Approval, ApprovalRequest
 from registry.errors import NotFound
 from registry.names import Ref
 from registry.store import Change
@@ -152,9 +154,10 @@ def record_approval(
         NotAsShown: what they were shown is not on record, and is not what stands there now.
     """
     with work.store.change(actor=work.actor, now=work.now) as change:
-        version, known = change.version(ref), steward(change, person)
+        version, known = change.version(ref), signer(work, change, person)
         change.tier(tier)
-        person_signature.verify(signature, payload, namespace=NAMESPACE, public_key=known.public_key)
+        key = known.public_key_line
+        made = person_signature.verify(signature, payload, namespace=NAMESPACE, public_key=key)
         answer, named = approvals.decode(payload)
         wanted = ApprovalSubject(version.digest, tier, work.home.name, PROMOTE, decision, person)
         ApprovalSubject.of(answer, named).demand(wanted)
@@ -174,15 +177,14 @@ def record_approval(
             request=answer.request,
         )
         opened = _question_of(work, change, Ref(version.model, ordinal=version.ordinal), answer)
-        key = person_signature.fingerprint(known.public_key)
         subject = f"{version.model}@{version.ordinal}"
-        statement = approval_statement(work, row, subject=subject, fingerprint=key)
+        statement = approval_statement(work, row, subject=subject, fingerprint=made.fingerprint)
         kind = EventKind.REJECTED if answer.decision == REJECT else EventKind.APPROVED
         change.record(kind, answer.digest, *opened, row, statement)
     return row
 
 
-def _demand_binding(work: Workplace, answer: Answer, person: Person) -> None:
+def _demand_binding(work: Workplace, answer: Answer, person: Signer) -> None:
     """Refuse an answer that no gate could ever count, or that nobody could ever take back."""
     if answer.old:
         raise ApprovalUnreadable(
@@ -190,7 +192,7 @@ def _demand_binding(work: Workplace, answer: Answer, person: Person) -> None:
         )
     if answer.issued_at > work.now + CLOCK_SKEW:
         raise ApprovalUnreadable("lies in the future", at="approval.issued_at")
-    if answer.decision == REJECT and "steward" not in person.roles.split(","):
+    if answer.decision == REJECT and STEWARD not in person.roles:
         raise ApprovalUnreadable(f"{person.name} is no steward", at="approval.person")
 
 
@@ -234,9 +236,9 @@ class ApprovalSubject:
                 )
 
 
-def steward(view: View, person: str) -> Person:
-    """The person as they stand now. Raises `NotFound` for somebody unknown, or who has left."""
-    for row in view.people():
-        if row.name == person and row.active:
-            return row
+def signer(work: Workplace, view: View, person: str) -> Signer:
+    """The person as they may sign now. Raises `NotFound` for somebody unknown, or who has left."""
+    for known in signers(work, view):
+        if known.name == person:
+            return known
     raise NotFound("person", person)

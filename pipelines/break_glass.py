@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from pipelines.approval_page import question
 from pipelines.approve import recorded, request_row
-from pipelines.case import Case, card_issuers, case
-from pipelines.decide import request_decision, signers
+from pipelines.case import Case, case, once_in_force
+from pipelines.decide import card_issuers, request_decision, signers
 from pipelines.promote import append_pin
 from pipelines.workplace import Workplace
 from registry import break_glass, decisions
@@ -85,9 +85,9 @@ def promote_by_break_glass(
     """
     signed = Signed(payload, signature, person)
     with work.home.using_store(), work.store.change(actor=work.actor, now=work.now) as change:
-        request, _ = decisions.authenticate(signed, signers(work, change), home=work.home.name, now=work.now)
+        request = _authentic(work, change, signed)
         found = case(work, change, ref, tier)
-        _demand_keys(change, signed, request, found)
+        _demand_keys(work, change, signed, request, found)
         asked = _demand_same(work, change, ref, found, request)
         if any(row.digest == signed.digest for row in change.decisions(str(Kind.BREAK_GLASS))):
             raise BreakGlassRefused(str(ref), tier, "this signature was used for a promotion already")
@@ -99,20 +99,26 @@ def promote_by_break_glass(
     return found, pin
 
 
-def _demand_keys(view: View, signed: Signed, request: Request, found: Case) -> None:
+def _authentic(work: Workplace, view: View, signed: Signed) -> Request:
+    cards = card_issuers(work, view)
+    people = signers(work, view)
+    return decisions.authenticate(signed, people, home=work.home.name, now=work.now, cards=cards)[0]
+
+
+def _demand_keys(work: Workplace, view: View, signed: Signed, request: Request, found: Case) -> None:
     """Hold the signature against what the tier demands of approvals: breaking the glass asks for no less."""
-    known = next(row for row in view.people() if row.name == signed.person and row.active)
-    anchors, crls = card_issuers(view)
+    known = next(one for one in signers(work, view) if one.name == signed.person)
+    cards = card_issuers(work, view)
     made = person_signature.verify(
         signed.signature,
         signed.payload,
         namespace=decisions.NAMESPACE,
-        public_key=known.public_key,
+        public_key=known.public_key_line,
         require_touch=found.rules.hardware_keys,
         require_pin=found.rules.hardware_keys,
         at=request.issued_at,
-        anchors=anchors,
-        crls=crls,
+        anchors=cards.anchors,
+        crls=cards.crls,
     )
     if made.method not in found.rules.approval_methods:
         taken = " or ".join(found.rules.approval_methods)
@@ -170,7 +176,7 @@ def record_review(work: Workplace, digest: str, person: str, *, payload: bytes, 
     """
     signed = Signed(payload, signature, person)
     with work.store.change(actor=work.actor, now=work.now) as change:
-        request, _ = decisions.authenticate(signed, signers(work, change), home=work.home.name, now=work.now)
+        request = _authentic(work, change, signed)
         subject = _broken(change, digest)
         if (request.kind, request.subject) != (Kind.REVIEW, subject.digest):
             raise DecisionUnreadable("is no review of this break-glass", at="decision.subject")
@@ -241,17 +247,12 @@ class Override:
         }
 
 
-def overrides(view: View) -> list[Override]:
+def overrides(work: Workplace, view: View) -> list[Override]:
     """Every pin that rests on break-glass, oldest first."""
-    return [_override(view, pin) for pin in view.overridden()]
+    return [_override(work, view, pin) for pin in view.overridden()]
 
 
-def of_pin(view: View, pin: Pin) -> Override | None:
-    """What a pin rests on, if on break-glass."""
-    return _override(view, pin) if pin.override else None
-
-
-def _override(view: View, pin: Pin) -> Override:
+def _override(work: Workplace, view: View, pin: Pin) -> Override:
     row = next(row for row in view.decisions(str(Kind.BREAK_GLASS)) if row.digest == pin.override)
     request = decisions.decode(row.payload.encode())
     return Override(
@@ -260,14 +261,14 @@ def _override(view: View, pin: Pin) -> Override:
         person=row.person,
         reason=request.reason,
         checks=tuple(request.details["checks"]),
-        reviews=tuple(_reviews(view, row)),
+        reviews=tuple(_reviews(work, view, row)),
     )
 
 
-def _reviews(view: View, broken: Decision) -> list[Review]:
+def _reviews(work: Workplace, view: View, broken: Decision) -> list[Review]:
     found = []
     for row in view.decisions(str(Kind.REVIEW), broken.digest):
-        if row.person.casefold() == broken.person.casefold() or not _signed_here(view, row):
+        if row.person.casefold() == broken.person.casefold() or not _signed_here(work, view, row):
             continue
         request = decisions.decode(row.payload.encode())
         verdict = str(request.details["verdict"])
@@ -275,15 +276,15 @@ def _reviews(view: View, broken: Decision) -> list[Review]:
     return found
 
 
-def _signed_here(view: View, row: Decision) -> bool:
+def _signed_here(work: Workplace, view: View, row: Decision) -> bool:
     """Whether the payload was signed by a key that the person had here, also by somebody who has left since."""
-    for known in view.person_history(row.person):
+    for known in once_in_force(work, view, {row.person}):
         try:
             person_signature.verify(
                 row.signature,
                 row.payload.encode(),
                 namespace=decisions.NAMESPACE,
-                public_key=known.public_key,
+                public_key=known.public_key_line,
             )
         except (PersonSignatureWrong, PersonSignatureUncheckable):
             continue
@@ -291,12 +292,12 @@ def _signed_here(view: View, row: Decision) -> bool:
     return False
 
 
-def loud(view: View) -> list[str]:
+def loud(work: Workplace, view: View) -> list[str]:
     """A line for each break-glass that nobody has reviewed: said after every command, until somebody does."""
     return [
         f"BREAK-GLASS: {item.pin.tier} was given {item.pin.model}@{item.pin.ordinal} on {item.pin.since} on {item.person}'s "
         f"word alone, past {', '.join(item.checks)}. Nobody has reviewed it. "
         f"Next: tidegate approvals review {item.decision.digest[:12]} --verdict upheld|objected"
-        for item in overrides(view)
+        for item in overrides(work, view)
         if not item.reviews
     ]

@@ -4,21 +4,22 @@
 all look through it, so that nobody approves other evidence than the gate reads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from pipelines import template_served
+from pipelines.decide import card_issuers, people, registered, signers
 from pipelines.fitting import contract_fact, engine_fact, memory_fact, way_back
 from pipelines.intake.record import read_scan_report
 from pipelines.removed import demand_bytes
 from pipelines.rollout.durations import durations
 from pipelines.workplace import Workplace
-from registry import approval_requests, approvals, gate, manifests, policy
+from registry import approval_requests, approvals, authority, gate, manifests, policy
 from registry.approvals import CLOCK_SKEW, ApprovalJudgement, Terms
 from registry.approvals_payload import REJECT
-from registry.entities import Approval, ApprovalRequest, Person, Report, RouterSetting, Version
+from registry.entities import Approval, ApprovalRequest, Report, RouterSetting, Version
 from registry.errors import NotFound
 from registry.gate_facts import ContractFact, Facts, Finding, ScanFact, SuiteFact
 from registry.names import Ref
@@ -227,7 +228,6 @@ def _approvals(work: Workplace, view: View, held: _Held) -> ApprovalJudgement:
     rows = view.approvals(version.digest, rules.tier)
     answers = [Signed(row.payload.encode(), row.signature, row.person) for row in rows]
     requests = view.approval_requests(version.digest, rules.tier)
-    anchors, crls = card_issuers(view)
     terms = Terms(
         digest=version.digest,
         tier=rules.tier,
@@ -243,23 +243,11 @@ def _approvals(work: Workplace, view: View, held: _Held) -> ApprovalJudgement:
         spent=_spent(view, version, rules.tier, rows),
         policy=held.policy,
         shown=dict(map(approval_requests.shown, requests)),
-        anchors=anchors,
-        crls=crls,
+        cards=card_issuers(work, view),
     )
-    people = [_person(row) for row in view.people() if row.active]
-    ever = {row.person for row in rows if row.decision == REJECT}
-    formerly = [_person(row) for name in sorted(ever) for row in view.person_history(name)]
-    return approvals.judge(answers, people, terms, formerly=formerly)
-
-
-def _person(row: Person) -> approvals.Person:
-    return approvals.Person(
-        name=row.name,
-        public_key_line=row.public_key,
-        roles=tuple(row.roles.split(",")),
-        since=from_rfc3339(row.since),
-        until=from_rfc3339(row.until) if row.until else None,
-    )
+    said_no = {row.person for row in rows if row.decision == REJECT}
+    formerly = once_in_force(work, view, said_no)
+    return approvals.judge(answers, signers(work, view), terms, formerly=formerly)
 
 
 def _took_part(view: View, version: Version, requests: Sequence[ApprovalRequest]) -> set[str]:
@@ -270,12 +258,16 @@ def _took_part(view: View, version: Version, requests: Sequence[ApprovalRequest]
     return {version.added_by, *(report.made_by for report in reports), *asked}
 
 
-def card_issuers(view: View) -> tuple[list[bytes], list[bytes]]:
-    """Certificates of the issuers whose PIV cards count here, and their revocation lists."""
-    anchors, crls = (
-        [row.body.encode() for row in view.documents(kind)] for kind in ("piv-anchor", "piv-crl")
-    )
-    return anchors, crls
+def once_in_force(work: Workplace, view: View, names: Collection[str]) -> list[approvals.Person]:
+    """These people as they ever could sign: each key and set of roles that was put in force as it has to be."""
+    walked = people(work, view)
+    refused = {(row.name, row.position) for row, _ in walked.passed_over}
+    rows = [registered(row) for name in sorted(names) for row in view.person_history(name)]
+    return [
+        authority.signer(row, solo=work.home.profile == "solo")
+        for row in rows
+        if row.active and (row.name, row.position) not in refused
+    ]
 
 
 def _spent(view: View, version: Version, tier: str, rows: Sequence[Approval]) -> set[str]:

@@ -33,7 +33,7 @@ from registry.approvals_payload import (
     payload,
 )
 from registry.policy import METHODS
-from registry.signed import Signed
+from registry.signed import NO_CARDS, CardIssuers, Signed
 from signing import person_signature
 from signing.person_refusals import PersonSignatureUncheckable, PersonSignatureWrong
 from signing.person_signature import PersonSignature
@@ -160,8 +160,7 @@ class Terms:
     action: str = PROMOTE
     policy: str | None = None  # digest of the tier's policy; None: not looked at
     shown: Mapping[str, str] = field(default_factory=dict)  # request's digest to its page's SHA-256
-    anchors: Sequence[bytes] = ()  # issuers whose PIV cards count
-    crls: Sequence[bytes] = ()
+    cards: CardIssuers = NO_CARDS  # issuers whose PIV cards count as hardware
 
 
 @dataclass(frozen=True)
@@ -356,8 +355,8 @@ def _verify(approval: Signed, person: Person, terms: Terms) -> PersonSignature:
         require_touch=terms.require_hardware,
         require_pin=terms.require_pin,
         at=terms.now,
-        anchors=terms.anchors,
-        crls=terms.crls,
+        anchors=terms.cards.anchors,
+        crls=terms.cards.crls,
     )
 
 

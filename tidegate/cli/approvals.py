@@ -66,7 +66,7 @@ def list_(app: App, *, everything: bool) -> None:
     app.demand("site")
     with app.store.view() as view:
         found = [item for item in waiting(app.work, view) if everything or item.open]
-        broken = [item for item in overrides(view) if everything or not item.reviews]
+        broken = [item for item in overrides(app.work, view) if everything or not item.reviews]
     lines = [
         (item.row.digest[:SHORT], f"{item.asked.model}@{item.asked.ordinal}", item.asked.tier, _by(item), item.row.since, item.state)
         for item in found
@@ -233,11 +233,11 @@ def _answer(
 def _payload(
     app: App, ref: Ref, tier: str, decision: str, hand: Hand, *, reason: str, shown: str | None, life: timedelta | None
 ) -> "tuple[Question, bytes]":  # fmt: skip
-    from pipelines.approve import request_approval, steward
+    from pipelines.approve import request_approval, signer
     from registry.approvals_payload import payload
 
     with app.store.view() as view:
-        steward(view, hand.name)
+        signer(app.work, view, hand.name)
     asked, answer = request_approval(
         app.work, ref, tier, reason=reason, decision=decision, life=life, shown=shown
     )

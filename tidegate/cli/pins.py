@@ -129,7 +129,9 @@ def pins(app: App, at: str | None, *, history: bool) -> None:
         moment = rfc3339(from_rfc3339(f"{at}T23:59:59Z" if len(at) == 10 else at))
     with app.store.view() as view:
         rows = view.pin_history() if history else view.pins(at=moment)
-        broken = {(item.pin.tier, item.pin.model, item.pin.position): item for item in overrides(view)}
+        broken = {
+            (item.pin.tier, item.pin.model, item.pin.position): item for item in overrides(app.work, view)
+        }
         gone = {row.version for row in view.withdrawals()}
     if history and moment is not None:
         rows = [row for row in rows if row.since <= moment]
