@@ -48,6 +48,7 @@ def add_folder(
     *,
     waivers: Sequence[Waiver] = (),
     leave_out: Sequence[str] = (),
+    signature: bytes | None = None,
     progress: Progress = no_progress,
     expect: Progress = no_progress,
 ) -> Added:
@@ -55,6 +56,7 @@ def add_folder(
 
     Args:
         leave_out: patterns (`original/*`, as a shell matches them) of files that are not part of the version.
+        signature: the publisher's, where it does not lie among the files.
         progress: called with the bytes just copied, from one thread at a time.
         expect: called once, before any progress, with the bytes that there are.
 
@@ -63,6 +65,7 @@ def add_folder(
         SourceUnusable: no folder, an empty one, or one that holds something else than plain files.
         SourceChanged: somebody writes into it.
         ScanBlocked: the files may not come in.
+        PublisherRefused: a publisher has to have signed them, and has not.
         SpaceShort: they do not fit.
         HomeBusy: another `add` is at work here.
     """
@@ -81,7 +84,9 @@ def add_folder(
         with waiting_room(work.home, "add") as room, full_disk_named(room, total):
             arrived = _copy_all(folder, chosen, room, Meter(progress))
             _demand_same(folder, seen, list_folder(folder))
-            return record(work, model, arrived, replace(source, left_out=skipped), waivers=waivers)
+            return record(
+                work, model, arrived, replace(source, left_out=skipped), waivers=waivers, signature=signature
+            )
 
 
 def list_folder(folder: Path) -> list[Seen]:

@@ -73,6 +73,7 @@ def fetch_hub(
     endpoint: str | None = None,
     waivers: Sequence[Waiver] = (),
     leave_out: Sequence[str] = (),
+    signature: bytes | None = None,
     progress: Progress = no_progress,
     expect: Progress = no_progress,
 ) -> Added:
@@ -84,6 +85,7 @@ def fetch_hub(
         model: its name here; None for the repository's in lower case.
         endpoint: the hub's address; None for huggingface_hub's own setting (`HF_ENDPOINT`).
         leave_out: patterns (`original/*`, as a shell matches them) of files that are not part of the version.
+        signature: the publisher's, where it does not lie among the files.
         progress: called with the bytes just fetched or found here, from one thread at a time; a negative number
             when a file has to begin again.
         expect: called once, before any progress, with the bytes to come.
@@ -93,6 +95,7 @@ def fetch_hub(
         SourceUnusable: the hub knows no such model or revision, or does not give it to this user.
         HubUnreachable: it does not answer, or not as a hub does.
         SourceChanged: a file is not the one that the commit lists.
+        PublisherRefused: a publisher has to have signed them, and has not.
         ScanBlocked: the files may not come in. The download stays in quarantine for a try with waivers.
         SpaceShort: they do not fit.
         HomeBusy: another `fetch` is at work here.
@@ -121,7 +124,7 @@ def fetch_hub(
             left_out=skipped,
             listed={item.path: {_IN_TOTO[item.kind]: item.digest} for item in chosen},
         )
-        added = record(work, name, arrived, source, waivers=waivers)
+        added = record(work, name, arrived, source, waivers=waivers, signature=signature)
         shutil.rmtree(room)
         return added
 

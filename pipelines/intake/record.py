@@ -1,10 +1,11 @@
 """Files that have arrived become a version: scanned, stored, recorded in one transaction.
 
 The order, so that a crash between any two steps leaves nothing half-done to be seen:
-1. scan the files where they wait; a blocker ends it here;
+1. scan the files where they wait, and judge their publisher's signature; a blocker, or a publisher who did not
+   sign, ends it here;
 2. give them their names in the blob store (a crash from here to step 3 leaves blobs that nothing names: garbage
    collection takes them, the same command uses them);
-3. one transaction: version, report, provenance statement and the event that records them;
+3. one transaction: version, report, provenance statement, signatures and the event that records them;
 4. `index.json` of the OCI layout is written anew from the database. A crash before it is mended by the next call.
 """
 
@@ -20,12 +21,15 @@ from pipelines.evidence import signed_statement
 from pipelines.intake.arrival import Arrived
 from pipelines.intake.errors import ScanBlocked
 from pipelines.intake.provenance import Source, statement_of
+from pipelines.model_signatures import Judged, believed, demand_signed, judge, ours, publishers_rows
 from pipelines.removed import demand_bytes, removed
 from pipelines.scan import scan
 from pipelines.scan.files import kind_of
 from pipelines.scan.reading import quoted
 from pipelines.scan.rules import RULES
 from pipelines.scan.values import Finding, ScannedFile, ScanResult, Waiver, in_order
+from pipelines.signed_files import NAMES as SIGNATURE_NAMES
+from pipelines.signed_files import File
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import BlobStore
@@ -38,6 +42,7 @@ from registry.store import Change
 from registry.views import View
 from signing.canonical import canonical_bytes, parse_canonical
 from signing.digests import sha256_hex
+from signing.model_signature import MAX_BUNDLE
 from signing.times import rfc3339
 
 REPORT_FORMAT = "tidegate-scan-report/1"
@@ -52,17 +57,28 @@ class Added:
     new: bool
     scan: ScanResult
     left_out: tuple[str, ...] = ()  # paths at the source that are not part of the version
+    signatures: tuple[Judged, ...] = ()  # what came with the files
 
 
 def record(
-    work: Workplace, model: str, arrived: Sequence[Arrived], source: Source, *, waivers: Sequence[Waiver] = ()
+    work: Workplace,
+    model: str,
+    arrived: Sequence[Arrived],
+    source: Source,
+    *,
+    waivers: Sequence[Waiver] = (),
+    signature: bytes | None = None,
 ) -> Added:
     """Make `arrived` a version of `model`, or find the version that it is already.
 
     The waivers are those that reviewers of this home have signed and that stand now, and `waivers` beside them.
 
+    Args:
+        signature: the publisher's, where it does not lie among the files.
+
     Raises:
         ScanBlocked: with every blocker; the blob store is as it was.
+        PublisherRefused: files that a publisher has to have signed, and has not; the blob store is as it was.
         MalformedManifest: paths that cannot stand in one folder on every system.
     """
     files = sorted(arrived, key=lambda item: item.path)
@@ -80,13 +96,53 @@ def record(
             )
         )
     )
+    signatures = _signatures(work, model, files, signature, left_out=source.left_out)
     for sha256, file in {item.sha256: item.file for item in files if item.file is not None}.items():
         work.blobs.adopt(file, sha256)
     with work.store.change(actor=work.actor, now=work.now) as change:
         held = same_version(change, manifest)
-        version = held or _record_new(change, work, manifest, source, result, waivers=waivers)
+        if held is None:
+            version = _record_new(
+                change, work, manifest, source, result, waivers=waivers, signatures=signatures
+            )
+        else:
+            version = _record_signatures(change, work, held, signatures)
     republish_index(work)
-    return Added(version, held is None, result, source.left_out)
+    return Added(version, held is None, result, source.left_out, tuple(judged for _, judged in signatures))
+
+
+def _signatures(
+    work: Workplace,
+    model: str,
+    files: Sequence[Arrived],
+    signature: bytes | None,
+    *,
+    left_out: Sequence[str],
+) -> list[tuple[bytes, Judged]]:
+    """Judge the publisher's signatures that came. Raises `PublisherRefused`."""
+    found = [] if signature is None else [signature]
+    for item in files:
+        if item.path in SIGNATURE_NAMES:
+            with item.open(work.blobs) as stream:
+                found.append(stream.read(MAX_BUNDLE + 1))
+    there = {item.path: File(item.size, item.sha256, partial(item.open, work.blobs)) for item in files}
+    with work.store.view() as view:
+        who = believed(view, model)
+        judged = [judge(data, there, who, moment=work.now, left_out=left_out) for data in found]
+        demand_signed(view, model, judged)
+    return list(zip(found, judged, strict=True))
+
+
+def _record_signatures(
+    change: Change, work: Workplace, version: Version, signatures: Sequence[tuple[bytes, Judged]]
+) -> Version:
+    """Keep signatures that are new to a version which was here before."""
+    known = {row.digest for row in change.model_signatures(version.digest)}
+    fresh = [(data, judged) for data, judged in signatures if sha256_hex(data) not in known]
+    if fresh:
+        subject = (f"{version.model}@{version.ordinal}", version.digest)
+        change.record(EventKind.MODEL_SIGNED, version.digest, *publishers_rows(work, subject, fresh))
+    return version
 
 
 def _record_new(
@@ -97,11 +153,15 @@ def _record_new(
     result: ScanResult,
     *,
     waivers: Sequence[Waiver],
+    signatures: Sequence[tuple[bytes, Judged]],
 ) -> Version:
     version = version_row(work, manifest, ordinal=change.next_ordinal(manifest.model), brought_by=source.how)
     report = scan_report(work, manifest.digest, result, waivers=waivers)
     statement = signed_statement(work, statement_of(work, version, manifest, source, report))
-    change.record(EventKind.VERSION_ADDED, manifest.digest, version, report, statement)
+    subject = (f"{version.model}@{version.ordinal}", version.digest)
+    rows = publishers_rows(work, subject, signatures)
+    rows += [row for row in (ours(work, manifest),) if row is not None]
+    change.record(EventKind.VERSION_ADDED, manifest.digest, version, report, statement, *rows)
     return version
 
 

@@ -34,7 +34,13 @@ _JSON_NAMES = frozenset(
         "chat_template.json",
     )
 )
-_TEXT_NAMES = frozenset(("README.md", "USE_POLICY.md", "merges.txt", ".gitattributes"))
+# The last three: where publishers put their signature over the files (OpenSSF Model Signing).
+_TEXT_NAMES = frozenset(
+    (
+        *("README.md", "USE_POLICY.md", "merges.txt", ".gitattributes"),
+        *("model.sig", "signature.oms", "model.oms.sig"),
+    )
+)
 _TEXT_PREFIX = re.compile(r"(?:LICEN[CS]E|NOTICE)(?:[._-][A-Za-z0-9._-]{1,40})?")
 _CODE_ENDINGS = (".py", ".pyc", ".pyi", ".pyx", ".pyd", ".so", ".ipynb")
 

@@ -86,7 +86,7 @@ def test_report_statement_and_event_come_with_the_version(workplace: Workplace, 
     assert added.scan == read_scan_report(report)
     assert report.outcome in {"PASSED", "WARNED"}
     assert "version added" == event.kind
-    assert {"version", "report", "statement"} == {label for label, _ in event.rows}
+    assert {"version", "report", "statement", "model signature"} == {label for label, _ in event.rows}
 
     key = workplace.station.public_key
     envelope = Envelope.from_json(statement.signature.encode())

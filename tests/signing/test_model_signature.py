@@ -163,7 +163,7 @@ class TestEarlierReleases:
 
     def test_what_release_0_2_listed_is_not_taken(self) -> None:
         old = with_statement(lambda statement: statement.update(predicateType=oms.PREDICATE_0_2))
-        with pytest.raises(ModelSignatureUnreadable, match="release 0.2"):
+        with pytest.raises(ModelSignatureUnreadable, match=r"release 0\.2"):
             oms.verify(old, PUBLISHER.public_key())
 
     @pytest.mark.parametrize("keyid", ["", None, "absent"])

@@ -1,0 +1,278 @@
+"""Signatures over models: publishers' are judged when their files arrive, ours is written for every version.
+
+What becomes of a publisher's signature:
+VALID           somebody who is believed for this model signed exactly these files
+WRONG           it was made by nobody whom it names, or over other files
+UNKNOWN-SIGNER  nobody who is believed here made it; the files may be what they signed
+UNCHECKABLE     a form that is not read, or that needs a network
+Only VALID lets files of a named publisher's model in. Whatever the outcome, the file is kept as it came.
+
+A certificate is judged at the moment when its signature was first seen here, which this home's signed log vouches
+for: what was valid then stays valid when the certificate is over. Ours is made with the home's own key, a machine
+key: it proves that the files are those of the version that this home holds, so that a tool that is not ours can.
+"""
+
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from securesystemslib.signer import Signer
+
+from pipelines.evidence import signed_statement
+from pipelines.publishers import PublisherRefused, believed_for, crls_of
+from pipelines.signed_files import File, differences, in_words
+from pipelines.workplace import Workplace
+from registry.blobs import BlobStore
+from registry.entities import ModelSignature, Publisher, Row, Statement
+from registry.home import Home
+from registry.manifests import Manifest
+from registry.views import View
+from signing import keys
+from signing import model_signature as oms
+from signing.digests import sha256_hex
+from signing.model_signature import ModelSignatureUnreadable, ModelSignatureWrong, SignedModel
+from signing.summaries import svr
+from signing.times import rfc3339
+
+PUBLISHER, ORIGIN, HOME = "publisher", "origin", "home"  # who signed, as the row says
+DOCUMENT = "model-signature"  # kind of document as which it travels; named SOURCE/VERSION'S DIGEST
+KEY_DOCUMENT = "model-signing-key"  # the key that an origin's signatures are checked with; named for the home
+VALID, WRONG, UNKNOWN_SIGNER, UNCHECKABLE = "VALID", "WRONG", "UNKNOWN-SIGNER", "UNCHECKABLE"
+_KEY_FILE = "model-signing.pem"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a signature file came to."""
+
+    outcome: str
+    method: str  # key, certificate; unknown where it is not readable
+    signer: str  # fingerprint of the key, or subject of the certificate
+    problem: str  # empty if VALID
+    publisher: Publisher | None = None  # who made it, if somebody who is believed did
+    left_out: tuple[str, ...] = ()  # signed files that were not taken in on purpose
+
+
+def files_of(manifest: Manifest, blobs: BlobStore) -> dict[str, File]:
+    """A version's files, opened from the store when they have to be read."""
+    return {
+        entry.path: File(entry.size, entry.sha256, partial(blobs.open, entry.sha256))
+        for entry in manifest.files
+    }
+
+
+def judge(
+    data: bytes,
+    files: Mapping[str, File],
+    believed: Sequence[tuple[Publisher, Sequence[bytes]]],
+    *,
+    moment: datetime,
+    left_out: Collection[str] = (),
+) -> Judged:
+    """Judge a signature file over files; nothing is recorded.
+
+    Args:
+        believed: publishers who may sign them, each with revocation lists in PEM.
+        moment: at which certificates have to be valid.
+        left_out: paths of the source that were not taken in.
+    """
+    try:
+        signature = oms.read(data)
+    except ModelSignatureUnreadable as exc:
+        return Judged(UNCHECKABLE, "unknown", "", str(exc))
+    try:
+        return _judged(signature, files, believed, moment=moment, left_out=left_out)
+    except ModelSignatureWrong as exc:
+        return Judged(WRONG, signature.method, _named(signature), exc.problem)
+    except ModelSignatureUnreadable as exc:
+        return Judged(UNCHECKABLE, signature.method, _named(signature), str(exc))
+
+
+def _judged(
+    signature: oms.ModelSignature,
+    files: Mapping[str, File],
+    believed: Sequence[tuple[Publisher, Sequence[bytes]]],
+    *,
+    moment: datetime,
+    left_out: Collection[str],
+) -> Judged:
+    """Raises `ModelSignatureWrong`, `ModelSignatureUnreadable`."""
+    signed, publisher, problem = _who(signature, believed, moment=moment)
+    if signed is not None and (found := differences(signed, files, left_out=left_out)):
+        raise ModelSignatureWrong("model signature", in_words(found))
+    signer = _signer(signature)
+    if signed is None or publisher is None:
+        return Judged(UNKNOWN_SIGNER, signature.method, signer, problem)
+    absent = tuple(sorted({one.path for one in signed.resources} & set(left_out)))
+    return Judged(VALID, signature.method, signer, "", publisher, absent)
+
+
+def _who(
+    signature: oms.ModelSignature,
+    believed: Sequence[tuple[Publisher, Sequence[bytes]]],
+    *,
+    moment: datetime,
+) -> tuple[SignedModel | None, Publisher | None, str]:
+    """What was signed, by whom of those who are believed; else why none of them.
+
+    Raises:
+        ModelSignatureWrong: it names its key or certificate falsely, or one that does not hold.
+    """
+    problem = "nobody who is believed for this model made it"
+    for publisher, crls in believed:
+        if publisher.method != signature.method:
+            continue
+        try:
+            return _checked(signature, publisher, crls, moment=moment), publisher, ""
+        except ModelSignatureWrong as exc:
+            problem = f"{publisher.name}: {exc.problem}"
+            if publisher.method == "key" and oms.hint_of(_key(publisher)) == signature.hint:
+                raise
+    if signature.method == "key":
+        return None, None, problem
+    from signing.model_certificates import signers_key  # noqa: PLC0415 - X.509 is slow to import
+
+    return oms.verify(signature, signers_key(signature.certificates)), None, problem
+
+
+def _checked(
+    signature: oms.ModelSignature, publisher: Publisher, crls: Sequence[bytes], *, moment: datetime
+) -> SignedModel:
+    if publisher.method == "key":
+        return oms.verify(signature, _key(publisher))
+    from signing.model_certificates import judge as may_sign  # noqa: PLC0415
+    from signing.model_certificates import load_anchors, load_crl  # noqa: PLC0415
+
+    anchors = load_anchors(publisher.material.encode(), at=publisher.name)
+    lists = [load_crl(one, at=publisher.name) for one in crls]
+    return oms.verify(signature, may_sign(signature.certificates, anchors, moment=moment, crls=lists))
+
+
+def _key(publisher: Publisher) -> EllipticCurvePublicKey:
+    return oms.public_key(publisher.material.encode(), at=publisher.name)
+
+
+def _signer(signature: oms.ModelSignature) -> str:
+    """Who the file says signed. Raises `ModelSignatureUnreadable` where it holds no certificate."""
+    if signature.method == "key":
+        return signature.hint or "unnamed key"
+    from signing.model_certificates import subject_of  # noqa: PLC0415
+
+    return subject_of(signature.certificates)
+
+
+def _named(signature: oms.ModelSignature) -> str:
+    try:
+        return _signer(signature)
+    except ModelSignatureUnreadable:
+        return ""
+
+
+def believed(view: View, model: str) -> list[tuple[Publisher, Sequence[bytes]]]:
+    """Who may sign a model, each with the revocation lists that came for them."""
+    return [(row, crls_of(view, row)) for row in believed_for(view, model)]
+
+
+def demand_signed(view: View, model: str, judged: Sequence[Judged]) -> None:
+    """Refuse files of a named publisher's model that they did not sign. Raises `PublisherRefused`."""
+    named = [row.name for row in believed_for(view, model)]
+    if named and not any(one.outcome == VALID for one in judged):
+        problem = (
+            "; ".join(f"{one.outcome}: {one.problem}" for one in judged) or "no signature came with the files"
+        )
+        raise PublisherRefused(model, named, problem)
+
+
+def publishers_rows(
+    work: Workplace, subject: tuple[str, str], arrived: Sequence[tuple[bytes, Judged]]
+) -> list[Row]:
+    """Rows that keep publishers' signatures: each, and our statement about one that holds.
+
+    Args:
+        subject: the version's name and digest.
+    """
+    rows: list[Row] = []
+    for data, judged in arrived:
+        said = _said(work, subject, data, judged) if judged.outcome == VALID else None
+        rows += [said] if said else []
+        rows.append(
+            signature_row(
+                work, subject[1], data, judged, source=PUBLISHER, statement=said.digest if said else None
+            )
+        )
+    return rows
+
+
+def signature_row(
+    work: Workplace,
+    version: str,
+    data: bytes,
+    judged: Judged,
+    *,
+    source: str,
+    statement: str | None = None,
+) -> ModelSignature:
+    """The row of a signature file; it is not recorded yet. Bytes that are no text are kept readable as far as they are."""
+    return ModelSignature(
+        digest=sha256_hex(data),
+        version=version,
+        source=source,
+        method=judged.method,
+        signer=judged.signer[:256],
+        outcome=judged.outcome,
+        body=data.decode(errors="replace"),
+        statement=statement,
+        since=rfc3339(work.now),
+        actor=work.actor,
+    )
+
+
+def _said(work: Workplace, subject: tuple[str, str], data: bytes, judged: Judged) -> Statement:
+    assert judged.publisher is not None
+    properties = [
+        "TIDEGATE_OMS_SIGNATURE_VALID",
+        f"TIDEGATE_OMS_SIGNER {judged.signer}",
+        f"TIDEGATE_OMS_SIGNATURE sha256:{sha256_hex(data)}",
+        *(f"TIDEGATE_OMS_LEFT_OUT {path}" for path in judged.left_out),
+    ]
+    policy = (f"publisher {judged.publisher.name}", sha256_hex(judged.publisher.material.encode()))
+    said = svr([subject], verifier=work.home.name, policies=[policy], properties=properties, at=work.now)
+    return signed_statement(work, said)
+
+
+def home_signer(home: Home) -> Signer:
+    """The home's own key for signatures over models: ECDSA P-256, made when it is first needed."""
+    place = home.keys / _KEY_FILE
+    if not place.exists():
+        with contextlib.suppress(keys.KeyExists):  # another command was quicker
+            keys.create_key(place, passphrase=None, algorithm="ecdsa-p256")
+    return keys.load_signer(f"file:{place}", passphrase=lambda _uri: b"")
+
+
+def public_half(signer: Signer) -> bytes:
+    """The key in PEM, as `model_signing verify key --public_key` takes it."""
+    pem: str = signer.public_key.keyval["public"]
+    return pem.encode()
+
+
+def ours(work: Workplace, manifest: Manifest, *, signer: Signer | None = None) -> ModelSignature | None:
+    """Return the row of this home's signature over a version; None for one with no file that the format signs."""
+    signer = signer or home_signer(work.home)
+    files = [(entry.path, entry.sha256) for entry in manifest.files]
+    try:
+        data = oms.sign(manifest.model.rpartition("/")[2], files, signer)
+    except ModelSignatureUnreadable:
+        if all(path.partition("/")[0] in oms.IGNORED for path, _ in files):
+            return None
+        raise
+    hint = oms.hint_of(oms.public_key(public_half(signer)))
+    return signature_row(work, manifest.digest, data, Judged(VALID, "key", hint, ""), source=HOME)
+
+
+def model_signing_key(home: Home) -> Path:
+    """Where the home's key for models is."""
+    return home.keys / _KEY_FILE
