@@ -22,13 +22,21 @@ from signing.model_signature import ModelSignatureUnreadable, ModelSignatureWron
 from signing.times import rfc3339
 
 MAX_DEPTH = 8
+_FOR_CODE = {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+_UNDECODABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def load_anchors(pem: bytes, *, at: str = "certificates") -> tuple[x509.Certificate, ...]:
     """Return the certificates of a PEM file. Raises `ModelSignatureUnreadable`."""
     try:
         return tuple(x509.load_pem_x509_certificates(pem))
-    except ValueError as exc:
+    except _UNDECODABLE as exc:
         raise ModelSignatureUnreadable("holds no certificate in PEM", at=at) from exc
 
 
@@ -37,7 +45,7 @@ def load_crl(data: bytes, *, at: str = "revocation list") -> x509.CertificateRev
     load = x509.load_pem_x509_crl if data.lstrip().startswith(b"-----BEGIN") else x509.load_der_x509_crl
     try:
         return load(data)
-    except ValueError as exc:
+    except _UNDECODABLE as exc:
         raise ModelSignatureUnreadable("is no revocation list", at=at) from exc
 
 
@@ -83,14 +91,14 @@ def judge(
 def _load(der: bytes, *, at: str) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as exc:
+    except _UNDECODABLE as exc:
         raise ModelSignatureUnreadable("holds a certificate that is none", at=at) from exc
 
 
 def _key(certificate: x509.Certificate, *, at: str) -> ec.EllipticCurvePublicKey:
     try:
         key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm) as exc:
+    except _UNDECODABLE as exc:
         raise ModelSignatureUnreadable("holds a certificate with a key of an unknown kind", at=at) from exc
     return elliptic(key, at=f"{at}, {_name(certificate)}")
 
@@ -118,7 +126,7 @@ def _chain(
     try:
         policy = builder.store(verification.Store(list(anchors)))  # a ValueError for no anchor at all
         return policy.build_client_verifier().verify(signer, list(others)).chain
-    except (verification.VerificationError, ValueError, UnsupportedAlgorithm) as exc:
+    except (verification.VerificationError, *_UNDECODABLE) as exc:
         problem = f"{_name(signer)} has no chain to a believed authority that holds on {moment:%Y-%m-%d}"
         raise ModelSignatureWrong(at, problem) from exc
 
@@ -130,21 +138,13 @@ def _may_sign(certificate: x509.Certificate) -> bool:
     """
     said = []
     try:
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-        said.append(usage.digital_signature)
-    except x509.ExtensionNotFound:
-        pass
-    except ValueError:
+        for extension in certificate.extensions:
+            if isinstance(extension.value, x509.KeyUsage):
+                said.append(extension.value.digital_signature)
+            if isinstance(extension.value, x509.ExtendedKeyUsage):
+                said.append(bool(_FOR_CODE & set(extension.value)))
+    except _UNDECODABLE:
         return False
-    try:
-        extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        said.append(
-            bool(
-                {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(extended)
-            )
-        )
-    except x509.ExtensionNotFound:
-        pass
     return bool(said) and all(said)
 
 
@@ -167,7 +167,7 @@ def _demand_unrevoked(
 def _signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
     try:
         return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # TypeError for other kinds
-    except (TypeError, ValueError, UnsupportedAlgorithm):
+    except (TypeError, *_UNDECODABLE):
         return False
 
 
