@@ -35,6 +35,13 @@ _UNDERSTOOD = {
     ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     ExtensionOID.CERTIFICATE_POLICIES,
 }
+_UNDECODABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _COMPROMISED = {
     x509.ReasonFlags.key_compromise,
     x509.ReasonFlags.ca_compromise,
@@ -54,12 +61,7 @@ def load_certificate(data: bytes) -> x509.Certificate:
         )
         found = load(data)
         _ = found.extensions, found.subject, found.signature_hash_algorithm  # decoded late, and refused here
-    except (
-        ValueError,
-        UnsupportedAlgorithm,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-    ) as exc:
+    except _UNDECODABLE as exc:
         raise PersonSignatureUncheckable("not one certificate in PEM or DER", at="certificate") from exc
     return found
 
@@ -73,12 +75,7 @@ def load_list(data: bytes) -> x509.CertificateRevocationList:
         load = x509.load_pem_x509_crl if data.lstrip().startswith(_BEGIN) else x509.load_der_x509_crl
         found = load(data)
         _ = found.extensions, found.issuer, found.signature_hash_algorithm
-    except (
-        ValueError,
-        UnsupportedAlgorithm,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-    ) as exc:
+    except _UNDECODABLE as exc:
         raise PersonSignatureUncheckable("not one revocation list in PEM or DER", at=at) from exc
     if found.next_update_utc is None:
         raise PersonSignatureUncheckable("does not say until when it is in force", at=at)
@@ -126,6 +123,7 @@ def judge(
         raise PersonSignatureUncheckable(f"more than {MAX_ANCHORS} of them", at="anchors and lists")
     issuers = [load_certificate(data) for data in anchors]
     lists = [load_list(data) for data in crls]
+    _demand_signed(lists, issuers)
     _demand_valid(certificate, at, fingerprint)
     vouching, below = None, certificate
     for _ in issuers:  # each registered issuer stands in a chain at most once
@@ -170,6 +168,15 @@ def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
+
+
+def _demand_signed(lists: list[x509.CertificateRevocationList], issuers: list[x509.Certificate]) -> None:
+    """A list in a registered issuer's name that it did not sign was changed, so what it said is lost: no guess."""
+    for found in lists:
+        named = [issuer for issuer in issuers if issuer.subject == found.issuer]
+        if named and not any(_list_by(found, issuer) for issuer in named):
+            problem = f"not signed by {found.issuer.rfc4514_string()}, in whose name it is"
+            raise PersonSignatureUncheckable(problem, at="revocation list")
 
 
 def _demand_not_revoked(
