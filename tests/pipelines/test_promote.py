@@ -13,18 +13,20 @@ from pipelines import promote as promoting
 from pipelines.agreements import add_document
 from pipelines.approve import record_approval, request_approval
 from pipelines.case import case
+from pipelines.decide import record_decision, request_decision
 from pipelines.intake.folder import add_folder
-from pipelines.people import set_person
+from pipelines.people import Wanted, change_person, leaver, propose, set_person
 from pipelines.policies import apply_policy
 from pipelines.promote import promote, withdraw
 from pipelines.routers import set_router
 from pipelines.workplace import Workplace
-from registry import approvals, tiers_file
+from registry import approvals, decisions, tiers_file
 from registry.entities import Approval
 from registry.gate import GateClosed
 from registry.names import Ref
 from registry.policy import DEFAULTS
 from registry.store import Change
+from signing.digests import sha256_hex
 from signing.sshsig import SshSignatureWrong, public_key_line, sign
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -37,8 +39,9 @@ def desk(workplace: Workplace) -> Workplace:
     """A home where team demands one approval and no suite, a minute after everything else stands."""
     rules = [replace(tier, suites=()) if tier.tier == "team" else tier for tier in DEFAULTS]
     apply_policy(workplace, tiers_file.write(rules))
-    for name, key in KEYS.items():
-        set_person(workplace, name, public_key=public_key_line(key), roles=("steward",))
+    alice, bob = (Wanted(name, public_key_line(key), ("steward",)) for name, key in KEYS.items())
+    set_person(workplace, alice)
+    signed_change(workplace, bob, "alice")
     add_folder(workplace, ONE.model, DEMO / "models" / "v1")
     rows = {
         name: add_document(
@@ -58,10 +61,18 @@ def later(work: Workplace, **passed: float) -> Workplace:
 
 
 def approve(work: Workplace, person: str, *, key: str | None = None, tier: str = "team") -> Approval:
-    _, request = request_approval(work, ONE, tier, reason="read the report")
-    message = approvals.payload(request, person)
+    _, answer = request_approval(work, ONE, tier, reason="read the report")
+    message = approvals.payload(answer, person)
     signature = sign(message, namespace=approvals.NAMESPACE, private_key=KEYS[key or person])
     return record_approval(work, ONE, tier, person, payload=message, signature=signature)
+
+
+def signed_change(work: Workplace, wanted: Wanted, *stewards: str) -> None:
+    """A change of people, signed by these stewards."""
+    for name in stewards:
+        message = propose(work, wanted, name, reason="x")
+        signature = sign(message, namespace=decisions.NAMESPACE, private_key=KEYS[name])
+        change_person(work, name, payload=message, signature=signature)
 
 
 def served(work: Workplace) -> list[int]:
@@ -102,20 +113,31 @@ def _other_router(work: Workplace) -> None:
 
 
 def _leave(work: Workplace) -> None:
-    from pipelines.people import retire_person
-
-    retire_person(work, "alice")
+    with work.store.view() as view:
+        wanted = leaver(view, "alice")
+    signed_change(work, wanted, "bob")
 
 
 def _new_key(work: Workplace) -> None:
-    set_person(work, "alice", public_key=public_key_line(Ed25519PrivateKey.generate()), roles=("steward",))
+    line = public_key_line(Ed25519PrivateKey.generate())
+    signed_change(work, Wanted("alice", line, ("steward",)), "bob")
+
+
+def _new_policy(work: Workplace) -> None:
+    rules = [replace(tier, suites=(), fresh_days=30) if tier.tier == "team" else tier for tier in DEFAULTS]
+    text = tiers_file.write(rules)
+    digest = sha256_hex(text.encode())
+    message = request_decision(work, decisions.Kind.APPLY_POLICY, digest, "bob", reason="x")
+    signature = sign(message, namespace=decisions.NAMESPACE, private_key=KEYS["bob"])
+    record_decision(work, "bob", payload=message, signature=signature)
+    apply_policy(work, text)
 
 
 def _withdraw(work: Workplace) -> None:
     withdraw(work, ONE, reason="licence recalled")
 
 
-@pytest.mark.parametrize("meanwhile", [_rescan, _other_router, _leave, _new_key, _withdraw])
+@pytest.mark.parametrize("meanwhile", [_rescan, _other_router, _leave, _new_key, _new_policy, _withdraw])
 def test_what_happens_after_the_approval_voids_it(
     desk: Workplace, meanwhile: Callable[[Workplace], None]
 ) -> None:
@@ -177,7 +199,8 @@ def test_a_signature_by_another_key_is_not_kept(desk: Workplace) -> None:
 
 
 def test_a_request_names_exactly_the_evidence_of_now(desk: Workplace) -> None:
-    found, request = request_approval(desk, ONE, "team", reason="x")
-    assert set(found.evidence) == set(request.evidence)
-    assert (desk.now, desk.now + timedelta(hours=72)) == (request.issued_at, request.expires_at)
-    assert isinstance(request.issued_at, datetime)
+    asked, answer = request_approval(desk, ONE, "team", reason="x")
+    assert set(asked.evidence) == set(answer.evidence)
+    assert (asked.digest, asked.shown_sha256) == (answer.request, answer.shown_sha256)
+    assert (desk.now, desk.now + timedelta(hours=72)) == (answer.issued_at, answer.expires_at)
+    assert isinstance(answer.issued_at, datetime)

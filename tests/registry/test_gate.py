@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from registry.break_glass import BreakGlassRefused, overridden
 from registry.gate import GateClosed, judge
-from registry.gate_facts import ContractFact, EngineFact, Facts, MemoryFact, ScanFact, SuiteFact
+from registry.gate_facts import ContractFact, EngineFact, Facts, Finding, MemoryFact, ScanFact, SuiteFact
 from registry.policy import DEFAULTS, Policy
 
 ORG = DEFAULTS[2]
@@ -127,6 +128,7 @@ def test_when_everything_holds_the_gate_is_open_and_says_why() -> None:
             "not counted: bob: expired",
         ),
         ("approvals", facts(approved_by=()), "0 of 2"),
+        ("rejections", facts(rejected=("carla rejected it on 2026-11-20T12:00:00Z: too slow",)), "too slow"),
     ],
 )
 def test_each_check_alone_closes_the_gate(check: str, closed: Facts, said: str) -> None:
@@ -143,7 +145,7 @@ def test_every_check_is_shown_also_when_the_first_one_is_against() -> None:
     everything_wrong = facts(
         withdrawn="x", verified_bundle=False, age_days=999, scan=None, licence="not-stated", formats=(),
         policy=rules(max_bytes=1, companions=True, engines=("vllm",)), contract=broken("unknown"), way_back=broken("unknown"), suites=suite(report=None),
-        served_in=frozenset(), approved_by=(),
+        served_in=frozenset(), approved_by=(), rejected=("carla rejected it",),
     )  # fmt: skip
     findings = judge(everything_wrong)
     assert CHECKS == [finding.check for finding in findings]
@@ -183,9 +185,13 @@ def test_each_demanded_suite_answers_for_itself() -> None:
     }
 
 
+def _by_check(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.check: finding for finding in findings}
+
+
 def test_a_single_person_home_says_so() -> None:
     alone = facts(single_person=True, approvals_needed=1, approved_by=("alice",))
-    assert "1 of 1 (single-person home): alice" == judge(alone)[-1].message
+    assert "1 of 1 (single-person home): alice" == _by_check(judge(alone))["approvals"].message
 
 
 def test_evidence_is_named_by_digest() -> None:
@@ -193,3 +199,50 @@ def test_evidence_is_named_by_digest() -> None:
     assert ("e" * 64,) == found["suite tool-basics"]
     assert ("a" * 64, "b" * 64) == found["approvals"]
     assert ("c" * 64,) == found["contract"]
+
+
+OVERRIDABLE = [
+    facts(approved_by=()),
+    facts(served_in=frozenset()),
+    facts(suites=suite(report=None, outcome="MISSING")),
+    facts(suites=suite(age_days=9), policy=rules(report_days=7)),
+    facts(suites=suite(outcome="INCONCLUSIVE")),
+    facts(age_days=91),
+    facts(engine=ADVISED),
+]
+NEVER = [
+    facts(withdrawn="leaks prompts"),
+    facts(verified_bundle=False),
+    facts(recorded_later="2027-01-01T00:00:00Z"),
+    facts(scan=ScanFact("5" * 64, "FAILED", ("a.pkl: pickle",))),
+    facts(scan=None),
+    facts(licence="not-stated"),
+    facts(formats=("pickle",)),
+    facts(size=2 * 10**12, policy=rules(max_bytes=10**12)),
+    facts(engine=None, policy=rules(engines=("vllm",))),
+    facts(contract=broken("incompatible")),
+    facts(contract=broken("unknown")),
+    facts(way_back=broken("incompatible")),
+    facts(policy=rules(companions=True)),
+    facts(suites=suite(outcome="FAILED", reasons=("7 of 9",))),
+    facts(suites=suite(outcome="FAILED", same_contract=False)),
+    facts(rejected=("carla rejected it",)),
+]
+
+
+@pytest.mark.parametrize("late", OVERRIDABLE)
+def test_one_person_may_override_what_is_only_late(late: Facts) -> None:
+    [check] = [finding.check for finding in judge(late) if not finding.ok]
+    assert [check] == overridden("acme/coder@2", "org", judge(late))
+
+
+@pytest.mark.parametrize("wrong", NEVER)
+def test_nobody_overrides_what_was_found(wrong: Facts) -> None:
+    also_late = dataclasses.replace(wrong, approved_by=())
+    with pytest.raises(BreakGlassRefused, match="nobody may override"):
+        overridden("acme/coder@2", "org", judge(also_late))
+
+
+def test_an_open_gate_has_no_glass_to_break() -> None:
+    with pytest.raises(BreakGlassRefused, match="nothing to override"):
+        overridden("acme/coder@2", "org", judge(GREEN))
