@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from pipelines.break_glass import Override, overrides
 from pipelines.workplace import Workplace
 from registry import manifests
 from registry.entities import Approval, Pin, Report, Version
@@ -37,7 +38,7 @@ def account(work: Workplace, ref: Ref) -> Account:
             "noted": [_noted(row) for row in view.reports(version.digest, "evidence")],
             "claims": [_claim(view, row.bundle, row.statement) for row in view.claims(version.digest)],
             "approvals": [_approval(row) for row in view.approvals(version.digest)],
-            "served": _served(view, version),
+            "served": _served(work, view, version),
             "withdrawn": _withdrawn(view, version),
             "bytes_removed": _bytes_removed(view, version),
             "profile": work.home.profile,
@@ -141,6 +142,8 @@ def _approval(row: Approval) -> dict[str, Any]:
     return {
         "digest": row.digest,
         "person": row.person,
+        "decision": row.decision or "approve",
+        "request": row.request,
         "tier": row.tier,
         "at": row.made_at,
         "reason": payload.get("reason"),
@@ -148,18 +151,20 @@ def _approval(row: Approval) -> dict[str, Any]:
     }
 
 
-def _served(view: View, version: Version) -> list[dict[str, Any]]:
+def _served(work: Workplace, view: View, version: Version) -> list[dict[str, Any]]:
     """Each stretch of time in which a tier served it; `until` null: it does now."""
     stretches = []
+    broken = {(item.pin.tier, item.pin.position): item for item in overrides(work, view)
+              if item.pin.model == version.model}  # fmt: skip
     for tier in view.tiers():
         history = view.pin_history(tier.tier, version.model)
         for line, following in zip_longest(history, history[1:]):
             if line.version == version.digest:
-                stretches.append(_stretch(line, following))
+                stretches.append(_stretch(line, following, broken=broken.get((line.tier, line.position))))
     return stretches
 
 
-def _stretch(line: Pin, following: Pin | None) -> dict[str, Any]:
+def _stretch(line: Pin, following: Pin | None, *, broken: Override | None) -> dict[str, Any]:
     return {
         "tier": line.tier,
         "from": line.since,
@@ -169,6 +174,7 @@ def _stretch(line: Pin, following: Pin | None) -> dict[str, Any]:
         "reason": line.reason,
         "evidence": json.loads(line.evidence),
         "left_by": following.kind if following else None,
+        "break_glass": None if broken is None else {**broken.document(), "said": broken.said},
     }
 
 
@@ -255,7 +261,8 @@ def _run_lines(run: dict[str, Any]) -> list[str]:
 
 def _approval_line(item: dict[str, Any]) -> str:
     pieces = f"on {len(item['evidence'])} pieces of evidence"
-    return f"{item['at']} {item['person']} for {item['tier']}: {item['reason']}  [{_short(item['digest'])}], {pieces}"
+    said = "REJECTED " if item["decision"] == "reject" else ""
+    return f"{item['at']} {said}{item['person']} for {item['tier']}: {item['reason']}  [{_short(item['digest'])}], {pieces}"
 
 
 def _removal_line(item: dict[str, Any]) -> str:
@@ -267,7 +274,9 @@ def _stretch_line(item: dict[str, Any]) -> str:
     ended = {"promote": "another promotion", "rollback": "a rollback"}
     until = f" to {item['until']}, ended by {ended[item['left_by']]}" if item["until"] else " until now"
     reason = f": {item['reason']}" if item["reason"] else ""
-    return f"{item['tier']}, from {item['from']}{until}; {began} by {item['who']}{reason}"
+    broken = item["break_glass"]
+    alone = f" [{broken['said']}; past {', '.join(broken['checks'])}]" if broken else ""
+    return f"{item['tier']}, from {item['from']}{until}; {began} by {item['who']}{reason}{alone}"
 
 
 def _short(digest: str) -> str:

@@ -59,6 +59,7 @@ def examine(app: App, *, deep: bool) -> list[Check]:
         ("clock", lambda: _clock(app)),
         ("trust", lambda: _trust(app)),
         ("freshness", lambda: _freshness(app)),
+        ("break-glass", lambda: _break_glass(app)),
         ("blobs", lambda: _blobs(app, deep=deep)),
         ("quarantine", lambda: _quarantine(home)),
     ]
@@ -202,6 +203,21 @@ def _freshness(app: App) -> Iterator[Check]:
         ok=not found.late,
         message=f"{found.state.value}: {found.text}",
         next_step="Ask the origin for the next bundle (an empty one will do). What serves goes on serving.",
+    )
+
+
+def _break_glass(app: App) -> Iterator[Check]:
+    from tidegate.banner import break_glass_lines
+
+    if not app.home.is_site:
+        return
+    _ = app.store
+    found = break_glass_lines(app)
+    yield Check(
+        "break-glass",
+        ok=not found,
+        message="; ".join(found) or "nothing serves on one person's word that nobody has reviewed",
+        next_step="Have another person review it: `tidegate approvals list` names it, `tidegate approvals review` signs.",
     )
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.names import Ref
+from tidegate.banner import show_banner
 from tidegate.cli.doors import Door, pass_app
 from tidegate.output import SHORT, show
 from tidegate.wiring import App
@@ -27,6 +28,7 @@ def gate(app: App, ref: str, tier: str) -> None:
         case = look(app.work, view, Ref.parse(ref), tier)
     show(case_document(case, promoted=False), gate_page(case), as_json=app.settings.as_json)
     if not case.open:
+        show_banner(app)  # a refusal would keep it quiet
         raise GateClosed(ref, tier, case.findings)
 
 
