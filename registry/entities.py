@@ -6,6 +6,7 @@ their constructor; the constraints stand in the database. Moments are text, RFC 
 seconds: the same on SQLite and PostgreSQL, and their order is the order of time.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, CheckConstraint, MetaData, Text, UniqueConstraint
@@ -38,8 +39,12 @@ class Row(SQLModel):
         A column that came with a later release is left out while it holds nothing, so that old logs still replay.
         """
         # A value of another type than its column's is for `audit verify` to name, not for pydantic to warn of.
-        values = self.model_dump(warnings=False)
-        hidden = {"id", *(name for name in self.added_later if values[name] is None)}
+        return self.recorded(self.model_dump(warnings=False))
+
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The same, of a row that was read as plain columns."""
+        hidden = {"id", *(name for name in cls.added_later if values[name] is None)}
         return {name: _brief(value) for name, value in values.items() if name not in hidden}
 
 
