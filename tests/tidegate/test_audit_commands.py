@@ -59,7 +59,15 @@ ATTACKS = {
     "an event in the middle removed": ("DELETE FROM event WHERE position = 5", "event 5 is missing"),
     "an event's actor edited": ("UPDATE event SET actor = 'nobody' WHERE position = 5", "columns of the event"),
     "an event's leaf edited": (
-        "UPDATE event SET leaf = replace(leaf, 'ines', 'anna') WHERE position = 5", "other events",
+        "UPDATE event SET leaf = replace(leaf, '\"kind\":\"', '\"kind\":\"un') WHERE position = 5", "other events",
+    ),
+    "an event's opening exchanged": (
+        "UPDATE event SET openings = replace(openings, 'ines', 'anna') WHERE position = 5",
+        "event 5: its openings are not those",
+    ),
+    "an event's openings removed": ("UPDATE event SET openings = NULL WHERE position = 5", "event 5"),
+    "a tile invented": (
+        "INSERT INTO tile (level, \"index\", root, hashes) VALUES (0, 7, 'ab', x'00')", "tile 0/7: stands beyond",
     ),
     "an event's leaf made unreadable": ("UPDATE event SET leaf = '{' WHERE position = 5", "event 5"),
     "two events exchanged": (
@@ -110,8 +118,8 @@ class TestEventsCutOffWithTheirHeads:
 
     def test_and_replaced_by_others_are_missed_too(self, serving: Town, kept: Path) -> None:
         cut_off(serving, 1)
-        serving.site.type("people", "remove", "alice")
-        serving.site.type("people", "remove", "bob")
+        serving.site.type("people", "remove", "alice", *serving.signs("bob"))
+        serving.site.type("people", "remove", "bob", *serving.signs("bob"))
         serving.site.type("audit", "verify")
         refusal = serving.site.ask_refused("audit", "verify", "--kept-head", kept, ends=AuditBroken.exit_code)
         assert "events were others then" in refusal["message"]
