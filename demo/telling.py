@@ -36,7 +36,10 @@ def _homes(story: Story) -> None:
     story.run("tidegate init clinic --role site --profile officers --home site")
     for person in ("alice", "bob"):
         _ssh_key(story.folder / f"{person}.key")
-        story.run(f"tidegate people add {person} --key {person}.key.pub --home site --actor paula")
+        signed = "" if person == "alice" else " --person alice --key alice.key --reason 'works with me'"
+        story.run(
+            f"tidegate people add {person} --public-key {person}.key.pub{signed} --home site --actor paula"
+        )
 
 
 def _ssh_key(path: Path) -> None:

@@ -151,11 +151,15 @@ def card_issuers(work: Workplace, view: View, found: authority.Standing | None =
     if not held:
         return CardIssuers(crls=_lists(view))
     found = found or people(work, view)
-    signed = {one.subject for one in _standing(work, view, Kind.CARD_ISSUER, found, NO_CARDS)}
+    signed: dict[str, set[str]] = {}
+    for one in _standing(work, view, Kind.CARD_ISSUER, found, NO_CARDS):
+        signed.setdefault(one.subject, set()).add(one.person)
     first = min((row.since for row in view.people_recorded()), default=rfc3339(work.now))
     return CardIssuers(
         anchors=tuple(
-            row.body.encode() for row in held.values() if row.name in signed or row.added_at < first
+            row.body.encode()
+            for row in held.values()
+            if len(signed.get(row.name, ())) >= max(1, found.needed) or row.added_at <= first
         ),
         crls=_lists(view),
     )

@@ -43,6 +43,7 @@ __all__ = [
     "published",
     "set_person",
     "take_people",
+    "wanted_of",
 ]
 
 MAX_KEY_LINE = 4096  # characters; an RSA key of 16,384 bits has 2,800

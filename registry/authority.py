@@ -243,3 +243,19 @@ def _entries(body: bytes) -> tuple[str, frozenset[tuple[str, str, str]]]:
 def authority(**said: Any) -> str:
     """How an authority is written into a row."""
     return canonical_bytes(said).decode()
+
+
+def signed_by(row: Registered, people: Mapping[str, str]) -> str:
+    """By whose word a row stands, for a person to read.
+
+    Args:
+        people: digest of each decision about people to who signed it.
+    """
+    if row.authority is None:
+        return "nobody (before signatures)"
+    said = _read(row.authority)
+    if said == FOUNDING:
+        return "nobody (founding)"
+    if "document" in said:
+        return f"the origin ({said.get('bundle', '?')})"
+    return ", ".join(sorted({people.get(digest, "?") for digest in said.get("decisions", ())}))

@@ -12,7 +12,6 @@ from pipelines.decide import record_decision, request_decision
 from pipelines.intake.errors import ScanBlocked
 from pipelines.intake.folder import add_folder
 from pipelines.intake.record import read_scan_report, rescan, signed_waivers
-from pipelines.people import set_person
 from pipelines.rescan import outlook, rescan_all
 from pipelines.scan import RULESET, rules
 from pipelines.workplace import Workplace
@@ -21,6 +20,7 @@ from registry.entities import Decision
 from registry.names import Ref
 from signing.digests import file_sha256, sha256_hex
 from signing.sshsig import public_key_line, sign
+from tests.people import set_person
 from tests.pipelines.hostile import as_json, good_model
 from tests.pipelines.test_intake_folder import laid_out
 

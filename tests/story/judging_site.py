@@ -138,7 +138,8 @@ def build(folder: Path, engine: Engine) -> Site:
     site.at.type("suites", "add", paths_suite(folder / "paths"))
     for person in ("alice", "bob"):
         new_ssh_key(site.key(person))
-        site.at.type("people", "add", person, "--key", site.key(person).with_suffix(".pub"))
+        signed = [] if person == "alice" else site.signs("alice")
+        site.at.type("people", "add", person, "--public-key", site.key(person).with_suffix(".pub"), *signed)
     site.policy.write_text(TIERS)
     site.at.type("policy", "apply", site.policy, *site.signs("alice"))
     _agree(site)

@@ -25,7 +25,6 @@ from pipelines.engines.advisories import Advisories, Advisory, Range, encode, hi
 from pipelines.engines.endpoint import AnswerUnusable, Endpoint
 from pipelines.engines.footprint import needed
 from pipelines.intake.folder import add_folder
-from pipelines.people import retire_person, set_person
 from pipelines.policies import apply_policy
 from pipelines.routers import set_router
 from pipelines.suites import BUILTIN, identity, responses, talk
@@ -52,6 +51,7 @@ from signing.digests import sha256_hex
 from signing.sshsig import public_key_line, sign
 from signing.times import rfc3339
 from tests import world
+from tests.people import retire_person, set_person
 from tests.pipelines.faulty_engine import faulty_engine
 from tests.pipelines.gap import World, make_world, model_files
 from tests.pipelines.hostile import as_json, good_model
@@ -68,6 +68,7 @@ ROLES = {"alice": "steward", "rita": "reviewer", "rob": "reviewer", "ann": "auth
 KEYS = {
     name: Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number, name in enumerate(ROLES, 1)
 }
+ALICE = {"alice": KEYS["alice"]}
 
 
 class Clinic:
@@ -122,7 +123,8 @@ def clinic(tmp_path: Path) -> Iterator[Clinic]:
     with world.at_work(home, actor="ines", now=NOON) as work:
         made = Clinic(work)
         for name, role in ROLES.items():
-            set_person(made.work, name, public_key=public_key_line(KEYS[name]), roles=[role])
+            by = {} if name == "alice" else ALICE
+            set_person(made.work, name, public_key=public_key_line(KEYS[name]), roles=[role], by=by)
         yield made
 
 
@@ -151,7 +153,7 @@ class TestARogueOperatorWithThePolicy:
         assert clinic.rules()["team"].suites
 
     def test_is_not_free_of_signatures_once_every_steward_is_sent_away(self, clinic: Clinic) -> None:
-        retire_person(clinic.later(), "alice")
+        retire_person(clinic.later(), "alice", by=ALICE)
         with pytest.raises(PolicyUnsigned):
             clinic.apply(clinic.policy(suites=()))
         assert clinic.rules()["team"].suites
@@ -195,11 +197,11 @@ class TestARogueOperatorWithOldDecisions:
         clinic.decide("rob", Kind.REVOKE, waived.digest)
         assert clinic.against("scan")
         if how == "leaves":
-            retire_person(clinic.later(), "rob")
+            retire_person(clinic.later(), "rob", by=ALICE)
         else:
             key = KEYS["rob"] if "role" in how else Ed25519PrivateKey.generate()
             role = "author" if "role" in how else "reviewer"
-            set_person(clinic.later(), "rob", public_key=public_key_line(key), roles=[role])
+            set_person(clinic.later(), "rob", public_key=public_key_line(key), roles=[role], by=ALICE)
         assert "that waiver stands no longer" in clinic.against("scan")
 
     def test_a_revocation_is_for_good(self, clinic: Clinic, waived: Decision) -> None:

@@ -62,7 +62,12 @@ class Crossing:
             public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
             (self.folder / f"{person}.pub").write_bytes(public)
         for person in ("alice", "bob"):
-            self.site.type("people", "add", person, "--key", self.folder / f"{person}.pub")
+            signed = [] if person == "alice" else self.signs("alice")
+            self.site.type("people", "add", person, "--public-key", self.folder / f"{person}.pub", *signed)
+
+    def signs(self, person: str) -> list[object]:
+        """The options with which a person signs a decision."""
+        return ["--person", person, "--reason", "as agreed", "--key", self.folder / f"{person}.key"]
 
     def _agree(self) -> None:
         profile = json.loads((DEMO / "contracts" / "engine-profile-hermes.json").read_text())
@@ -191,7 +196,10 @@ def test_the_importer_cannot_approve(crossing: Crossing) -> None:
     """The two-person rule: ines imported it, so her signature does not count, whoever she is else."""
     crossing.ship(1)
     crossing.validate(1, "team")
-    crossing.site.type("people", "add", "ines", "--key", crossing.folder / "ines.pub")
+    crossing.site.type(
+        "people", "add", "ines", "--public-key", crossing.folder / "ines.pub", *crossing.signs("alice")
+    )
+    crossing.site.type("people", "confirm", "ines", *crossing.signs("bob"))
     crossing.approve(1, "team", "ines")
     crossing.promote(1, "team", ends=GateClosed.exit_code)
 

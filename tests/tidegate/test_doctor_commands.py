@@ -178,7 +178,7 @@ def test_changes_speak_json_too(town: Town) -> None:
     assert site.ask("bundles", "inspect", out)["trusted"]
     assert not site.ask("bundles", "import", out)["already"]
     assert "PASS" in site.ask("models", "scan", MODEL)["outcome"]
-    assert site.ask("people", "remove", "bob")["active"] is False
+    assert site.ask("people", "remove", "bob", *town.signs("alice"))["active"] is False
     words = [
         "approve",
         MODEL,

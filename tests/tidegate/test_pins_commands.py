@@ -17,7 +17,7 @@ from signing.canonical import canonical_bytes
 from signing.keys import KeyMissing
 from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
 from signing.times import TimeUnreadable, rfc3339
-from tests.tidegate.town import MODEL, Town, new_ssh_key
+from tests.tidegate.town import MODEL, Town
 
 REF = f"{MODEL}@1"
 
@@ -152,14 +152,13 @@ class TestApproving:
         town.site.type("approve", *words, "--key", town.folder / "none", ends=KeyMissing.exit_code)
 
     def test_by_somebody_who_left_is_refused(self, town: Town) -> None:
-        town.site.type("people", "remove", "alice")
+        town.site.type("people", "remove", "alice", *town.signs("bob"))
         words = [REF, "--tier", "team", "--person", "alice", "--key", town.key("alice")]
         town.site.type("approve", *words, "--reason", "x", ends=NotFound.exit_code)
 
     def test_says_when_it_does_not_count(self, town: Town) -> None:
         """ines imported it: her signature is kept, and she is told that it will not help."""
-        new_ssh_key(town.key("ines"))
-        town.site.type("people", "add", "ines", "--key", town.key("ines").with_suffix(".pub"))
+        town.join("ines")
         words = [REF, "--tier", "team", "--person", "ines", "--key", town.key("ines"), "--reason", "x"]
         found = town.site.ask("approve", *words)
         assert (False, True) == (found["counts"], "imported" in found["why_not"])
@@ -177,11 +176,9 @@ class TestTwoPersonsForTheOrganisation:
 
     def test_one_key_belongs_to_one_person(self, town: Town) -> None:
         """The gate counts keys too (`test_approvals.py`); nobody should have to find out there."""
-        words = ["people", "add", "carol", "--key", town.key("alice").with_suffix(".pub")]
-        refused = town.site.type(*words, ends=DocumentRefused.exit_code)
+        words = ["people", "add", "carol", "--public-key", town.key("alice").with_suffix(".pub")]
+        refused = town.site.type(*words, *town.signs("bob"), ends=DocumentRefused.exit_code)
         assert "alice's already" in refused.output
-        town.site.type("people", "remove", "alice")
-        town.site.type(*words)
 
 
 class TestPromoting:

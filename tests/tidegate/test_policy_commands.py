@@ -8,7 +8,7 @@ import pytest
 
 from registry.decisions import DecisionUnreadable
 from registry.errors import DocumentRefused, NotFound, PolicyBreaksPins, PolicyUnsigned
-from tests.tidegate.town import MODEL, Town, new_ssh_key
+from tests.tidegate.town import MODEL, Town
 from tidegate.errors import PolicyNotClean
 
 
@@ -115,9 +115,7 @@ class TestGate:
 class TestDecisions:
     @pytest.fixture
     def rita(self, town: Town) -> Town:
-        new_ssh_key(town.key("rita"))
-        key = town.key("rita").with_suffix(".pub")
-        town.site.type("people", "add", "rita", "--key", key, "--role", "reviewer")
+        town.join("rita", "--role", "reviewer")
         file = edited(town, 'licence = "stated"\nformats = ["gguf", "safetensors"]\nmemory = "256 GB"',
                       'licence = "accepted"\nformats = ["gguf", "safetensors"]\nmemory = "256 GB"')  # fmt: skip
         town.site.type("policy", "apply", file, *sign(town, "alice"))

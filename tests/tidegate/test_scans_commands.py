@@ -20,9 +20,8 @@ def test_a_blocked_file_comes_in_after_a_reviewers_signature(town: Town) -> None
     add = ["models", "add", folder, "--as", "acme/tiny"]
     refused = town.origin.ask_refused(*add, ends=ScanBlocked.exit_code)
     assert f"waive code.auto-map sha256:{file_sha256(folder / 'config.json')}" in refused["message"]
-    town.origin.type(
-        "people", "add", "alice", "--key", town.key("alice").with_suffix(".pub"), "--role", "reviewer"
-    )
+    key = town.key("alice").with_suffix(".pub")
+    town.origin.type("people", "add", "alice", "--public-key", key, "--role", "reviewer")
     sign = ["--person", "alice", "--reason", "the engine has its own code", "--key", town.key("alice")]
     town.origin.type("decisions", "waive", "code.auto-map", folder / "config.json", *sign)
     assert "waived" in {found["severity"] for found in town.origin.ask(*add)["scan"]["findings"]}

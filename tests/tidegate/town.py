@@ -39,6 +39,17 @@ class Town:
     def key(self, person: str) -> Path:
         return self.folder / f"{person}.key"
 
+    def signs(self, person: str) -> list[object]:
+        """The options with which a person signs a decision."""
+        return ["--person", person, "--reason", "as agreed", "--key", self.key(person)]
+
+    def join(self, person: str, *options: object) -> None:
+        """Somebody with a new key joins the site, by the word of both stewards."""
+        new_ssh_key(self.key(person))
+        key = self.key(person).with_suffix(".pub")
+        self.site.type("people", "add", person, "--public-key", key, *options, *self.signs("alice"))
+        self.site.type("people", "confirm", person, *self.signs("bob"))
+
     def approve(self, ordinal: int, tier: str, *people: str) -> None:
         for person in people:
             words = [f"{MODEL}@{ordinal}", "--tier", tier, "--person", person, "--key", self.key(person)]
@@ -75,7 +86,8 @@ def build(folder: Path) -> Town:
     _agree(town)  # before anybody is registered who would have to sign a policy
     for person in ("alice", "bob"):
         new_ssh_key(town.key(person))
-        town.site.type("people", "add", person, "--key", town.key(person).with_suffix(".pub"))
+        signed = [] if person == "alice" else town.signs("alice")
+        town.site.type("people", "add", person, "--public-key", town.key(person).with_suffix(".pub"), *signed)
     for ordinal in (1, 2):
         town.origin.type("models", "add", DEMO / "models" / f"v{ordinal}", "--as", MODEL)
         contract = DEMO / "contracts" / "tool-contract-hermes.json"
