@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature, Signer
-from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
+from tuf.api.metadata import DelegatedRole, Metadata, Root, TargetFile, Targets
 
 from signing.digests import sha256_hex
 from signing.errors import OperatorError
@@ -159,6 +159,7 @@ def problems(draft: Draft, *, now: datetime) -> list[str]:
     found += too_few_keys(delegated_roles(targets), draft.profile)
     for role in draft.documents:
         found += _wrong_number(draft, role)
+        found += [] if role == "root" else _unproved(draft, role)
     for role, quorum in draft.quorums.items():
         holder = root.roles[role] if role in root.roles else delegated_roles(targets).get(role)
         count = len(holder.keyids) if holder else 0
@@ -234,6 +235,18 @@ def finish(
     return issue(TrustState(roots, {**state.metadata, **done}), {}, station, now, lifetimes)
 
 
+def in_force(draft: Draft, state: TrustState) -> bool:
+    """Say whether exactly these documents are what the origin publishes already."""
+    for role in draft.documents:
+        if role == "root":
+            held = open_metadata(Root, state.roots[-1], name="root").signed_bytes if state.roots else b""
+        else:
+            held = state.opened(role).signed_bytes if role in state.metadata else b""
+        if held != draft.signed_bytes(role):
+            return False
+    return True
+
+
 def demand_base(draft: Draft, state: TrustState) -> None:
     """Pass when what the draft changes or leans on is as it was when the draft began.
 
@@ -274,6 +287,23 @@ def _wrong_number(draft: Draft, role: str) -> list[str]:
         return [] if draft.root.version == len(draft.base.roots) + 1 else ["root has the wrong number"]
     before = draft.base.opened(role).signed.version if role in draft.base.metadata else 0
     return [] if draft.document(role).version == before + 1 else [f"{role} has the wrong number"]
+
+
+def _unproved(draft: Draft, role: str) -> list[str]:
+    """Return the targets whose bytes nobody can look at, and those that were dropped: what is published stays."""
+    held = draft.base.opened(role).signed if role in draft.base.metadata else Targets()
+    before = held.targets if isinstance(held, Targets) else {}
+    after = draft.document(role).targets
+    problems = [f"{role} no longer vouches for {path}" for path in before if path not in after]
+    for path, listed in after.items():
+        data = draft.payloads.get(path)
+        if before.get(path) != listed and (data is None or listed != _target(path, data, draft)):
+            problems.append(f"{role} vouches for {path}, and the folder does not hold it")
+    return problems
+
+
+def _target(path: str, data: bytes, draft: Draft) -> TargetFile:
+    return TargetFile.from_data(path, data, draft.profile.hashes)
 
 
 def _signers_of(draft: Draft, role: str) -> dict[str, Key]:

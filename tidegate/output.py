@@ -91,6 +91,11 @@ def duration(seconds: float) -> str:
     )
 
 
+def spoken(fingerprint: str) -> str:
+    """64 hex digits in groups of eight, as two people read them to each other."""
+    return " ".join(fingerprint[at : at + 8] for at in range(0, len(fingerprint), 8))
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> str:
     """Columns as wide as they need to be; `empty` says what to do when there is nothing."""
     lines = [[str(cell) for cell in row] for row in rows]

@@ -18,16 +18,29 @@ from tidegate.wiring import App, check_database
 )  # fmt: skip
 @click.option(
     "--profile", type=click.Choice(PROFILES), default="solo", show_default=True,
-    help="solo: one person holds every key, and every report says so. officers: root and catalog 2 of 3, site 2 of 2.",
+    help="solo: one person holds every key, and every report says so. officers: root and catalog 2 of 3, site 2 of 2. "
+    "hybrid: the same people with a classical and an ML-DSA key each, 4 of 6 and 3 of 4. cnsa2: ML-DSA-87 alone.",
 )  # fmt: skip
 @click.option(
     "--database",
     metavar="URL",
     help="postgresql+psycopg://USER@HOST/NAME. Default: an SQLite file in the home.",
 )
+@click.option(
+    "--officers-elsewhere", is_flag=True,
+    help="Make no officers' keys here: they come from a ceremony, `tidegate trust init FOLDER`.",
+)  # fmt: skip
 @passphrase_option
 @pass_app
-def init(app: App, name: str, roles: tuple[str, ...], profile: str, database: str | None) -> None:
+def init(
+    app: App,
+    name: str,
+    roles: tuple[str, ...],
+    profile: str,
+    database: str | None,
+    *,
+    officers_elsewhere: bool,
+) -> None:
     """Make a home called NAME: its database, blob store, keys and trust.
 
     \b
@@ -47,12 +60,13 @@ def init(app: App, name: str, roles: tuple[str, ...], profile: str, database: st
         passphrase=lambda key: app.passphrase(key, confirm=True),
         actor=app.settings.actor,
         now=app.now,
+        officers_elsewhere=officers_elsewhere,
     )
-    next_step = (
-        "tidegate models fetch hf:NAMESPACE/NAME"
-        if home.is_origin
-        else "tidegate trust enrol ROOT.json --fingerprint …"
-    )
+    next_step = "tidegate trust enrol ROOT.json --fingerprint …"
+    if home.is_origin:
+        next_step = "tidegate models fetch hf:NAMESPACE/NAME"
+        if officers_elsewhere:
+            next_step = "tidegate trust init FOLDER"
     show(
         {"home": str(home.path), "name": name, "roles": list(roles), "profile": profile},
         f"Made {' and '.join(roles)} {name} in {home.path} ({profile}).\nNext:    {next_step}",

@@ -15,6 +15,7 @@ COMMANDS = {
     "policy": ("policy", "policy", "tiers.toml: written, checked, rehearsed, signed and put in force."),
     "people": ("people", "people", "Who may approve, and the keys they sign with."),
     "decisions": ("decisions", "decisions", "Waivers, licences accepted, cases set aside: signed by people."),
+    "keys": ("keys", "keys", "Make a person's key, and show its public half."),
     "trust": ("trust", "trust", "The root that a site trusts; an origin's keys."),
     "sites": ("trust", "sites", "The sites that this origin ships to."),
     "bundles": ("bundles", "bundles", "Signed bundles: packed, inspected, imported, acknowledged."),

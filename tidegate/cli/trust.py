@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from tidegate.cli import ceremonies
 from tidegate.cli.doors import Noun, pass_app, passphrase_option
 from tidegate.cli.restamp import restamp
-from tidegate.output import show, table
+from tidegate.output import show, spoken, table
 from tidegate.wiring import App, read_file
 
 _ROOT_BYTES = 1 << 20
@@ -20,29 +21,30 @@ def trust() -> None:
     """The root that a site trusts, and the keys behind an origin's signatures."""
 
 
-_ELSEWHERE: tuple[click.Command, ...] = (
-    restamp,
-)  # commands of `trust` that have a file of their own, one a line
-for _command in _ELSEWHERE:
+for _command in (*ceremonies.COMMANDS, restamp):  # those that have a file of their own
     trust.add_command(_command)
 
 
 @trust.command("show")
+@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
 @pass_app
-def show_(app: App) -> None:
-    """What this home trusts, or what it publishes: roles, thresholds, fingerprints, days left."""
-    from signing.repository import TrustRepository
+def show_(app: App, folder: Path | None) -> None:
+    """What this home trusts, or what it publishes: roles, people, keys, days left. With FOLDER: one ceremony.
+
+    \b
+    tidegate trust show
+    tidegate trust show ceremony
+    """
+    if folder is not None:
+        ceremonies.show_folder(app, folder)
+        return
+    from tidegate import trust_lines
 
     lines: list[str] = []
     document: dict[str, dict[str, Any]] = {}
     if app.home.is_origin:
-        state = TrustRepository(app.home.trust).load()
-        document["origin"] = _root_document(state.roots[-1])
-        document["origin"]["sites"] = list(state.sites)
-        lines += ["This origin publishes", *_root_lines(state.roots[-1], app)]
-        lines.append(
-            f"  sites: {', '.join(state.sites) or 'none yet. Next: tidegate sites add NAME --identity FILE'}"
-        )
+        document["origin"], said = trust_lines.origin(app.home, now=app.now)
+        lines += said
     if app.home.is_site:
         with app.store.view() as view:
             enrolment = view.enrolment()
@@ -50,46 +52,10 @@ def show_(app: App) -> None:
             lines.append("This site trusts nobody yet. Next: tidegate trust enrol ROOT.json --fingerprint …")
         else:
             root = enrolment.root.encode()
-            document["site"] = _root_document(root)
-            lines += [f"This site trusts, since {enrolment.since}", *_root_lines(root, app)]
+            document["site"] = trust_lines.root_document(root)
+            said = trust_lines.root_lines(root, now=app.now)
+            lines += [f"This site trusts, since {enrolment.since}", *said]
     show(document, "\n".join(lines), as_json=app.settings.as_json)
-
-
-def _root_document(data: bytes) -> dict[str, Any]:
-    from signing.digests import sha256_hex
-
-    signed = json.loads(data)["signed"]
-    roles = {
-        name: {"threshold": role["threshold"], "keys": role["keyids"]}
-        for name, role in signed["roles"].items()
-    }
-    return {
-        "fingerprint": sha256_hex(data),
-        "version": signed["version"],
-        "expires": signed["expires"],
-        "roles": roles,
-    }
-
-
-def _root_lines(data: bytes, app: App) -> list[str]:
-    from signing.times import from_rfc3339
-
-    found = _root_document(data)
-    left = (from_rfc3339(str(found["expires"])) - app.now).days
-    roles = json.loads(data)["signed"]["roles"]
-    lines = [
-        f"  root {found['version']}, fingerprint {spoken(str(found['fingerprint']))}",
-        f"  good for {left} more days",
-    ]
-    lines += [
-        f"  {name}: {role['threshold']} of {len(role['keyids'])} keys" for name, role in sorted(roles.items())
-    ]
-    return lines
-
-
-def spoken(fingerprint: str) -> str:
-    """64 hex digits in groups of eight, as two people read them to each other."""
-    return " ".join(fingerprint[at : at + 8] for at in range(0, len(fingerprint), 8))
 
 
 @trust.command()
@@ -176,15 +142,27 @@ def sites() -> None:
 @click.option(
     "--key", "keys", multiple=True, metavar="URI|PATH", help="Officers' keys. Default: those in the home."
 )
+@click.option(
+    "--draft", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    help="Begin the ceremony there, for officers elsewhere; once it is published, repeat without it.",
+)  # fmt: skip
 @passphrase_option
 @pass_app
-def add(app: App, name: str, identity: Path, keys: tuple[str, ...]) -> None:
-    """Ship to the site NAME from now on. Signed by the officers who hold the targets role."""
+def add(app: App, name: str, identity: Path, keys: tuple[str, ...], draft: Path | None) -> None:
+    """Ship to the site NAME from now on. Signed by the officers who hold the targets role.
+
+    \b
+    tidegate sites add clinic --identity clinic.json
+    tidegate sites add clinic --identity clinic.json --draft ceremony
+    """
     from pipelines.enrol import add_site
     from tidegate.founding import add_site as delegate
     from tidegate.keyring import role_signers
 
     app.demand("origin")
+    if draft is not None:
+        ceremonies.begin_site(app, draft, name)
+        return
     signers = role_signers(app.home, named=keys, passphrase=app.passphrase)
     row = add_site(
         app.work,

@@ -1,0 +1,106 @@
+"""A ceremony is put in force at its origin: the trust is published and the log says what changed and who signed.
+
+The record is written in the same step as the trust is saved, the trust first: if the process dies in between, the same
+ceremony can be published again, changes nothing more, and is recorded then.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pipelines.workplace import Workplace
+from registry import people
+from registry.audit import EventKind
+from registry.entities import Document
+from registry.store import Change
+from signing import draft_words, drafts
+from signing.digests import sha256_hex
+from signing.drafts import CeremonyUnusable, Draft, PartialSignature
+from signing.durable import write_durably
+from signing.profiles import person_of
+from signing.repository import TrustRepository, TrustState
+from signing.roots import PEOPLE_PATH
+from signing.times import rfc3339
+
+_LINES = 100  # of the words that the log keeps; the documents themselves stay in the trust folder
+
+
+@dataclass(frozen=True)
+class Published:
+    """A ceremony in force."""
+
+    state: TrustState
+    signers: Mapping[str, tuple[str, ...]]  # role to who signed, as recorded
+    again: bool  # it was in force before
+
+
+def held(work: Workplace) -> TrustState:
+    """Return what this origin publishes now: an empty state before its first ceremony."""
+    return held_at(TrustRepository(work.home.trust))
+
+
+def held_at(repository: TrustRepository) -> TrustState:
+    """Return the repository's state, an empty one when nothing was ever published there."""
+    return repository.load() if (repository.path / "1.root.json").exists() else TrustState(())
+
+
+def put_in_force(work: Workplace, draft: Draft, signatures: Collection[PartialSignature]) -> Published:
+    """Verify every signature and every count, publish under the station's snapshot and timestamp, record it.
+
+    Raises:
+        CeremonyUnusable: another origin's, or its trust has moved on.
+        PeopleRefused: the list of people that it publishes is none.
+        BadRoot, PartialSignatureRefused, TooFewSigners: as `drafts.finish`; nothing was changed then.
+        HomeBusy: a bundle is made at this moment.
+    """
+    if (draft.origin, str(draft.profile)) != (work.home.name, work.home.profile):
+        raise CeremonyUnusable(
+            "ceremony.json", f"is of {draft.origin} ({draft.profile}), not of {work.home.name}"
+        )
+    for path, data in draft.payloads.items():
+        if path != PEOPLE_PATH:
+            raise CeremonyUnusable(path, "is nothing that a ceremony publishes")
+        people.decode(data)
+    repository = TrustRepository(work.home.trust)
+    with work.home.busy("export"), work.store.change(actor=work.actor, now=work.now) as change:
+        state = held_at(repository)
+        again = drafts.in_force(draft, state)
+        if not again:
+            state = drafts.finish(draft, state, signatures, work.publishers, now=work.now)
+            repository.save(state)
+        signers = _signers(draft, signatures)
+        _keep(work, draft, change)
+        note = {
+            "kind": draft.kind,
+            "changes": draft_words.changes(draft)[:_LINES],
+            "signed": {role: list(who) for role, who in signers.items()},
+        }
+        change.record(EventKind.TRUST_CHANGED, sha256_hex(state.metadata["targets"]), note=note)
+    return Published(state, signers, again)
+
+
+def _signers(draft: Draft, signatures: Collection[PartialSignature]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for count in drafts.waiting(draft, signatures):
+        who = {person_of(count.keys[keyid]) or keyid[:12] for keyid in count.signed}
+        found[count.role] = tuple(sorted(who | set(found.get(count.role, ()))))
+    return found
+
+
+def _keep(work: Workplace, draft: Draft, change: Change) -> None:
+    """Keep the list of people that was signed, where the next bundle takes it from."""
+    data = draft.payloads.get(PEOPLE_PATH)
+    if data is None:
+        return
+    place = work.home.trust / PEOPLE_PATH
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(place, data)
+    row = Document(
+        digest=sha256_hex(data),
+        kind=people.KIND,
+        name=work.home.name,
+        body=data.decode(),
+        added_at=rfc3339(work.now),
+        added_by=work.actor,
+    )
+    if change.document_by_digest(row.digest) is None:
+        change.record(EventKind.TRUST_CHANGED, row.digest, row, note={"people": people.decode(data).version})
