@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tidegate.cli.doors import pass_app, passphrase_option
+from tidegate.cli.doors import Door, pass_app, passphrase_option
 from tidegate.cli.signatures import Hand, signing_options
 from tidegate.output import SHORT, show
 from tidegate.wiring import App, read_file
@@ -13,7 +13,7 @@ _CERTIFICATE_BYTES, _LIST_BYTES = 16 << 10, 16 << 20
 _file = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(cls=Door)
 @click.option(
     "--key", "keys", multiple=True, metavar="URI|PATH", help="Officers' keys. Default: those in the home."
 )
@@ -51,7 +51,7 @@ def publish(app: App, keys: tuple[str, ...]) -> None:
     show(document, "\n".join(lines), as_json=app.settings.as_json)
 
 
-@click.command("follow-origin")
+@click.command(cls=Door, name="follow-origin")
 @click.option("--stop", is_flag=True, help="Follow no longer. One steward's signature is enough.")
 @signing_options(optional=True)
 @pass_app
@@ -96,7 +96,7 @@ def _followed(missing: int) -> str:
     return f"Signed; {missing} more steward(s) give the same command."
 
 
-@click.command("card-issuer")
+@click.command(cls=Door, name="card-issuer")
 @click.argument("file", type=_file)
 @signing_options(optional=True)
 @pass_app
@@ -138,7 +138,7 @@ def _counts(app: App, body: str) -> bool:
         return body.encode() in card_issuers(app.work, view).anchors
 
 
-@click.command("card-list")
+@click.command(cls=Door, name="card-list")
 @click.argument("file", type=_file)
 @pass_app
 def card_list(app: App, file: Path) -> None:
