@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from signing.hidden import Hidden
 from signing.person_refusals import PersonSignatureUncheckable, PersonSignatureWrong
 
 HEADER, FOOTER = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
@@ -135,7 +136,7 @@ def load_private(path: Path, passphrase: Callable[[str], bytes]) -> SigningKey:
 
     try:
         with path.open("rb") as stream:
-            data = stream.read(MAX_KEY_FILE)
+            data = Hidden(stream.read(MAX_KEY_FILE))
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise KeyMissing(str(path)) from exc
     except OSError as exc:
@@ -144,7 +145,7 @@ def load_private(path: Path, passphrase: Callable[[str], bytes]) -> SigningKey:
         raise KeyUnreadable(
             str(path), "this is the public key; the private key beside it has no .pub in its name"
         )
-    load = load_ssh_private_key if b"BEGIN OPENSSH PRIVATE KEY" in data else load_pem_private_key
+    load = load_ssh_private_key if b"BEGIN OPENSSH PRIVATE KEY" in bytes(data) else load_pem_private_key
     try:
         try:
             key = load(data, None)

@@ -16,7 +16,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, unquote_to_bytes
 
@@ -92,8 +92,8 @@ class TokenKey:
     uri: TokenUri
     public_key: CardPublicKey
     certificate: bytes | None  # DER, when the token holds one for this key
-    _private: "pkcs11.SignMixin"
-    _ask: Ask
+    _private: "pkcs11.SignMixin" = field(repr=False)  # its repr asks the token
+    _ask: Ask = field(repr=False)
 
     def sign(self, data: bytes) -> bytes:
         """Return the signature over `data`: ECDSA in DER, with the curve's hash, or RSA PKCS #1 v1.5 with SHA-256.
@@ -105,11 +105,16 @@ class TokenKey:
 
         with _refusing(self.uri):
             again = _flag(self._private, Attribute.ALWAYS_AUTHENTICATE)
-            pin = {"pin": _pin(self.uri, self._ask)} if again else {}
-            if isinstance(self.public_key, rsa.RSAPublicKey):
-                return bytes(self._private.sign(data, mechanism=Mechanism.SHA256_RSA_PKCS, **pin))
-            digest = hashlib.new(_HASHES[self.public_key.curve.name], data).digest()
-            raw = self._private.sign(digest, mechanism=Mechanism.ECDSA, **pin)
+            mechanism, signed = Mechanism.SHA256_RSA_PKCS, data
+            if isinstance(self.public_key, ec.EllipticCurvePublicKey):
+                mechanism = Mechanism.ECDSA
+                signed = hashlib.new(_HASHES[self.public_key.curve.name], data).digest()
+            # The PIN in no variable of ours: a traceback may be shown with them.
+            raw = self._private.sign(
+                signed, mechanism=mechanism, pin=_pin(self.uri, self._ask) if again else None
+            )
+        if mechanism is Mechanism.SHA256_RSA_PKCS:
+            return bytes(raw)
         half = len(raw) // 2
         return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
 
@@ -353,4 +358,5 @@ def _refusing(name: TokenUri) -> Iterator[None]:
         yield
     except PKCS11Error as exc:
         kind = type(exc).__name__
+        exc.__traceback__ = None  # the binding's frames, which hold the PIN
         raise TokenUnusable(str(name), _WORDS.get(kind, str(exc) or f"the library answers {kind}")) from None
