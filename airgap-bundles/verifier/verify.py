@@ -1,0 +1,513 @@
+"""Checks what Tidegate wrote with nothing of Tidegate: a bundle, an audit folder, why a tier serves a model.
+
+Written by hand from SPEC.md and AUDIT.md, for whoever trusts neither the product nor the site. Needs Python 3.11 and
+`cryptography`; reads, never writes. Exits 0 when all of it holds, 1 for what is wrong, 2 for what cannot be checked.
+It remembers nothing, so it cannot see that a bundle is older than another one, or a second one of the same number.
+"""
+
+import hashlib
+import json
+import os
+import re
+import stat
+import sys
+from argparse import ArgumentParser, Namespace
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_pem_public_key, load_ssh_public_key
+
+MOST, PIECE = 128 << 20, 16 << 20  # bytes of a document, and of what is read at once
+HEX = re.compile(r"[0-9a-f]{64}")
+OWN = {"volume.json", "SHA256SUMS", "plan.json", "plan.sig.json"}  # may differ from volume to volume
+EXPORT = (
+    "bundle sequence audience origin issued_at previous next_expected_by base releases documents statements blobs "
+    "assumed chunks withdrawals packer profile bases history readme"
+)
+ABOUT = "home profile roles made_at size root log_key station witnesses enrolment left_out"
+FILES = {"statement": "statements/{}.json", "approval": "approvals/{}.json", "decision": "decisions/{}.json"}
+FILES |= {"approval request": "requests/{}.json", "document": "documents/{}.json", "report": "reports/{}.json"}
+FILES |= {"version": "versions/{}/manifest.json"}
+MADE = {0: "token, NOT TOUCHED", 1: "token, touched", 5: "token, touched and given its PIN"}
+
+
+class Wrong(Exception):
+    """What is wrong, in one line."""
+
+
+class Unproven(Exception):
+    """What could not be checked, in one line: neither right nor wrong."""
+
+
+def demand(true: object, what: str) -> None:
+    if not true:
+        raise Wrong(what)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode(errors="replace")
+
+
+def document(data: bytes, at: str, form: str, known: str) -> dict[str, Any]:
+    """A canonical JSON object of a format; it may hold other fields than the known ones, none of them critical."""
+    value: dict[str, Any] = json.loads(data)
+    demand(canonical(value) == data and value["format"] == form, f"{at}: not {form} in canonical form")
+    odd = {*value.get("critical", [])} - {"format", "critical", *known.split()}
+    demand(not odd, f"{at}: critical fields that are not known here: {sorted(odd)}")
+    return value
+
+
+def fits(public: Any, signature: bytes, data: bytes) -> bool:
+    how: tuple[Any, ...] = ()
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        how = (ec.ECDSA(hashes.SHA256() if public.key_size == 256 else hashes.SHA384()),)
+    elif isinstance(public, rsa.RSAPublicKey):
+        how = (padding.PKCS1v15(), hashes.SHA256())
+    try:
+        public.verify(signature, data, *how)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def key_fits(key: dict[str, Any], signature: bytes, data: bytes) -> bool:
+    """The same for a public key as TUF writes it; an ML-DSA key signs a digest (TAP 21)."""
+    scheme, public = key["scheme"], key["keyval"]["public"]
+    if scheme == "ed25519":
+        return fits(ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)), signature, data)
+    digest = b"tuf\x01" + hashlib.sha512(data).digest()
+    return fits(load_pem_public_key(public.encode()), signature, digest if scheme.startswith("ml-dsa-") else data)
+
+
+def pae(payload: bytes, kind: str) -> bytes:
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload)
+
+
+def pieces(path: Path, start: int = 0, size: int = 1 << 62) -> Iterator[bytes]:
+    """Bytes of a plain file, some at a time; as many as asked for, or to its end."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+        stream.seek(start)
+        while size and (data := stream.read(min(size, PIECE))):
+            size -= len(data)
+            yield data
+
+
+def hashed(data: Iterable[bytes]) -> str:
+    found = hashlib.sha256()
+    for one in data:
+        found.update(one)
+    return found.hexdigest()
+
+
+class Folder:
+    """The plain files below a folder; no link is followed. Each is what SHA256SUMS says, and all of them stand there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, found = path, set[str]()
+        for place in path.rglob("*"):
+            mode = place.lstat().st_mode
+            demand(stat.S_ISDIR(mode) or stat.S_ISREG(mode), f"{place}: no plain file")
+            found |= {place.relative_to(path).as_posix()} if stat.S_ISREG(mode) else set()
+        lines = self.read("SHA256SUMS").decode("utf-8", "replace").splitlines(keepends=True)
+        self.sums = {line[66:-1]: line[:64] for line in lines if HEX.match(line)}
+        demand(lines == [f"{self.sums[name]}  {name}\n" for name in sorted(self.sums)], f"{path}/SHA256SUMS: form")
+        odd = found ^ {*self.sums, "SHA256SUMS"}
+        demand(not odd, f"{path}: in SHA256SUMS or in the folder, not in both: {sorted(odd)[:3]}")
+        for name, value in self.sums.items():
+            demand(hashed(pieces(path / name)) == value, f"{path}/{name}: not as SHA256SUMS says")
+        self.stored = {name: value for name, value in self.sums.items() if name.startswith(("chunks/", "parity/"))}
+        self.shared = {name: value for name, value in self.sums.items() if name not in {*OWN, *self.stored}}
+
+    def read(self, name: str) -> bytes:
+        demand((self.path / name).lstat().st_size <= MOST, f"{self.path}/{name}: too large")
+        return b"".join(pieces(self.path / name))
+
+    def below(self, top: str) -> list[str]:
+        return [name for name in self.sums if name.startswith(top)]
+
+
+def signed(data: bytes, at: str, kind: str, by: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """The signed part of a TUF file, if each (keys, role) has its quorum of distinct keys and nobody else signed."""
+    value = json.loads(data)
+    exact = json.dumps(value, sort_keys=True, separators=(",", ":")).encode() == data
+    demand(exact and set(value) == {"signatures", "signed"}, f"{at}: not spelt as it was signed")
+    demand(value["signed"]["_type"] == kind, f"{at}: no {kind} metadata")
+    allowed = {keyid: keys[keyid] for keys, role in by for keyid in role["keyids"]}
+    # What TUF signatures cover (OLPC canonical JSON) is our form, but for a line's end, which stands as it is.
+    payload, good = canonical(value["signed"]).replace(b"\\n", b"\n"), {one["keyid"] for one in value["signatures"]}
+    for one in value["signatures"]:
+        right = one["keyid"] in allowed and key_fits(allowed[one["keyid"]], bytes.fromhex(one["sig"]), payload)
+        demand(right, f"{at}: signature of {one['keyid'][:12]} is not one that counts")
+    for keys, role in by:
+        distinct = {keys[keyid]["keyval"]["public"].strip() for keyid in good & {*role["keyids"]}}
+        demand(len(distinct) >= role["threshold"] >= 1, f"{at}: {len(distinct)} of {role['threshold']} signatures")
+    return dict(value["signed"])
+
+
+class Trust:
+    """What one origin signs for, by the TUF metadata in `trust/`, or `upstream/` of a relayed bundle."""
+
+    def __init__(self, folder: Folder, place: str, fingerprint: str, now: datetime) -> None:
+        self.folder, self.place, self.now, root, anchored = folder, place, now, dict[str, Any](), False
+        for number in range(1, 1 + sum(name.endswith(".root.json") for name in folder.below(f"{place}/"))):
+            data = folder.read(at := f"{place}/{number}.root.json")
+            said = json.loads(data)["signed"]
+            root = signed(data, at, "root", [(one["keys"], one["roles"]["root"]) for one in (root, said) if one])
+            demand(root["version"] == number, f"{at}: is root {root['version']}")
+            anchored = anchored or sha256(data) == fingerprint
+        demand(anchored, f"{place}: no root with the fingerprint {fingerprint[:12]}")
+        demand(datetime.fromisoformat(root["expires"]) > now, f"{place}: root expired on {root['expires']}")
+        self.root, self.listed = root, dict[str, Any]()
+        for name in ("timestamp", "snapshot"):
+            self.listed |= self.meta(name, name, root["keys"], root["roles"][name])["meta"]
+        self.targets = self.meta("targets", "targets", root["keys"], root["roles"]["targets"])
+        alone = {*self.targets["targets"]} <= {"identities/people.json"}
+        demand(alone, f"{place}: targets signs for documents itself")
+
+    def meta(self, name: str, kind: str, keys: Any, role: Any) -> dict[str, Any]:
+        """A role's metadata: the very file that is listed, signed by the role's quorum."""
+        about = self.listed[f"{name}.json"] if name != "timestamp" else {}
+        data = self.folder.read(at := f"{self.place}/" + (f"{about['version']}." if about else "") + f"{name}.json")
+        demand(not about or about["hashes"]["sha256"] == sha256(data), f"{at}: not the file that was signed")
+        body = signed(data, at, kind, [(keys, role)])
+        demand(datetime.fromisoformat(body["expires"]) > self.now, f"{at}: expired on {body['expires']}")
+        return body
+
+    def role(self, name: str, below: str) -> dict[str, str]:
+        """Target path to SHA-256 of what a delegated role signs for, in its own folder alone."""
+        delegations = self.targets.get("delegations") or {"roles": []}
+        role = next((one for one in delegations["roles"] if one["name"] == name), None)
+        if role is None or f"{name}.json" not in self.listed:
+            return {}
+        body = self.meta(name, "targets", delegations["keys"], role)
+        return {path: one["hashes"]["sha256"] for path, one in body["targets"].items() if path.startswith(below)}
+
+
+class Bundle:
+    """The documents, fitted together."""
+
+    def __init__(self, volume: Folder, path: str, trusted: dict[str, str], catalogues: list[dict[str, str]]) -> None:
+        self.volume, data = volume, volume.read(path)
+        demand(trusted.get(path) == sha256(data), f"{path}: the site's role does not sign for it")
+        self.export = export = document(data, path, "tidegate-export/1", EXPORT)
+        demand(path == f"exports/{export['audience']}/{export['sequence']}.json", f"{path}: says it is another one")
+        pins = {f"{name}.jsonl": export[name]["sha256"] for name in ("chunks", "history")}
+        pins |= {f"documents/{one['digest']}.json": one["digest"] for one in export["documents"]}
+        pins |= {f"statements/{one['digest']}.json": one["digest"] for one in export["statements"]}
+        pins |= {f"statements/{one['digest']}.sig.json": one["signature"] for one in export["statements"]}
+        pins |= {one["path"]: one["sha256"] for one in export["releases"]} | {"README.txt": export["readme"]}
+        for name, value in pins.items():
+            demand(volume.sums.get(name) == value, f"{name}: not what the export names")
+        self.declared = {path, *pins}
+        for one in export["releases"]:
+            signers = {catalogue[one["path"]] for catalogue in catalogues if one["path"] in catalogue}
+            demand(signers == {one["sha256"]}, f"{one['path']}: no catalogue signs for it")
+            self.release(one["path"])
+        self.rows = [json.loads(line) for line in volume.read("chunks.jsonl").splitlines()]
+        self.chunks = [row for row in self.rows if "chunk" in row and "at" not in row]
+
+    def release(self, at: str) -> None:
+        fields = "model ordinal digest modelpack contract statements"
+        release = document(self.volume.read(at), at, "tidegate-release/1", fields)
+        named = f"releases/{release['model']}/{release['ordinal']}.json", f"documents/{release['digest']}.json"
+        demand(at == named[0] and named[1] in self.declared, f"{at}: of another place, or its manifest is not shipped")
+        manifest = document(self.volume.read(named[1]), named[1], "tidegate-manifest/1", "")
+        known = {(blob["sha256"], blob["size"]) for blob in (*self.export["blobs"], *self.export["assumed"])}
+        missing = [one["path"] for one in manifest["files"] if (one["sha256"], one["size"]) not in known]
+        demand(manifest["model"] == release["model"] and not missing, f"{at}: not accounted for: {missing[:3]}")
+
+    def check_volume(self, volume: Folder) -> None:
+        """Nothing lies there that nothing vouches for. Where the plan puts things is the strict reader's matter."""
+        demand(volume.shared == self.volume.shared, f"{volume.path}: other documents than {self.volume.path}")
+        misnamed = [path for path, name in volume.stored.items() if Path(path).stem != name]
+        trust = {name for name in volume.shared if re.fullmatch(r"(trust|upstream)/[a-z0-9.-]+\.json", name)}
+        odd = [*misnamed, *sorted(set(volume.shared) - self.declared - trust)]
+        demand(not odd, f"{volume.path}: {odd[:3]} not declared")
+        label = document(volume.read("volume.json"), "volume.json", "tidegate-volume/1", "bundle index of plan")
+        right = (label["bundle"], label["plan"]) == (self.export["bundle"], volume.sums["plan.json"])
+        demand(right, f"{volume.path}: volume of another plan")
+
+    def blobs(self, files: dict[str, Path], decoder: Any) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Each blob's name and bytes: exactly the export's blobs, in its order."""
+        rest = self.rows[len(self.chunks) :]
+        for blob in self.export["blobs"]:
+            demand(rest and rest[0].get("blob") == blob["sha256"], f"chunks.jsonl: {blob['sha256'][:12]} is next")
+            head, parts, rest = rest[0], rest[1 : rest[0]["parts"] + 1], rest[rest[0]["parts"] + 1 :]
+            yield head["blob"], self.blob(files, decoder, head["bases"], parts)
+        demand(not rest, "chunks.jsonl: lines after the last blob")
+
+    def blob(self, files: dict[str, Path], decoder: Any, bases: list[str], parts: list[Any]) -> Iterator[bytes]:
+        """What the parts give: bytes of a held blob, of a chunk, or of a frame."""
+        for part in parts:
+            spans = [(bases[part["base"]], part["from"], part["size"])] if "base" in part else []
+            raw = "chunk" not in part or part["encoding"] == "raw"
+            if "chunk" in part:
+                spans.append((self.chunks[part["chunk"]]["chunk"], part["at"], part["size" if raw else "stored"]))
+            for name, _, _ in spans:
+                demand(name in files, f"{name[:12]}: not at hand; is a volume missing, or the site's store (--held)?")
+            data = [pieces(files[name], start, size) for name, start, size in spans]
+            if raw:
+                yield from data[-1]
+            elif decoder is None:
+                raise Unproven("compact frames: give --reader, the folder with their decoder")
+            else:
+                under, stored = b"".join(data[0]) if len(data) > 1 else None, b"".join(data[-1])
+                yield decoder.decode(part["encoding"], part["unit"], stored, part["size"], under)
+
+
+def check_bundle(options: Namespace, strict: Any) -> Iterator[str]:
+    tops = (top for one in options.words for deep in ("", "*/", "*/*/") for top in Path(one).glob(f"{deep}volume.json"))
+    volumes, site, fingerprint = [Folder(top.parent) for top in dict.fromkeys(tops)], options.site, options.root_fingerprint
+    demand(volumes, "no folder with a volume.json")
+    trusts = [Trust(volumes[0], "trust", fingerprint, options.now)]
+    trusts += [Trust(volumes[0], "upstream", options.upstream, options.now)] if options.upstream else []
+    root, mine = trusts[0].root, volumes[0].below(f"exports/{site}/")
+    yield f"trust: root {root['version']} of profile {root['x-tidegate-profile']}, all signatures fit"
+    demand(len(mine) == 1, f"no one export for {site}")
+    exports, catalogues = trusts[0].role(f"site-{site}", f"exports/{site}/"), [one.role("catalog", "releases/") for one in trusts]
+    bundle = Bundle(volumes[0], mine[0], exports, catalogues)
+    yield f"export: bundle {bundle.export['bundle']}, number {bundle.export['sequence']} from {bundle.export['origin']}"
+    for volume in volumes:
+        bundle.check_volume(volume)
+    files = {path.name: path for folder in options.held for path in folder.rglob("*") if HEX.fullmatch(path.name)}
+    files |= {name: volume.path / path for volume in volumes for path, name in volume.stored.items()}
+    yield f"volumes: {len(volumes)}, each stored file is what its name says"
+    if strict:
+        yield from strict.look(bundle, trusts, volumes)
+    for name, data in bundle.blobs(files, strict and strict.frames):
+        demand(hashed(data) == name, f"blob {name[:12]}: comes out otherwise; is what it builds on rotten?")
+    yield f"blobs: {len(bundle.export['blobs'])}, each is what its name says"
+
+
+def note(text: str, keys: list[str]) -> tuple[int, bytes, list[str]]:
+    """Size and root that a signed note states, and which of these keys signed or cosigned it (C2SP)."""
+    body, good = text.rpartition("\n\n")[0] + "\n", list[str]()
+    for _, name, line in (line.split(" ") for line in text[len(body) + 1 :].splitlines()):
+        raw = b64decode(line)
+        for kind in (b64decode(key.split("+", 2)[2]) for key in keys if key.startswith(f"{name}+{raw[:4].hex()}+")):
+            said = body if kind[0] == 1 else f"cosignature/v1\ntime {int.from_bytes(raw[4:12], 'big')}\n{body}"
+            own = hashlib.sha256(name.encode() + b"\n" + kind).digest()[:4] == raw[:4]
+            right = own and fits(ed25519.Ed25519PublicKey.from_public_bytes(kind[1:]), raw[-64:], said.encode())
+            demand(right, f"head signed by {name}: not over these words")
+            good.append(name)
+    return int(body.split("\n")[1]), b64decode(body.split("\n")[2]), good
+
+
+def fields(data: bytes) -> Iterator[bytes]:
+    while data:
+        end = 4 + int.from_bytes(data[:4], "big")
+        yield data[4:end]
+        data = data[end:]
+
+
+def how_made(text: str, message: bytes, namespace: str, public: str) -> str:
+    """Hold a person's signature against the one key that is theirs; what made it? PROTOCOL.sshsig, PROTOCOL.u2f."""
+    kind, blob = public.split()[0], b64decode(public.split()[1])
+    if kind == "x509":
+        signature, said = b64decode(json.loads(text)["signature"]), pae(message, f"application/vnd.tidegate.{namespace}")
+        demand(fits(x509.load_der_x509_certificate(blob).public_key(), signature, said), "not by this certificate")
+        return "PIV card"
+    raw = b64decode("".join(text.split("-----")[2].split()))
+    carried, space, reserved, digest, signature = fields(raw[10:])
+    ours = (raw[:10], carried, space) == (b"SSHSIG\0\0\0\1", blob, namespace.encode())
+    demand(ours, "signed by another key, or for another use")
+    parts = (space, reserved, digest, hashlib.new(digest.decode(), message).digest())
+    said = b"SSHSIG" + b"".join(len(one).to_bytes(4, "big") + one for one in parts)
+    token = signature[-5:] if kind.startswith("sk-") else b""
+    if token:  # it signs its flags and its counter, too
+        said = hashlib.sha256([*fields(blob)][-1]).digest() + token + hashlib.sha256(said).digest()
+    inner = [*fields(signature[: len(signature) - len(token)])][1]
+    if "ecdsa" in kind:
+        inner = encode_dss_signature(*(int.from_bytes(one, "big") for one in fields(inner)))
+    demand(fits(load_ssh_public_key(public.encode()), inner, said), "not signed by this key")
+    return MADE[token[0] & 5] if token else "key in a file"
+
+
+class Audit:
+    """The log of a folder, replayed: the rows of every table, each with the position of the event that carries it."""
+
+    def __init__(self, folder: Folder, key: str | None) -> None:
+        self.folder, self.rows = folder, defaultdict[str, list[dict[str, Any]]](list)
+        self.about = document(folder.read("audit.json"), "audit.json", "tidegate-audit/1", ABOUT)
+        self.size, root, good = note(folder.read("log/checkpoint").decode(), [key or self.about["log_key"]])
+        demand(good, "log/checkpoint: not signed by the log's key")
+        heads, peaks, self.witnesses = {self.size: root}, list[tuple[int, bytes]](), set[str]()
+        for name in folder.below("log/cosigned/"):
+            size, root, good = note(folder.read(name).decode(), self.about["witnesses"])
+            demand(good and size <= self.size, f"{name}: no witness signed it, or the log's tail is gone")
+            demand(heads.setdefault(size, root) == root, f"{name}: is of another log")
+            self.witnesses |= {*good}
+        for position, leaf in self.leaves():
+            peaks.append((1, hashlib.sha256(b"\0" + leaf).digest()))
+            while len(peaks) > 1 and peaks[-1][0] == peaks[-2][0]:
+                (size, left), (_, right) = peaks[-2:]
+                peaks[-2:] = [(2 * size, hashlib.sha256(b"\1" + left + right).digest())]
+            root = peaks[-1][1]
+            for _, left in reversed(peaks[:-1] if position + 1 in heads else []):
+                root = hashlib.sha256(b"\1" + left + root).digest()
+            right_head = heads.pop(position + 1, root) == root
+            demand(right_head, f"the head of {position + 1} events was signed over others")
+        demand(not heads, f"events are missing: heads of {sorted(heads)} are signed")
+
+    def leaves(self) -> Iterator[tuple[int, bytes]]:
+        for name in sorted(self.folder.below("log/tile/entries/")):
+            first = 256 * int("".join(one for one in name.partition(".p/")[0] if one.isdigit()))
+            data, lines = self.folder.read(name), f"log/openings/{first // 256}.jsonl"
+            opened = map(json.loads, self.folder.read(lines).splitlines() if lines in self.folder.sums else ())
+            openings = {one["position"]: one["openings"] for one in opened}
+            for position in range(first, min(first + 256, self.size)):
+                end = 2 + int.from_bytes(data[:2], "big")  # a leaf that is too long for a tile lies by itself
+                leaf, data = data[2:end] or self.folder.read(f"log/long/{position}"), data[end:]
+                yield position, leaf
+                self.replay(position, json.loads(leaf), openings.get(position, []))
+
+    def replay(self, position: int, event: dict[str, Any], openings: list[Any]) -> None:
+        demand(event["position"] == position, f"event {position}: stands at another place")
+        for pointer, salt, value in openings:
+            spot, last, holder = event, "", event
+            for step in (one.replace("~1", "/").replace("~0", "~") for one in pointer.split("/")[1:]):
+                holder, last = spot, int(step) if isinstance(spot, list) else step
+                spot = spot[last]
+            right = spot == {"salted": sha256(bytes.fromhex(salt) + canonical(value))}
+            demand(right, f"event {position}: {pointer} opens to something else")
+            holder[last] = value
+        for one in event["rows"] if isinstance(event["rows"], list) else ():
+            self.rows[one["table"]].append({**one["row"], "event": position})
+
+    def text(self, value: str, name: str = "") -> str:
+        """A text of a row as a file has it, by default `texts/<digest>`: a long one stands in the log as its SHA-256."""
+        found = self.folder.read(name or f"texts/{value[7:]}") if name or value[:7] == "sha256:" else value.encode()
+        demand(value in (found.decode(), f"sha256:{sha256(found)}"), f"{name or value}: not as the log has it")
+        return found.decode()
+
+    def find(self, table: str, before: float = float("inf"), **same: Any) -> list[dict[str, Any]]:
+        rows = (row for row in self.rows[table] if row["event"] < before)
+        return [row for row in rows if all(row.get(name) == value for name, value in same.items())]
+
+    def said(self, row: dict[str, Any], top: str) -> tuple[dict[str, Any], dict[str, Any], str]:
+        """What a person signed, who that was when the log took it in, and what made the signature."""
+        payload, known = self.folder.read(f"{top}/{row['digest']}.json"), self.find("person", row["event"], name=row["person"])
+        said: dict[str, Any] = json.loads(payload)
+        right = sha256(payload) == row["digest"] and said["person"] == row["person"] and known and known[-1]["active"]
+        demand(right, f"{top}/{row['digest']}: nobody of that name was registered, or it is another's")
+        signature = self.text(row["signature"], f"{top}/{row['digest']}.sig")
+        return said, known[-1], how_made(signature, payload, f"{top[:-1]}@tidegate", self.text(known[-1]["public_key"]))
+
+    def check_files(self) -> Iterator[str]:
+        """Every row's file is here and every file has its row; whoever is said to have signed it did."""
+        named = {FILES[table].format(row["digest"]): (table, row) for table in FILES for row in self.rows[table]}
+        for name, (_, row) in named.items():
+            found = self.folder.sums.get(name, row["digest"] if self.about["left_out"] else None)
+            demand(found == row["digest"], f"{name}: in the log, and not in the folder as it was")
+        tops = tuple(place.partition("{")[0] for place in FILES.values() if not place.startswith("versions"))
+        odd = [one for one in self.folder.sums if one.startswith(tops) and f"{one.split('.')[0]}.json" not in named]
+        demand(not odd, f"in the folder, not in the log: {odd[:3]}")
+        made, station = defaultdict[str, list[str]](list), self.about["station"]
+        for name, (table, row) in ((name, one) for name, one in named.items() if name in self.folder.sums):
+            if table in ("approval", "decision"):
+                made[table].append(self.said(row, f"{table}s")[2])
+            elif table == "statement":
+                envelope, kind = json.loads(self.text(row["signature"], f"{name[:-5]}.sig.json")), "application/vnd.in-toto+json"
+                [one], signed_bytes = envelope["signatures"], pae(self.folder.read(name), kind)
+                ours = one["keyid"] == station["keyid"]
+                right = envelope["payloadType"] == kind and (not ours or key_fits(station, b64decode(one["sig"]), signed_bytes))
+                demand(right, f"{name}: not signed by this home's key")
+                made[table].append("this home's key" if ours else "NOT CHECKED, another home's key")
+        for table, all_made in made.items():
+            count = ", ".join(f"{all_made.count(how)} by {how}" for how in sorted({*all_made}))
+            yield f"{table}s: {len(all_made)}, signed: {count}"
+
+
+def promotion(log: Audit, tier: str, model: str, number: str = "") -> Iterator[str]:
+    pins = log.find("pin", tier=tier, model=model)
+    whole = [pin["position"] for pin in pins] == [*range(1, len(pins) + 1)]
+    demand(whole and len(pins) >= int(number or 1), f"{tier}, {model}: not that many pins, or some are missing")
+    pin = pins[int(number or len(pins)) - 1]
+    event, version, back, counted = pin["event"], pin["version"], pin["kind"] == "rollback", set[tuple[str, str]]()
+    yield f"{tier} serves {model}@{pin['ordinal']}, {version}, since {pin['since']}: {pin['kind']}, event {event}"
+    policy = log.find("tier policy", event, tier=tier)[-1]
+    evidence, rules = json.loads(log.text(pin["evidence"])), json.loads(log.text(policy["body"]))
+    reports = [row for row in log.find("report", event, version=version) if row["digest"] in evidence]
+    names = {row["digest"]: row["name"] for row in log.rows["document"]}
+    for row in reports:
+        yield f"  {row['kind']} {names.get(row['suite'], '')}: {row['outcome']}, {row['made_at']}, {row['made_by']}"
+    took_part = {one["made_by"] for one in reports} | {one["added_by"] for one in log.find("version", digest=version)}
+    for row in log.find("approval", event, version=version, tier=tier):
+        said, person, how = log.said(row, "approvals")
+        right = row["digest"] in evidence and said.get("decision", "approve") == "approve" and "steward" in person["roles"]
+        right = right and (said["digest"], said["tier"]) == (version, tier) and said["issued_at"] <= pin["since"]
+        right = right and person["name"] not in {*took_part, said["requested_by"]} and row["made_at"] < said["expires_at"]
+        yield f"  {said.get('decision', 'approve')} by {row['person']}, {how}{'' if right else ': does not count'}"
+        counted |= {(row["person"], person["public_key"])} if right else set()
+    people = min(len({who for who, _ in counted}), len({key for _, key in counted}))
+    needed = min(1, rules["approvals"]) if log.about["profile"] == "solo" else rules["approvals"]
+    passed = {names.get(row["suite"]) for row in reports if row["outcome"] == "PASSED"}
+    missing = [f"suite {name} did not pass" for name in rules["suites"] if name not in passed]
+    missing += [f"{people} of {needed} approvals"] if people < needed else []
+    before = [] if log.find("pin", event, tier=tier, version=version) else ["never promoted here"]
+    against = before if back else missing  # what goes back was judged when it was promoted
+    against += ["withdrawn"] if log.find("withdrawal", event, version=version) else []
+    if pin.get("override"):
+        [glass] = log.find("decision", event, digest=pin["override"])
+        said, _, how = log.said(glass, "decisions")
+        demand((said["kind"], said["subject"]) == ("break-glass", version), "the override is about something else")
+        yield f"  BREAK-GLASS by {said['person']} alone, {how}, against {against}: {said['reason']} {said['details']}"
+        reviews = [log.said(row, "decisions")[0] for row in log.find("decision", kind="review", subject=glass["digest"])]
+        yield f"  reviewed by: {[(one['person'], one['details']) for one in reviews] or 'NOBODY YET'}"
+    demand(not against or pin.get("override"), f"{tier} should not have served it: {'; '.join(against)}")
+    yield "allowed BY ONE PERSON ALONE" if pin.get("override") else "allowed, by what the folder holds"
+
+
+def check_audit(options: Namespace) -> Iterator[str]:
+    log = Audit(Folder(Path(options.words[0])), options.key)
+    whose = "the key that you gave" if options.key else f"the key that the folder names ({log.about['log_key']})"
+    yield f"log: {log.size} events of {log.about['home']}, head signed by {whose}"
+    yield f"cosigned by {', '.join(sorted(log.witnesses)) or 'nobody: who holds the key could have written another one'}"
+    yield from log.check_files() if options.kind == "audit" else promotion(log, *options.words[1:])
+    if log.about["left_out"]:
+        raise Unproven(f"left out of the folder: {log.about['left_out']}")
+
+
+def main(given: list[str]) -> int:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=("bundle", "audit", "promotion"))
+    parser.add_argument("words", nargs="+", help="FOLDER… of a bundle; FOLDER of an audit; FOLDER TIER MODEL [NUMBER]")
+    parser.add_argument("--root-fingerprint", default="", help="of the root that the site was enrolled with")
+    parser.add_argument("--upstream", help="the same of the origin behind, for a relayed bundle")
+    parser.add_argument("--site", default="", help="whom the bundle is for")
+    parser.add_argument("--held", action="append", default=[], type=Path, help="folder of blobs named by their SHA-256")
+    parser.add_argument("--now", type=datetime.fromisoformat, default=datetime.now(UTC), help="2026-11-20T08:30:00Z")
+    parser.add_argument("--reader", help="folder of the strict reader: limits of the format, compact frames, parity")
+    parser.add_argument("--key", help="the log's key, NAME+HASH+BASE64, from somebody else than the folder")
+    options = parser.parse_args(given)
+    sys.path += [options.reader] if options.reader else []
+    try:
+        strict = import_module("strict") if options.reader else None
+        for line in check_bundle(options, strict) if options.kind == "bundle" else check_audit(options):
+            print(line)
+    except Unproven as reason:
+        print(f"NOT CHECKED: {reason}")
+        return 2
+    except (Wrong, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as reason:
+        print(f"WRONG: {reason if isinstance(reason, (Wrong, OSError)) else f'not as it must be: {reason!r}'}")
+        return 1
+    print("everything fits")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
