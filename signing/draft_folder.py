@@ -7,7 +7,8 @@ trust/                   the origin's public trust as it was, to hold the new do
 signatures/ROLE/KEY.json one signature each; the only thing that a signer adds
 WHAT.txt                 the changes in words, for people without this program
 
-Nothing in the folder is believed: a reader computes the words again and refuses a folder that says others.
+Nothing in the folder is believed: a reader computes the words again and refuses a folder that says others, and one
+whose trust is not signed as an origin signs it.
 """
 
 import os
@@ -17,16 +18,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from tuf.api.metadata import Root, Targets
+
 from signing import draft_words
 from signing.canonical import NotCanonical, parse, pretty_bytes
 from signing.digests import is_sha256, sha256_hex
 from signing.drafts import KINDS, CeremonyUnusable, Draft, PartialSignature, PartialSignatureRefused
 from signing.durable import write_durably
 from signing.folder import read_inside
-from signing.profiles import Quorum
-from signing.refusals import MetadataTampered, TrustFileMissing
+from signing.profiles import STATION_ROLES, Quorum
+from signing.refusals import BundleUntrusted, MetadataTampered, TrustFileMissing
 from signing.repository import TrustRepository, TrustState
-from signing.roots import MAX_METADATA
+from signing.roots import MAX_METADATA, check_signatures, open_metadata
 from signing.times import TimeUnreadable, from_rfc3339, rfc3339
 
 FORMAT = "tidegate-ceremony/1"
@@ -74,10 +77,8 @@ def read(folder: Path) -> Draft:
     """
     try:
         return _read(folder)
-    except (MetadataTampered, TrustFileMissing) as exc:
-        raise CeremonyUnusable(
-            exc.name if isinstance(exc, MetadataTampered) else exc.path, exc.problem
-        ) from exc
+    except BundleUntrusted as exc:  # the trust of an origin is judged as at a site
+        raise CeremonyUnusable(str(folder), str(exc)) from exc
     except NotCanonical as exc:
         raise CeremonyUnusable("ceremony.json", str(exc)) from exc
 
@@ -119,12 +120,29 @@ def _read(folder: Path) -> Draft:
         quorums=MappingProxyType(_quorums(stated["quorums"])),
         payloads=MappingProxyType(_payloads(folder, stated["payloads"])),
     )
+    _demand_honest(base)
     if (draft.kind == "init") != (not base.roots) or not draft.documents:
         raise CeremonyUnusable("documents", "do not fit this kind of ceremony")
     words = draft_words.changes(draft)
     if stated != _stated(draft, words):
         raise CeremonyUnusable("ceremony.json", "says something else than the documents and the trust do")
     return draft
+
+
+def _demand_honest(base: TrustState) -> None:
+    """Raise what `check_signatures` raises unless the trust in the folder is signed as an origin signs it."""
+    before: Root | None = None
+    for number, data in enumerate(base.roots, start=1):
+        name = f"trust/{number}.root.json"
+        opened = open_metadata(Root, data, name=name)
+        check_signatures(
+            opened, "root", [opened.signed] if before is None else [before, opened.signed], name=name
+        )
+        before = opened.signed
+    for role in base.metadata.keys() - set(STATION_ROLES):  # those two are made anew at the end
+        name = f"trust/{role}.json"
+        delegator = base.root if role == "targets" else base.targets
+        check_signatures(open_metadata(Targets, base.metadata[role], name=name), role, [delegator], name=name)
 
 
 def _stated(draft: Draft, words: list[str]) -> dict[str, Any]:

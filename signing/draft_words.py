@@ -1,7 +1,8 @@
 """What a ceremony changes, in words: the text that an officer reads before signing.
 
 Computed from the new documents and the trust that they start from, by the very program that signs: what somebody
-wrote beside them counts for nothing. Names and numbers stand here as they are in the documents; whoever shows the
+wrote beside them counts for nothing. Keys that stay are listed too: an officer who looks for strangers among the
+names finds them also when the trust in the folder was forged to hold them already. Names and numbers stand here as they are in the documents; whoever shows the
 text on a terminal makes them harmless (`tidegate.output.plain`).
 """
 
@@ -67,9 +68,10 @@ def _roles(
             was = "" if old is None else f" (was {old.threshold} of {len(old.keyids)})"
             lines.append(f"  {name}: {role.threshold} of {len(role.keyids)} keys must sign{was}.")
         held = [] if old is None else old.keyids
-        lines += [f"  {name}: out  {_key(name, before[1], k)}" for k in held if k not in role.keyids]
-        lines += [f"  {name}: in   {_key(name, after[1], k)}" for k in role.keyids if k not in held]
+        lines += [f"  {name}: out   {_key(name, before[1], k)}" for k in held if k not in role.keyids]
+        lines += [f"  {name}: in    {_key(name, after[1], k)}" for k in role.keyids if k not in held]
         kept = [k for k in role.keyids if k in held]
+        lines += [f"  {name}: stays {_key(name, after[1], k)}" for k in kept]
         lines += [
             f"  {name}: from now on said to be {_key(name, after[1], k)}"
             for k in kept
