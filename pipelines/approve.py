@@ -81,7 +81,9 @@ def open_question(work: Workplace, view: View, found: Case) -> Question:
     """What stands before the stewards now: the newest request about exactly these facts, else the bare question."""
     bare = question(work, view, found)
     rows = view.approval_requests(found.version.digest, found.tier)
-    known = [approval_requests.read(row) for row in rows if row.action == PROMOTE]
+    known = [
+        approval_requests.read(row) for row in rows if row.action == PROMOTE and approval_requests.intact(row)
+    ]
     return next((asked for asked in reversed(known) if asked.same_facts(bare)), bare)
 
 

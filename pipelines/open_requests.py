@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pipelines.approval_page import question
 from pipelines.case import Case, case
 from pipelines.workplace import Workplace
-from registry.approval_requests import Question, read
+from registry.approval_requests import NotAsShown, Question, intact, read
 from registry.approvals_payload import PROMOTE
 from registry.entities import Approval, ApprovalRequest
 from registry.errors import NotFound
@@ -33,7 +33,9 @@ def waiting(work: Workplace, view: View) -> list[Waiting]:
     found = []
     for row in rows:
         asked = read(row)
-        if newest[row.version, row.tier] != row.digest:
+        if not intact(row):
+            found.append(Waiting(row, asked, "EDITED: it is not what was recorded", open=False))
+        elif newest[row.version, row.tier] != row.digest:
             found.append(Waiting(row, asked, "asked again since", open=False))
         else:
             state, still = _state(work, view, asked)
@@ -66,10 +68,12 @@ def _counted(found: Case) -> str:
 
 
 def by_digest(view: View, digest: str) -> ApprovalRequest:
-    """The one request whose digest begins so. Raises `NotFound`."""
+    """The one request whose digest begins so. Raises `NotFound`; `NotAsShown` if it is not what was recorded."""
     found = [row for row in view.approval_requests() if row.digest.startswith(digest)]
     if len(found) != 1 or len(digest) < _PREFIX:
         raise NotFound("approval request", digest)
+    if not intact(found[0]):
+        raise NotAsShown(f"request {digest[:12]}", "its row was edited; `tidegate audit verify` says more")
     return found[0]
 
 

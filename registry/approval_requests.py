@@ -80,6 +80,11 @@ def read(row: entities.ApprovalRequest) -> Question:
     return Question(**{entry.name: raw[entry.name] for entry in fields(Question)})
 
 
+def intact(row: entities.ApprovalRequest) -> bool:
+    """Whether a row still is what was recorded under its digest."""
+    return sha256_hex(row.body.encode()) == row.digest
+
+
 def shown(row: entities.ApprovalRequest) -> tuple[str, str]:
     """The digest of a recorded request and of its page, both made anew: an edited row is another request."""
     page = json.loads(row.body)["page"]
