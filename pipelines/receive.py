@@ -51,6 +51,7 @@ from pipelines.bundle.opening import Opened
 from pipelines.bundle.quarantine import collect, rebuild
 from pipelines.bundle.reader import Bundle, VolumeFolder
 from pipelines.intake.record import republish_index
+from pipelines.people_carried import Taken
 from pipelines.receipts import Item, Receipt
 from pipelines.workplace import Workplace
 from registry.blobs import BlobStore, Progress, no_progress
@@ -80,6 +81,7 @@ class Imported:
     receipt: Path | None
     # (kind, name, digest) of documents that came under a name that means another one here
     beside: tuple[tuple[str, str, str], ...]
+    people: Taken | None = None  # what the list of people that came with it changed here
 
 
 def import_bundle(
@@ -141,6 +143,7 @@ def import_bundle(
         withdrawals=done.landed.withdrawals,
         receipt=written,
         beside=_beside(work, opened.bundle),
+        people=done.landed.people,
     )
 
 

@@ -16,6 +16,7 @@ from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle, statement_paths
 from pipelines.evidence import signed_statement
 from pipelines.intake.record import scan_report, signed_waivers
+from pipelines.people_carried import Taken, take_people
 from pipelines.scan import ScannedFile, scan
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
@@ -42,6 +43,7 @@ class Landed:
     new: frozenset[str]  # digests of the versions that were not here before
     withdrawals: int
     first: bool = False  # the bundle's documents came in with this transaction
+    people: Taken | None = None  # what the list of people changed here
 
     @property
     def any(self) -> bool:
@@ -87,7 +89,12 @@ class Landing:
                 if change.version_by_digest(release.digest) is not None:
                     self._bind(change, release)
             withdrawn = self._withdraw(change)
-        return Landed(frozenset(release.digest for release in new), withdrawn, self.first)
+            taken = self._take_people(change)
+        return Landed(frozenset(release.digest for release in new), withdrawn, self.first, taken)
+
+    def _take_people(self, change: Change) -> Taken | None:
+        data = self.verified.people
+        return None if data is None else take_people(change, self.work, data, self.bundle.export.bundle)
 
     def _withdraw(self, change: Change) -> int:
         fresh = [gone for gone in self.bundle.export.withdrawals if change.withdrawal(gone.version) is None]

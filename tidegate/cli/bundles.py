@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipelines.bundle.history import Missing
     from pipelines.bundle.media import Medium
+    from pipelines.people_carried import Taken
     from pipelines.receive import Imported, Inspection
     from pipelines.ship import Shipped
     from signing.summaries import Transfer
@@ -469,8 +470,22 @@ def import_(
         "withdrawals": done.withdrawals,
         "receipt": str(done.receipt) if done.receipt else None,
         "beside": [{"kind": kind, "name": name, "digest": digest} for kind, name, digest in done.beside],
+        "people": None if done.people is None else vars(done.people),
     }
     show(document, import_text(done), as_json=app.settings.as_json)
+
+
+def _people_lines(taken: "Taken | None") -> list[str]:
+    """What the list of people changed here; nothing to say if nothing."""
+    if taken is None:
+        return []
+    said = (
+        ("may sign here no more", taken.ended),
+        ("may sign here from now on", taken.joined),
+        ("would be let in if this site followed its origin (`tidegate people follow-origin`)", taken.waiting),
+        ("stay as this site's own stewards said", taken.kept),
+    )
+    return [f"  people: {', '.join(names)} {what}" for what, names in said if names]
 
 
 def import_text(done: "Imported") -> str:
@@ -488,6 +503,7 @@ def import_text(done: "Imported") -> str:
     if done.withdrawals:
         count = f"{done.withdrawals} version{'s' if done.withdrawals != 1 else ''}"
         lines.append(f"  {count} withdrawn; see `tidegate models list`")
+    lines += _people_lines(done.people)
     if done.late and not done.already:
         lines.append("  A later bundle was here first; nothing that it brought was lowered.")
     if done.rebuilt:
