@@ -14,6 +14,7 @@ A row that fails is passed over: what stood before it stands on. The number of s
 in 2, so that sending others away leaves nobody with more power than before.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -93,6 +94,7 @@ class Standing:
     stewards: set[str] = field(default_factory=set)  # whoever could ever sign for others
     passed_over: list[tuple[Registered, str]] = field(default_factory=list)
     modern: bool = False  # a row that carries an authority was seen
+    seen: Counter[str] = field(default_factory=Counter)  # rows of each person, passed over or not
 
     @property
     def founding(self) -> bool:
@@ -121,6 +123,7 @@ class Standing:
 
     def take(self, row: Registered) -> None:
         """Go one row on; only the walk does."""
+        self.seen[row.name] += 1
         why = self._refusal(row)
         self.modern = self.modern or row.authority is not None
         if why is not None:
@@ -136,6 +139,8 @@ class Standing:
             return (
                 None if self.rows[row.name].public_key == row.public_key else "changes the key as it ends it"
             )
+        if row.position != self.seen[row.name]:  # else an old decision could make its row once more
+            return "does not stand in its place"
         if row.authority is None:
             return "nobody signed it" if self.modern else None
         said = _read(row.authority)
