@@ -17,7 +17,7 @@ from registry.audit import Entry, read_leaf
 from registry.entities import RECORDED
 from registry.views import EventLine, HeadLine
 from signing import checkpoint
-from signing.canonical import NotCanonical, canonical_bytes, parse_canonical
+from signing.canonical import NotCanonical, canonical_again, canonical_bytes, parse_canonical
 from signing.checkpoint import CheckpointSignatureWrong, CheckpointUnreadable
 from signing.merkle import HASH_BYTES, Frontier, folded, leaf_hash, node_hash
 from signing.tiles import TILE_BYTES, tile_root
@@ -69,7 +69,7 @@ def read_piece(first: int, lines: Sequence[EventLine], key: bytes) -> Piece:
                     f"event {number}: the columns of the event table differ from what was recorded"
                 )
             for label, row in entry.rows:
-                _add(sums[label], canonical_bytes(row), key)
+                _add(sums[label], canonical_again(row), key)
         hashes += leaf_hash(data)
     full = range(0, len(hashes) - TILE_BYTES + 1, TILE_BYTES)
     roots = tuple(tile_root(bytes(hashes[start : start + TILE_BYTES])) for start in full)
@@ -207,7 +207,7 @@ def recorded_again(
     """Return the recorded rows that fall into the wanted sums."""
     entries = (read_leaf(line[5].encode(), line[6]) for line in lines)
     rows = ((label, row) for entry in entries for label, row in entry.rows if label in wanted)
-    return [(label, row) for label, row in rows if _number(_hash(canonical_bytes(row), key)) in wanted[label]]
+    return [(label, row) for label, row in rows if _number(_hash(canonical_again(row), key)) in wanted[label]]
 
 
 def rows_again(

@@ -35,7 +35,12 @@ def canonical_bytes(value: Any) -> bytes:
     Source: RFC 8785, restricted to what every reader agrees on.
     """
     _check(value, at="$", depth=0)
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
+
+
+def canonical_again(value: Any) -> bytes:
+    """`canonical_bytes` of a value, or a part of one, that `parse_canonical` returned: nothing is left to check."""
+    return _ENCODER.encode(value).encode()
 
 
 def pretty_bytes(value: Any) -> bytes:
@@ -81,8 +86,8 @@ def parse_canonical(data: bytes, *, max_bytes: int, at: str = "document") -> Any
     """Return the value of bytes that must be exactly `canonical_bytes` of it. Raises `NotCanonical`."""
     if len(data) <= max_bytes and data.isascii() and b"\\u" not in data and not _may_be_deep(data):
         try:
-            value = json.loads(data, parse_float=_no_number, parse_int=_whole, parse_constant=_no_constant)
-            if json.dumps(value, sort_keys=True, separators=(",", ":")).encode() == data:
+            value = _QUICK.decode(data.decode())
+            if _ENCODER.encode(value).encode() == data:
                 return value  # what is written back to the same bytes had no key twice and no other spelling
         except (ValueError, NotCanonical):
             pass  # the slow way says what is wrong
@@ -111,6 +116,14 @@ def _no_number(text: str) -> Any:
     raise NotCanonical(f"{text[:20]} is no whole number", at="$")
 
 
+def _no_constant(name: str) -> Any:
+    raise NotCanonical(f"{name} is not JSON", at="$")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_QUICK = json.JSONDecoder(parse_float=_no_number, parse_int=_whole, parse_constant=_no_constant)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
@@ -118,10 +131,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise NotCanonical(f"the key {key!r} stands twice", at="$")
         found[key] = value
     return found
-
-
-def _no_constant(name: str) -> Any:
-    raise NotCanonical(f"{name} is not JSON", at="$")
 
 
 def _finite(text: str) -> float:
@@ -173,7 +182,7 @@ def _check(value: Any, *, at: str, depth: int) -> None:
 
 
 def _check_text(text: str, *, at: str) -> None:
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise NotCanonical("half of a surrogate pair", at=at)
 
 
