@@ -145,11 +145,11 @@ def test_every_public_name_that_a_page_says_we_have_is_there() -> None:
 
 
 def test_every_setting_is_documented_and_every_documented_one_is_read() -> None:
-    read = set(re.findall(r"TIDEGATE_[A-Z_]+", inspect.getsource(settings)))
+    read = set(re.findall(r"TIDEGATE_[A-Z0-9_]+", inspect.getsource(settings)))
     told = {
         name
         for page in PAGES
-        for name in re.findall(r"\b(?:TIDEGATE|HF|PG)[A-Z_]*_?[A-Z]{3,}\b", page.read_text())
+        for name in re.findall(r"\b(?:TIDEGATE|HF|PG)[A-Z0-9_]*_?[A-Z]{3,}\b", page.read_text())
     }
     ours = {name for name in told if name.startswith("TIDEGATE")}
     assert read | OF_THE_DEMO == ours - OF_CLIENTS

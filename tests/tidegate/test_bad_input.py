@@ -56,11 +56,19 @@ from signing.keys import KeyMissing, KeyUnreadable, UnknownKeyScheme
 from signing.refusals import MetadataTampered, RootFingerprintWrong
 from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
 from signing.times import TimeUnreadable
+from signing.tokens import TokenUnusable
 from tests.cli import Prompt
 from tests.tidegate import town as making
 from tests.tidegate.town import DEMO, MODEL, Town, tree
 from tidegate.cli.root import main
-from tidegate.errors import DatabaseAddressRefused, FileUnreadable, NotHere, PassphraseMissing, SystemRefused
+from tidegate.errors import (
+    DatabaseAddressRefused,
+    FileUnreadable,
+    NotHere,
+    PassphraseMissing,
+    PassphraseUnreadable,
+    SystemRefused,
+)
 from tidegate.reference import commands
 
 V1 = f"{MODEL}@1"
@@ -264,7 +272,13 @@ def _the_rest() -> list[Case]:
         Case(ORIGIN, "models fetch hf: --as a/b", SourceUnusable),
         Case(ORIGIN, "models fetch hf:a/b --endpoint http://127.0.0.1:1", HubUnreachable, "127.0.0.1:1"),
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --volume-size 1k", VolumeTooSmall, "1,000"),
-        Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key hsm:1", UnknownKeyScheme, "hsm:"),
+        Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key tpm:1", UnknownKeyScheme, "tpm:"),
+        Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key hsm:1", TokenUnusable, "at most once"),
+        Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key hsm:token=a;object=b", TokenUnusable, "library"),
+        Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --passphrase-fd 987", PassphraseUnreadable, "987"),
+        Case(SITE, f"approve {V1} --tier team --person alice --reason x --key hsm:object=b", TokenUnusable, "token="),
+        Case(SITE, f"approve {V1} --tier team --person alice --reason x --key hsm:token=a;object=b;pin=4", TokenUnusable,
+             "leave it out"),
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key {{alice.key}}", KeyUnreadable, "alice.key"),
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --parity 1 --profile guard", ParityImpossible, "guard"),
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --next-by tomorrow", TimeUnreadable, "tomorrow"),
