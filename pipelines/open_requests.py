@@ -53,6 +53,8 @@ def _state(work: Workplace, view: View, asked: Question) -> tuple[str, bool]:
         found = case(work, view, Ref(asked.model, ordinal=asked.ordinal), asked.tier)
     except BytesRemoved:
         return "its bytes were removed", False
+    if found.open:
+        return f"{_counted(found)}: ready to promote", True
     if found.approvals.rejections:
         return "rejected by " + ", ".join(no.person for no in found.approvals.rejections), True
     if not question(work, view, found).same_facts(asked):
@@ -63,8 +65,7 @@ def _state(work: Workplace, view: View, asked: Question) -> tuple[str, bool]:
 def _counted(found: Case) -> str:
     judged = found.approvals
     names = ", ".join(one.person for one in judged.counted)
-    said = f"{len(judged.counted)} of {judged.needed}" + (f" ({names})" if names else "")
-    return f"{said}: ready to promote" if found.open else said
+    return f"{len(judged.counted)} of {judged.needed}" + (f" ({names})" if names else "")
 
 
 def by_digest(view: View, digest: str) -> ApprovalRequest:
