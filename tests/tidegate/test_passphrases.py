@@ -16,7 +16,7 @@ from signing.errors import OperatorError
 from signing.hidden import Hidden
 from signing.keys import KeyUnreadable
 from signing.tokens import TokenUnusable
-from tests.softhsm import SoftHsm
+from tests.softhsm import PIN, SoftHsm
 from tidegate.cli.root import main
 from tidegate.errors import AskpassFailed, FileUnreadable, PassphraseMissing, PassphraseUnreadable
 from tidegate.passphrases import MAX_SECRET, Passphrases, Source, question_for
@@ -223,3 +223,28 @@ def test_hidden_bytes_are_bytes_that_show_nothing() -> None:
     assert held == SECRET
     assert {"<hidden>"} == {repr(held), str(held), f"{held}"}
     assert SAID not in repr(Passphrases(Source(descriptor=3)).__dict__ | {"read": held})
+
+
+def test_a_key_is_made_in_a_module_and_its_public_half_handed_out(
+    tmp_path: Path, hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEGATE_PKCS11_MODULE", hsm.module)
+    out, uri = tmp_path / "export.pub.json", "hsm:token=export;object=by hand"
+    given = {
+        "TIDEGATE_PASSPHRASE_FILE": None,
+        "TIDEGATE_ASKPASS": str(helper(tmp_path, f"echo {PIN.decode()}")),
+    }
+    runner = CliRunner(env=given)
+    line = ["keys", "create", uri, "--algorithm", "ecdsa-p384"]
+    assert 2 == runner.invoke(main, line).exit_code, "where to?"
+    made = runner.invoke(main, [*line, "--out", str(out)], catch_exceptions=False)
+    assert 0 == made.exit_code, made.output
+    assert "ecdsa-sha2-nistp384" == keys.public_key_from_json(out.read_bytes()).scheme
+    shown = runner.invoke(main, ["keys", "show", uri, "--json"], catch_exceptions=False)
+    assert keys.public_key_from_json(out.read_bytes()).keyid in shown.output
+    again = runner.invoke(main, [*line, "--out", str(out)])
+    assert TokenUnusable.exit_code == again.exit_code
+    for_another = runner.invoke(
+        main, ["keys", "create", uri + "2", "--algorithm", "ml-dsa-87", "--out", str(out)]
+    )
+    assert TokenUnusable.exit_code == for_another.exit_code

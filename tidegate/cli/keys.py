@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tidegate.cli.doors import Noun, pass_app, passphrase_option
 from tidegate.output import show, spoken
 from tidegate.wiring import App, read_file
+
+if TYPE_CHECKING:
+    from signing.keys import PublicKeyInfo
 
 _KINDS = ("ed25519", "ecdsa-p256", "ecdsa-p384", "ml-dsa-65", "ml-dsa-87")
 _KEY_BYTES = 64 << 10
@@ -20,27 +24,49 @@ def keys() -> None:
 
 
 @keys.command()
-@click.argument("file", type=_FILE)
+@click.argument("name", metavar="FILE|URI")
 @click.option(
-    "--algorithm", type=click.Choice(_KINDS), default="ed25519", show_default=True,
-    help="For the hybrid profile make two: ed25519 and ml-dsa-65. For cnsa2 make ml-dsa-87.",
+    "--algorithm", type=click.Choice(_KINDS),
+    help="Default: ed25519, in a token ecdsa-p256. For the hybrid profile make two: ed25519 and ml-dsa-65. For cnsa2 make "
+    "ml-dsa-87.",
 )  # fmt: skip
+@click.option(
+    "--out", type=_FILE, help="Write the public half there. Default: beside FILE; for a token say where."
+)
 @passphrase_option
 @pass_app
-def create(app: App, file: Path, algorithm: str) -> None:
-    """Make a private key in FILE, sealed with a passphrase, and its public half beside it.
+def create(app: App, name: str, algorithm: str | None, out: Path | None) -> None:
+    """Make a private key in FILE, sealed with a passphrase, or in a token, and its public half to hand out.
 
     \b
     tidegate keys create alice.pem
     tidegate keys create alice-pq.pem --algorithm ml-dsa-65
+    tidegate keys create 'hsm:token=export;object=export-2026' --out export.pub.json
     """
     from signing.durable import write_durably
-    from signing.keys import create_key
 
-    info = create_key(file, passphrase=app.passphrase(file.name, confirm=True), algorithm=algorithm)
-    public = file.with_suffix(".pub.json")
+    if name.startswith("hsm:"):
+        if out is None:
+            raise click.UsageError("say where the public half goes with --out")
+        info = _in_token(app, name, algorithm or "ecdsa-p256")
+    else:
+        from signing.keys import create_key
+
+        file = Path(name)
+        secret = app.passphrase(file.name, confirm=True)
+        info = create_key(file, passphrase=secret, algorithm=algorithm or "ed25519")
+    public = out or Path(name).with_suffix(".pub.json")
     write_durably(public, info.public_json)
-    _show_public(app, info.public_json, f"Made {file}, and {public} to hand out.")
+    _show_public(app, info.public_json, f"Made {name}, and {public} to hand out.")
+
+
+def _in_token(app: App, name: str, algorithm: str) -> "PublicKeyInfo":
+    from signing.keys import describe
+    from signing.tokens import TokenSigner, create_token_key
+    from tidegate.keyring import key_uri
+
+    made = create_token_key(key_uri(name), passphrase=app.passphrase, algorithm=algorithm)
+    return describe(name, TokenSigner(made).public_key)
 
 
 @keys.command("show")
