@@ -1,17 +1,26 @@
 """The kinds of documents that people add and bundles bring: who reads each, and which event says that it is here."""
 
+from pipelines import bom
 from pipelines.agreements import KINDS
+from pipelines.decide import CARD_ISSUER, CARD_LIST
 from pipelines.engines import advisories
+from pipelines.model_signatures import KEY_DOCUMENT
+from pipelines.people_carried import FOLLOWING
 from pipelines.suites.format import KIND as SUITE
 from pipelines.suites.format import unpack
-from registry import companions, contracts
+from registry import companions, contracts, people
 from registry.audit import EventKind
+from registry.errors import DocumentRefused
 
 _ADDED = {
     SUITE: EventKind.SUITE_ADDED,
     companions.KIND: EventKind.COMPANIONS_ADDED,
     advisories.KIND: EventKind.ADVISORIES_ADDED,
+    bom.KIND: EventKind.BOM_MADE,
+    KEY_DOCUMENT: EventKind.MODEL_SIGNED,
 }
+# What a home says for itself: of its own people, and of whom it believes. A bundle that brings it is refused.
+_LOCAL = (people.KIND, FOLLOWING, CARD_ISSUER, CARD_LIST)
 
 
 def added(kind: str) -> EventKind:
@@ -23,8 +32,11 @@ def read(kind: str, body: bytes) -> tuple[str, str] | None:
     """Return the kind and name that a document really has; None for a kind that this release does not know.
 
     Raises:
+        DocumentRefused: a kind that a home only ever writes for itself.
         OperatorError: the refusal of that kind's own reader.
     """
+    if kind in _LOCAL:
+        raise DocumentRefused("comes with no bundle; every home says this for itself", at=kind)
     if kind in KINDS.values():
         document = contracts.decode_document(body)
         return KINDS[type(document)], document.name
@@ -34,4 +46,6 @@ def read(kind: str, body: bytes) -> tuple[str, str] | None:
         return kind, companions.decode(body).name
     if kind == advisories.KIND:
         return kind, advisories.decode(body).name
+    if kind == bom.KIND:
+        return kind, bom.read(body)
     return None

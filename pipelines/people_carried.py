@@ -21,7 +21,7 @@ from registry import people as documents
 from registry.audit import EventKind
 from registry.authority import Registered
 from registry.decisions import Kind
-from registry.entities import Document, Person
+from registry.entities import Document, Person, Row
 from registry.errors import NotFound, PeopleUnsigned
 from registry.people import Difference, Entry, Key, People, PeopleRefused
 from registry.signed import Signed
@@ -228,19 +228,22 @@ def take_people(change: Change, work: Workplace, data: bytes, bundle: str) -> Ta
         if row.name == _root(change)
     }
     newest = max((one.version for one in held.values()), default=0)
-    if digest in held or new.version < newest:
-        return Taken(new.version, older=new.version < newest)
-    if new.version == newest:
+    if new.version < newest:
+        return Taken(new.version, older=True)
+    if new.version == newest and digest not in held:
         raise PeopleRefused(f"number {newest} is held with other people in it", at="people.version")
     plan = _Plan(work, people(work, change), new, digest, bundle, follow=follows(work, change))
-    rows = plan.rows()
+    made: list[Row] = list(
+        plan.rows()
+    )  # of an edition that is held too: the site may have begun to follow since
+    if digest not in held:
+        made.insert(0, _document(work, documents.KIND, _root(change), data))
     taken = plan.taken
-    document = _document(work, documents.KIND, _root(change), data)
     counts = {name: len(getattr(taken, name)) for name in ("ended", "joined", "waiting", "kept")}
-    note = {"bundle": bundle, "version": new.version, **counts}
-    change.record(EventKind.PEOPLE_TAKEN, digest, document, *rows[:_ROWS_PER_EVENT], note=note)
-    for start in range(_ROWS_PER_EVENT, len(rows), _ROWS_PER_EVENT):
-        change.record(EventKind.PEOPLE_TAKEN, digest, *rows[start : start + _ROWS_PER_EVENT])
+    for start in range(0, len(made), _ROWS_PER_EVENT):
+        rows = made[start : start + _ROWS_PER_EVENT]
+        note = {"bundle": bundle, "version": new.version, **counts}
+        change.record(EventKind.PEOPLE_TAKEN, digest, *rows, note=note)
     return taken
 
 
