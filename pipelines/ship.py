@@ -45,6 +45,7 @@ from pipelines.bundle.transfers import export_statement
 from pipelines.bundle.volumes import Layout, demand_no_volume, lay_out, reveal, write_documents
 from pipelines.encodings.names import FRAME
 from pipelines.evidence import signed_statement
+from pipelines.receipts import read as read_receipt
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.blobs import Progress, no_progress
@@ -60,7 +61,7 @@ from signing.ceremony import NoSuchRole, TooFewSigners
 from signing.digests import sha256_hex
 from signing.durable import write_durably
 from signing.envelope import sign
-from signing.keys import public_key_json
+from signing.keys import public_key_from_json, public_key_json
 from signing.repository import TrustRepository, TrustState
 from signing.roots import CATALOG, PEOPLE_PATH, site_role
 from signing.summaries import NOTHING_SAID, Transfer
@@ -373,9 +374,10 @@ class _Shipment:
 
 
 def _heard_from(view: View, site: str) -> bool:
-    """Say whether a receipt came from the site since it got the key that it has: docs/decisions/0023."""
-    since = view.site(site).since
-    return any(row.taken_at >= since for row in view.receipts(site))
+    """Say whether a receipt came that the site signed with the key that it has: docs/decisions/0023."""
+    key = public_key_from_json(view.site(site).identity.encode(), at=f"identity of {site}")
+    newest_first = reversed(view.receipts(site))
+    return any(read_receipt(row.body.encode())[1].envelope.keyid == key.keyid for row in newest_first)
 
 
 def _people(work: Workplace, state: TrustState) -> dict[str, bytes]:
