@@ -2,7 +2,7 @@
 
 A checkpoint is three lines that fit on a paper transfer record (origin, size, root) and a signature line
 that any C2SP tool checks. Ed25519 only (signature type 0x01): the specification asks implementations to
-select one type. Other signers' lines, such as a witness's, stay in the note and are ignored here.
+select one type. Other signers' lines, such as a witness's (`signing.cosignature`), stay in the note and are ignored here.
 
 Sources: https://c2sp.org/signed-note@v1.0.0 and https://c2sp.org/tlog-checkpoint@v1.0.0
 """
@@ -78,11 +78,11 @@ def body(origin: str, size: int, root: bytes) -> str:
     return f"{origin}\n{size}\n{_base64(root)}\n"
 
 
-def verifier_key(name: str, public: Ed25519PublicKey) -> str:
+def verifier_key(name: str, public: Ed25519PublicKey, *, kind: bytes = ED25519) -> str:
     """Return `name+hash+base64`, what an auditor configures to check this log's checkpoints."""
     _check_name(name, at="key name")
     raw = public.public_bytes_raw()
-    return f"{name}+{_key_id(name, raw).hex()}+{_base64(ED25519 + raw)}"
+    return f"{name}+{key_id(name, raw, kind=kind).hex()}+{_base64(kind + raw)}"
 
 
 def sign_checkpoint(origin: str, size: int, root: bytes, private_key: Ed25519PrivateKey) -> str:
@@ -94,8 +94,13 @@ def sign_checkpoint(origin: str, size: int, root: bytes, private_key: Ed25519Pri
         CheckpointUnreadable: as `body`.
     """
     text = body(origin, size, root)
-    key_id = _key_id(origin, private_key.public_key().public_bytes_raw())
-    return f"{text}\n{_DASH}{origin} {_base64(key_id + private_key.sign(text.encode()))}\n"
+    signer = key_id(origin, private_key.public_key().public_bytes_raw())
+    return f"{text}\n{signature_line(origin, signer + private_key.sign(text.encode()))}\n"
+
+
+def signature_line(name: str, raw: bytes) -> str:
+    """Return a line of a note: the signer's name, and in base64 the key id with what follows it."""
+    return f"{_DASH}{name} {_base64(raw)}"
 
 
 def verify(note: str, key: str) -> Checkpoint:
@@ -117,7 +122,7 @@ def verify(note: str, key: str) -> Checkpoint:
 
 def parse(note: str) -> Checkpoint:
     """Return what a note says, whoever wrote it: for showing, never for deciding. Raises `CheckpointUnreadable`."""
-    return _checkpoint(_split(note)[0])
+    return _checkpoint(split(note)[0])
 
 
 def verify_note(note: str, key: str) -> str:
@@ -129,21 +134,25 @@ def verify_note(note: str, key: str) -> str:
         CheckpointUnreadable: not a note, or not an Ed25519 verifier key.
         CheckpointSignatureWrong: no line by this key, or one that does not belong to the text.
     """
-    name, key_id, public = _read_verifier_key(key)
-    text, signatures = _split(note)
-    ours = [raw for signer, raw in signatures if signer == name and raw.startswith(key_id)]
+    name, mine, public = read_verifier_key(key)
+    text, signatures = split(note)
+    ours = [raw for signer, raw in signatures if signer == name and raw.startswith(mine)]
     if not ours:
         raise CheckpointSignatureWrong(name, "no signature by this key")
     for raw in ours:
         try:
-            public.verify(raw[len(key_id) :], text.encode())
+            public.verify(raw[len(mine) :], text.encode())
         except InvalidSignature as exc:
             raise CheckpointSignatureWrong(name, "the signature does not belong to this text") from exc
     return text
 
 
-def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
-    """Return the text with its last newline, and per signature line the key name and the raw bytes."""
+def split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """Return the text with its last newline, and per signature line the key name and the raw bytes.
+
+    Raises:
+        CheckpointUnreadable: not a signed note.
+    """
     if len(note) > MAX_NOTE:
         raise CheckpointUnreadable(f"{len(note)} characters; at most {MAX_NOTE} are read", at="note")
     if any((letter < " " and letter != "\n") or "\ud800" <= letter <= "\udfff" for letter in note):
@@ -177,7 +186,8 @@ def _checkpoint(text: str) -> Checkpoint:
     return Checkpoint(lines[0], int(lines[1]), root)
 
 
-def _read_verifier_key(key: str) -> tuple[str, bytes, Ed25519PublicKey]:
+def read_verifier_key(key: str, *, kind: bytes = ED25519) -> tuple[str, bytes, Ed25519PublicKey]:
+    """Return the name, the key id and the key of `name+hash+base64`. Raises `CheckpointUnreadable`."""
     at = "verifier key"
     parts = key.split("+", 2)  # the base64 may hold a plus itself
     if len(parts) != 3:
@@ -185,16 +195,17 @@ def _read_verifier_key(key: str) -> tuple[str, bytes, Ed25519PublicKey]:
     name, shown, encoded = parts
     _check_name(name, at=at)
     raw = _unbase64(encoded, at=at)
-    if raw[:1] != ED25519 or len(raw) != 1 + KEY_BYTES:
-        raise CheckpointUnreadable("not an Ed25519 key", at=at)
-    key_id = _key_id(name, raw[1:])
-    if shown != key_id.hex():
+    if raw[:1] != kind or len(raw) != 1 + KEY_BYTES:
+        raise CheckpointUnreadable("not an Ed25519 key of this type", at=at)
+    found = key_id(name, raw[1:], kind=kind)
+    if shown != found.hex():
         raise CheckpointUnreadable("its hash is not the hash of its name and key", at=at)
-    return name, key_id, Ed25519PublicKey.from_public_bytes(raw[1:])
+    return name, found, Ed25519PublicKey.from_public_bytes(raw[1:])
 
 
-def _key_id(name: str, public: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + b"\n" + ED25519 + public).digest()[:4]
+def key_id(name: str, public: bytes, *, kind: bytes = ED25519) -> bytes:
+    """Return the four bytes that a signature line begins with: they say by whose key, and as what, it was signed."""
+    return hashlib.sha256(name.encode() + b"\n" + kind + public).digest()[:4]
 
 
 def _check_name(name: str, *, at: str) -> None:
