@@ -44,11 +44,9 @@ def waiting(work: Workplace, view: View) -> list[Waiting]:
 
 
 def _state(work: Workplace, view: View, asked: Question) -> tuple[str, bool]:
-    pin = view.pin(asked.tier, asked.model)
-    if pin is not None and pin.version == asked.version:
-        return "it is served", False
-    if view.withdrawal(asked.version) is not None:
-        return "withdrawn", False
+    settled = _settled(view, asked)
+    if settled is not None:
+        return settled, False
     try:
         found = case(work, view, Ref(asked.model, ordinal=asked.ordinal), asked.tier)
     except BytesRemoved:
@@ -60,6 +58,13 @@ def _state(work: Workplace, view: View, asked: Question) -> tuple[str, bool]:
     if not question(work, view, found).same_facts(asked):
         return "out of date: ask again", True
     return _counted(found), True
+
+
+def _settled(view: View, asked: Question) -> str | None:
+    pin = view.pin(asked.tier, asked.model)
+    if pin is not None and pin.version == asked.version:
+        return "it is served"
+    return "withdrawn" if view.withdrawal(asked.version) is not None else None
 
 
 def _counted(found: Case) -> str:

@@ -102,7 +102,7 @@ def apply_policy(work: Workplace, text: str, *, although: Collection[str] = ()) 
         held = change.document_by_digest(found.digest) is not None
         if held and not rows:
             return found
-        _demand_signed(work, change, found.digest)
+        _demand_signed(work, change, found)
         demand_whole(found, although)
         document = Document(
             digest=found.digest, kind=KIND, name=NAME, body=text, added_at=rfc3339(work.now), added_by=work.actor
@@ -119,14 +119,33 @@ def demand_whole(found: Rehearsal, although: Collection[str]) -> None:
         raise PolicyBreaksPins([f"{item} [--although-it-breaks {item.name}]" for item in left])
 
 
-def _demand_signed(work: Workplace, view: View, digest: str) -> None:
-    """Where a steward could ever sign, one has to; before anybody is registered there is nobody to ask."""
+def _demand_signed(work: Workplace, view: View, found: Rehearsal) -> None:
+    """Where a steward could ever sign, one has to; before anybody is registered there is nobody to ask.
+
+    A file that asks less of people takes as many as it would spare: else one steward could do away with the second.
+    """
     if not ever_signed_as(work, view, STEWARD):
         return
-    signed = [found for found in standing(work, view, Kind.APPLY_POLICY) if found.subject == digest]
+    signed = [one for one in standing(work, view, Kind.APPLY_POLICY) if one.subject == found.digest]
     since = from_rfc3339(max(row.since for row in view.tiers()))
-    if not any(found.request.issued_at >= since for found in signed):
-        raise PolicyUnsigned(digest, earlier=bool(signed))
+    late = [one for one in signed if one.request.issued_at >= since]
+    people, needed = sorted({one.person for one in late}), _signers_needed(work, view, found)
+    if min(len(people), len({one.fingerprint for one in late})) < needed:
+        raise PolicyUnsigned(found.digest, earlier=bool(signed), signed=people, needed=needed)
+
+
+def _signers_needed(work: Workplace, view: View, found: Rehearsal) -> int:
+    now = {rules.tier: rules_of(work, view, rules.tier) for rules in in_force(view)}
+    spared = [
+        now[rules.tier].approvals
+        for rules in found.policies
+        if rules.tier in now and policy.asks_less_of_people(now[rules.tier], _as_kept(work, rules))
+    ]
+    return max(1, *spared) if spared else 1
+
+
+def _as_kept(work: Workplace, rules: Policy) -> Policy:
+    return policy.for_one_person(rules) if work.home.profile == "solo" else rules
 
 
 def _changed(work: Workplace, change: Change, wanted: Sequence[Policy]) -> list[TierPolicy]:
@@ -155,8 +174,7 @@ def _only_new(work: Workplace, view: View, pin: Pin, rules: Policy) -> tuple[str
     """What closes the gate for a pinned version under the new policy and did not under the old one."""
     ref = Ref(pin.model, ordinal=pin.ordinal)
     now = rules_of(work, view, pin.tier)
-    if work.home.profile == "solo":
-        rules = policy.for_one_person(rules)
+    rules = _as_kept(work, rules)
     if rules == now:
         return ()
     before = case(work, view, ref, pin.tier, rules=now)

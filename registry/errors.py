@@ -136,16 +136,24 @@ class SpaceShort(RegistryRefusal):
 
 
 class PolicyUnsigned(RegistryRefusal):
-    """A policy that no steward has signed."""
+    """A policy that no steward has signed, or too few for one that would ask less of people."""
 
     exit_code: ClassVar[int] = 241
     next_step: ClassVar[str] = (
-        "Have a steward sign it: `tidegate policy apply FILE --person NAME --reason WHY --key FILE`."
+        "Have a steward sign it, or the next one: `tidegate policy apply FILE --person NAME --reason WHY --key FILE`."
     )
 
-    def __init__(self, digest: str, *, earlier: bool = False) -> None:
+    def __init__(
+        self, digest: str, *, earlier: bool = False, signed: Sequence[str] = (), needed: int = 1
+    ) -> None:
         late = "; the one that there is was made before the policy of now was put in force" if earlier else ""
-        super().__init__(f"no steward's decision stands for this policy file ({digest[:12]}){late}")
+        said = f"no steward's decision stands for this policy file ({digest[:12]}){late}"
+        if signed:
+            said = (
+                f"this policy file ({digest[:12]}) asks less of people, so as many stewards sign it as approve now: "
+                f"{needed}; so far {', '.join(signed)}"
+            )
+        super().__init__(said)
         self.digest = digest
 
 

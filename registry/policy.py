@@ -135,6 +135,16 @@ def for_one_person(policy: Policy) -> Policy:
     return replace(policy, approvals=min(1, policy.approvals))
 
 
+def asks_less_of_people(before: Policy, after: Policy) -> bool:
+    """Whether fewer people, or weaker keys, would be enough to approve under the new policy."""
+    methods = set(after.approval_methods) - set(before.approval_methods)
+    return (
+        after.approvals < before.approvals
+        or (before.hardware_keys and not after.hardware_keys)
+        or bool(methods)
+    )
+
+
 class _Fields:
     """The fields of a policy as they were written, each checked as it is taken."""
 

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from registry import approvals_payload
 from registry.approval_requests import NotAsShown
 from registry.approvals_payload import ApprovalUnreadable
 from registry.break_glass import BreakGlassRefused
-from registry.errors import NotFound
+from registry.errors import NotFound, PolicyUnsigned
 from registry.gate import GateClosed
 from registry.home import load
 from signing.digests import sha256_hex
@@ -157,6 +158,12 @@ def having_her_sign_another_page(desk: Stewards) -> None:
     desk.approve("bob")
 
 
+def with_a_softer_policy(desk: Stewards) -> None:
+    """What asks less of people takes as many as it would spare."""
+    refused(PolicyUnsigned, lambda: desk.policy("bob", approvals=1))
+    desk.at(seconds=1).approve("bob")
+
+
 def with_an_old_form(desk: Stewards) -> None:
     """A payload as older releases made it binds nothing that was shown."""
     message = desk.payload("alice", shown_sha256=None, request=None, policy=None)
@@ -185,7 +192,7 @@ def with_the_log_edited(desk: Stewards) -> None:
 ATTEMPTS = [
     alone, twice, in_her_name, with_her_signature_elsewhere, of_another_version, what_he_asked_for, what_he_measured,
     with_a_second_name, after_its_time, used_before, with_other_evidence, past_her_no, sending_her_away,
-    showing_her_another_page, having_her_sign_another_page, with_an_old_form, for_another_action, with_the_log_edited,
+    showing_her_another_page, having_her_sign_another_page, with_a_softer_policy, with_an_old_form, for_another_action, with_the_log_edited,
 ]  # fmt: skip
 
 
@@ -211,3 +218,21 @@ def test_two_who_had_no_part_in_it_do(desk: Stewards) -> None:
     later.approve("carla")
     later.promote()
     assert [1] == later.serves()
+
+
+def test_two_stewards_together_may_ask_less_of_people(desk: Stewards) -> None:
+    desk.policy("bob", "alice", approvals=1)
+    later = desk.at(seconds=1)
+    later.approve("carla")
+    later.promote()
+    assert [1] == later.serves()
+
+
+@pytest.mark.parametrize(
+    "softer", [{"approvals": 1}, {"hardware_keys": False}, {"approval_methods": ("ssh", "piv")}]
+)
+def test_each_way_of_asking_less_takes_them_both(desk: Stewards, softer: dict[str, Any]) -> None:
+    desk.policy("alice", hardware_keys=True, approval_methods=("ssh",))
+    strict: dict[str, Any] = {"hardware_keys": True, "approval_methods": ("ssh",)}
+    with pytest.raises(PolicyUnsigned, match="so far bob"):
+        desk.at(seconds=1).policy("bob", **strict | softer)
