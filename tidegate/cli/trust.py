@@ -46,16 +46,26 @@ def show_(app: App, folder: Path | None) -> None:
         document["origin"], said = trust_lines.origin(app.home, now=app.now)
         lines += said
     if app.home.is_site:
-        with app.store.view() as view:
-            enrolment = view.enrolment()
-        if enrolment is None:
-            lines.append("This site trusts nobody yet. Next: tidegate trust enrol ROOT.json --fingerprint …")
-        else:
-            root = enrolment.root.encode()
-            document["site"] = trust_lines.root_document(root)
-            said = trust_lines.root_lines(root, now=app.now)
-            lines += [f"This site trusts, since {enrolment.since}", *said]
+        document |= _site_document(app, lines)
     show(document, "\n".join(lines), as_json=app.settings.as_json)
+
+
+def _site_document(app: App, lines: list[str]) -> dict[str, dict[str, Any]]:
+    """Return what a site trusts by now: the newest root that a bundle brought, after the one that was installed."""
+    from pipelines.bundle.opening import remembered
+    from tidegate import trust_lines
+
+    with app.store.view() as view:
+        enrolment, root = view.enrolment(), remembered(view).root
+    if enrolment is None or root is None:
+        lines.append("This site trusts nobody yet. Next: tidegate trust enrol ROOT.json --fingerprint …")
+        return {}
+    installed = trust_lines.root_document(enrolment.root.encode())
+    lines.append(f"This site trusts, since {enrolment.since}")
+    lines.append(f"  installed: root {installed['version']}, fingerprint {spoken(installed['fingerprint'])}")
+    lines += trust_lines.root_lines(root, now=app.now)
+    enrolled = {"version": installed["version"], "fingerprint": installed["fingerprint"]}
+    return {"site": {**trust_lines.root_document(root), "installed": enrolled, "since": enrolment.since}}
 
 
 @trust.command()
