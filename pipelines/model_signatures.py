@@ -13,7 +13,7 @@ key: it proves that the files are those of the version that this home holds, so 
 """
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -33,14 +33,15 @@ from registry.manifests import Manifest
 from registry.views import View
 from signing import keys
 from signing import model_signature as oms
+from signing.canonical import NotCanonical
 from signing.digests import sha256_hex
 from signing.model_signature import ModelSignatureUnreadable, ModelSignatureWrong, SignedModel
+from signing.statements import PROVENANCE, read_statement
 from signing.summaries import svr
 from signing.times import rfc3339
 
 PUBLISHER, ORIGIN, HOME = "publisher", "origin", "home"  # who signed, as the row says
-DOCUMENT = "model-signature"  # kind of document as which it travels; named SOURCE/VERSION'S DIGEST
-KEY_DOCUMENT = "model-signing-key"  # the key that an origin's signatures are checked with; named for the home
+KEY_DOCUMENT = "model-signing-key"  # kind of document: a key that an origin's signatures are checked with
 VALID, WRONG, UNKNOWN_SIGNER, UNCHECKABLE = "VALID", "WRONG", "UNKNOWN-SIGNER", "UNCHECKABLE"
 _KEY_FILE = "model-signing.pem"
 
@@ -242,6 +243,23 @@ def _said(work: Workplace, subject: tuple[str, str], data: bytes, judged: Judged
     policy = (f"publisher {judged.publisher.name}", sha256_hex(judged.publisher.material.encode()))
     said = svr([subject], verifier=work.home.name, policies=[policy], properties=properties, at=work.now)
     return signed_statement(work, said)
+
+
+def left_out_of(provenances: Iterable[bytes], digest: str) -> tuple[str, ...]:
+    """Return the files of a version's source that its provenance says were not taken in; none where it says nothing.
+
+    Args:
+        provenances: payloads of provenance statements, of whatever versions.
+    """
+    for payload in provenances:
+        try:
+            read = read_statement(payload)
+            said = read.predicate["buildDefinition"]["externalParameters"]["leftOut"]
+        except (NotCanonical, KeyError, TypeError):
+            continue
+        if read.predicate_type == PROVENANCE and read.subjects[0][1] == digest and isinstance(said, list):
+            return tuple(path for path in said if isinstance(path, str))
+    return ()
 
 
 def home_signer(home: Home) -> Signer:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tuf.api.metadata import Targets
 
+from pipelines import bom, carried_signatures
 from pipelines.baseline import Baseline, baseline
 from pipelines.bundle import documents as docs
 from pipelines.bundle.documents import (
@@ -198,6 +199,10 @@ class _Hold:
                 )
         if release.contract is not None:
             self.document(release.contract)
+        for kind, told, signature in carried_signatures.leaving(self._work, self._view, version):
+            self._small(kind, told, signature)
+        if (bill := bom.newest(self._view, version.digest)) is not None:
+            self._small(bill.kind, bill.name, bill.body.encode(), digest=bill.digest)
         for entry in manifest.files:
             self.blobs[entry.sha256] = Sized(entry.sha256, entry.size)
             if (ending := _ending(entry.path)) is not None:

@@ -27,7 +27,10 @@ BUNDLE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")  # a folder name on every fil
 
 # Kinds of small documents that describe a version; every other kind is one of `registry.entities.Document`.
 MANIFEST, MODELPACK, MODELPACK_CONFIG = "manifest", "modelpack", "modelpack-config"
-VERSION_KINDS = (MANIFEST, MODELPACK, MODELPACK_CONFIG)
+MODEL_SIGNATURE = (
+    "model-signature"  # its name is SOURCE/DIGEST: publisher or origin, and the version's manifest
+)
+VERSION_KINDS = (MANIFEST, MODELPACK, MODELPACK_CONFIG, MODEL_SIGNATURE)
 
 _EXPORT_FIELDS = frozenset(
     (

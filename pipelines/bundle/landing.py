@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from pipelines import held_documents
+from pipelines import carried_signatures, held_documents
 from pipelines.bundle.documents import VERSION_KINDS, Release, ShippedDocument, ShippedStatement
 from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle, statement_paths
@@ -20,7 +20,18 @@ from pipelines.people_carried import Taken, take_people
 from pipelines.scan import ScannedFile, scan
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
-from registry.entities import Binding, Claim, Document, Import, Report, Row, Statement, Version, Withdrawal
+from registry.entities import (
+    Binding,
+    Claim,
+    Document,
+    Import,
+    ModelSignature,
+    Report,
+    Row,
+    Statement,
+    Version,
+    Withdrawal,
+)
 from registry.errors import VersionConflict
 from registry.store import Change
 from registry.views import View
@@ -65,6 +76,7 @@ class Landing:
     statements: Mapping[str, Statement]
     reports: Mapping[str, Report]  # of new versions, by digest
     unchecked: int  # statements whose signer is not known here
+    signatures: Mapping[str, Sequence[ModelSignature]]  # over models, by the version's digest
 
     def commit(self) -> Landed:
         """Make everything visible, or nothing. Raises `VersionConflict`."""
@@ -88,9 +100,14 @@ class Landing:
             for release in self.bundle.releases:
                 if change.version_by_digest(release.digest) is not None:
                     self._bind(change, release)
+                    self._sign(change, release.digest)
             withdrawn = self._withdraw(change)
             taken = self._take_people(change)
         return Landed(frozenset(release.digest for release in new), withdrawn, self.first, taken)
+
+    def _sign(self, change: Change, digest: str) -> None:
+        manifest, came = self.bundle.manifests[digest], self.signatures.get(digest, ())
+        carried_signatures.record(change, self.work, manifest, came)
 
     def _take_people(self, change: Change) -> Taken | None:
         data = self.verified.people
@@ -256,6 +273,7 @@ def land(
         statements=statements,
         reports={release.digest: _scan(work, bundle, release, path_of) for release in releases},
         unchecked=unchecked,
+        signatures=carried_signatures.arriving(work, bundle, path_of),
     )
 
 

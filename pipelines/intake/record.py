@@ -5,7 +5,8 @@ The order, so that a crash between any two steps leaves nothing half-done to be 
    sign, ends it here;
 2. give them their names in the blob store (a crash from here to step 3 leaves blobs that nothing names: garbage
    collection takes them, the same command uses them);
-3. one transaction: version, report, provenance statement, signatures and the event that records them;
+3. one transaction: version, report, provenance statement, signatures and the event that records them; the bill of
+   materials, and its event;
 4. `index.json` of the OCI layout is written anew from the database. A crash before it is mended by the next call.
 """
 
@@ -16,6 +17,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
+from pipelines import bom
 from pipelines.decide import standing
 from pipelines.evidence import signed_statement
 from pipelines.intake.arrival import Arrived
@@ -162,6 +164,7 @@ def _record_new(
     rows = publishers_rows(work, subject, signatures)
     rows += [row for row in (ours(work, manifest),) if row is not None]
     change.record(EventKind.VERSION_ADDED, manifest.digest, version, report, statement, *rows)
+    change.record(EventKind.BOM_MADE, manifest.digest, *bom.rows(work, version, manifest, [report]))
     return version
 
 

@@ -81,11 +81,12 @@ def test_report_statement_and_event_come_with_the_version(workplace: Workplace, 
     added = add_folder(workplace, MODEL, source)
     with workplace.store.view() as view:
         (report,) = view.reports(added.version.digest, "scan")
-        (statement,) = view.statements(added.version.digest)
-        (event,) = view.events(subject=added.version.digest)
+        statement, bill = view.statements(added.version.digest)
+        event, second = view.events(subject=added.version.digest)
     assert added.scan == read_scan_report(report)
     assert report.outcome in {"PASSED", "WARNED"}
-    assert "version added" == event.kind
+    assert ["version added", "bill of materials made"] == [event.kind, second.kind]
+    assert bill.digest != statement.digest
     assert {"version", "report", "statement", "model signature"} == {label for label, _ in event.rows}
 
     key = workplace.station.public_key
@@ -211,7 +212,7 @@ def test_what_is_left_out_is_said(workplace: Workplace, source: Path) -> None:
     added = add_folder(workplace, MODEL, source, leave_out=["original/*"])
     assert (".cache/huggingface/download/x.metadata", "original/train.sh") == added.left_out
     with workplace.store.view() as view:
-        (statement,) = view.statements(added.version.digest)
+        statement, _bill = view.statements(added.version.digest)
     assert "original/train.sh" in statement.payload
 
 

@@ -103,7 +103,7 @@ def test_provenance_names_commit_host_and_every_file(workplace: Workplace, hub: 
     commit = hub.publish(files)
     added = fetch(workplace, hub, "main")
     with workplace.store.view() as view:
-        (row,) = view.statements(added.version.digest)
+        row, _bill = view.statements(added.version.digest)
     predicate = read_statement(row.payload.encode()).predicate
     definition = predicate["buildDefinition"]
     host = hub.url.removeprefix("http://")
