@@ -546,10 +546,12 @@ def test_a_database_that_fails_at_the_end_leaves_nothing_visible(
 
 
 def test_a_folder_that_cannot_be_listed_is_said(gap: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    medium = gap.ship("acme/tiny")
+    medium, listing = gap.ship("acme/tiny"), os.scandir
 
-    def refuse(_path: object) -> object:
-        raise OSError(5, "Input/output error")
+    def refuse(path: str) -> object:
+        if str(path).startswith(str(medium)):
+            raise OSError(5, "Input/output error")
+        return listing(path)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "scandir", refuse)
