@@ -23,6 +23,7 @@ from pipelines.bundle.errors import (
     MediumNotWhole,
     MediumUnreadable,
     NotABundle,
+    NotOurBundle,
     OutputUnusable,
     ParityImpossible,
     ReceiptForeign,
@@ -40,6 +41,7 @@ from pipelines.second_opinion import OpinionUnreadable
 from pipelines.spoken import SpokenCodeWrong
 from pipelines.suites.evidence_logs import EvidenceUnreadable
 from pipelines.suites.refusals import SuiteMalformed
+from registry.approval_requests import NotAsShown
 from registry.approvals import ApprovalUnreadable
 from registry.companions import CompanionsMalformed
 from registry.compatibility import NotCompatible
@@ -51,9 +53,10 @@ from registry.pins import NothingToRollBackTo
 from signing import keys
 from signing.canonical import NotCanonical
 from signing.checkpoint import CheckpointUnreadable
+from signing.drafts import CeremonyUnusable
 from signing.errors import OperatorError
-from signing.keys import KeyMissing, KeyUnreadable, UnknownKeyScheme
-from signing.refusals import MetadataTampered, RootFingerprintWrong
+from signing.keys import KeyExists, KeyMissing, KeyUnreadable, UnknownKeyScheme
+from signing.refusals import BadRoot, MetadataTampered, NoSuchRole, RootFingerprintWrong, SiteNameRefused
 from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
 from signing.times import TimeUnreadable
 from signing.tokens import TokenUnusable
@@ -312,6 +315,33 @@ def _the_rest() -> list[Case]:
     ]  # fmt: skip
 
 
+def _approvals() -> list[Case]:
+    alice = "--person alice --reason x --key {alice.key}"
+    return [
+        Case(SITE, f"approvals request {V1} --tier nowhere --reason x", NotFound, "nowhere"),
+        Case(SITE, "approvals request acme/none --tier team --reason x", NotFound, "acme/none"),
+        Case(SITE, "approvals request NOPE/x --tier team --reason x", NameUnusable, "NOPE"),
+        Case(ORIGIN, f"approvals request {V1} --tier team --reason x", NotHere, "is not a site"),
+        Case(ORIGIN, "approvals list", NotHere, "is not a site"),
+        Case(SITE, "approvals show 0123456789ab", NotFound, "0123456789ab"),
+        Case(SITE, "approvals show acme/none --tier team", NotFound, "acme/none"),
+        Case(ORIGIN, f"approvals show {V1} --tier team", NotHere, "is not a site"),
+        Case(SITE, f"approvals review 0123456789ab --verdict upheld {alice}", NotFound, "0123456789ab"),
+        Case(ORIGIN, f"approvals review 0123456789ab --verdict upheld {alice}", NotHere, "is not a site"),
+        Case(SITE, f"approve {V1} --tier team --shown 0123456789ab {alice}", NotAsShown, "0123456789ab"),
+        Case(SITE, f"reject {V1} --tier team --shown 0123456789ab {alice}", NotAsShown, "0123456789ab"),
+        Case(SITE, f"reject {V1} --tier nowhere {alice}", NotFound, "nowhere"),
+        Case(SITE, f"reject {V1} --tier team --person alice --reason x --key {{bob.key}}", SshSignatureWrong,
+             "made by another key"),
+        Case(ORIGIN, f"reject {V1} --tier team {alice}", NotHere, "is not a site"),
+        Case(SITE, f"promote {V1} --tier nowhere --break-glass {alice}", NotFound, "nowhere"),
+        Case(SITE, f"promote {V1} --tier team --break-glass --person zoe --reason x --key {{alice.key}}", NotFound, "zoe"),
+        Case(SITE, f"promote {V1} --tier team --break-glass --person alice --reason x --key {{bob.key}}",
+             SshSignatureWrong, "made by another key"),
+        Case(ORIGIN, f"promote {V1} --tier team --break-glass {alice}", NotHere, "is not a site"),
+    ]  # fmt: skip
+
+
 def _judging() -> list[Case]:
     ref, by = "acme/none@9", "--person alice --reason x --key {alice.key}"
     waiver = "decisions waive code.auto-map"
@@ -347,6 +377,10 @@ def _judging() -> list[Case]:
         Case(SITE, f"models second-opinion {V1} {{other}}/notes.txt", OpinionUnreadable, "notes.txt"),
         Case(SITE, "models scan acme/none@9", NotFound, ref),
         Case(SITE, "suites report 0123456789", NotFound, "0123456789"),
+        Case(ORIGIN, "trust restamp 20200101-01", NotOurBundle, "20200101-01"),
+        Case(ORIGIN, "trust restamp {medium} --days 365", RestampRefused, "holds until"),
+        Case(SITE, "bundles import {medium} --timestamp {binary}", RestampRefused),
+        Case(SITE, "bundles import {medium} --timestamp {empty}", RestampRefused),
         Case(SITE, "suites flips nowhere", NotFound, "nowhere"),
         Case(SITE, f"suites evidence {V1} {{root}}", EvidenceUnreadable, "root"),
         Case(SITE, f"rollout team {MODEL}", ServingMalformed, "serving.toml"),
@@ -357,7 +391,37 @@ def _judging() -> list[Case]:
     ]  # fmt: skip
 
 
+def _ceremonies() -> list[Case]:
+    add_key = "--role root --person eve"
+    return [
+        Case(ORIGIN, "trust init {out}", CeremonyUnusable, "has its trust"),
+        Case(SITE, "trust init {out}", NotHere, "is not an origin"),
+        Case(ORIGIN, f"trust add-key {{other}} {{identity}} {add_key}", CeremonyUnusable, "ceremony.json"),
+        Case(SITE, f"trust add-key {{none}} {{identity}} {add_key}", CeremonyUnusable, "none"),
+        Case(SITE, "trust lint {list.json}", BadRoot, "list.json"),
+        Case(SITE, "trust lint {none}", FileUnreadable, "none"),
+        Case(SITE, "trust lint {other}", CeremonyUnusable, "ceremony.json"),
+        Case(SITE, "trust sign {other} --key {alice.key}", CeremonyUnusable, "ceremony.json"),
+        Case(ORIGIN, "trust publish {other}", CeremonyUnusable, "ceremony.json"),
+        Case(SITE, "trust publish {other}", NotHere, "is not an origin"),
+        Case(ORIGIN, "trust rotate {out}", NoSuchRole, "renew"),
+        Case(ORIGIN, "trust rotate {out} --renew nobody", NoSuchRole, "nobody"),
+        Case(ORIGIN, "trust rotate {out} --retire nobody", NoSuchRole, "nobody"),
+        Case(ORIGIN, "trust rotate {out} --replace 00000000={identity}", NoSuchRole, "00000000"),
+        Case(ORIGIN, "trust rotate {other} --replace-station", CeremonyUnusable, "is there already"),
+        Case(SITE, "trust rotate {out} --renew root", NotHere, "is not an origin"),
+        Case(SITE, "trust show {other}", CeremonyUnusable, "ceremony.json"),
+        Case(ORIGIN, "sites add lab --identity {identity} --draft {other}", CeremonyUnusable, "is there already"),
+        Case(ORIGIN, "sites add LAB --identity {identity} --draft {out}", SiteNameRefused, "LAB"),
+        Case(SITE, "keys create {empty}/x.pem", SystemRefused, "empty"),
+        Case(SITE, "keys create {list.json}", KeyExists, "list.json"),
+        Case(SITE, "keys show {list.json}", NotCanonical, "list.json"),
+        Case(SITE, "keys show {none}", KeyMissing, "none"),
+    ]  # fmt: skip
+
+
 CASES = [
+    *_ceremonies(),
     *_judging(),
     *_documents(),
     *_nothing_there(),
@@ -365,6 +429,7 @@ CASES = [
     *_names(),
     *_wrong_home(),
     *_the_rest(),
+    *_approvals(),
 ]
 
 
