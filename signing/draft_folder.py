@@ -45,10 +45,15 @@ _HEX = re.compile(r"(?:[0-9a-f]{2}){1,8192}")
 _PAYLOAD = re.compile(r"(?:[a-z0-9._-]+/){1,4}[a-z0-9._-]+")
 
 
-def create(folder: Path, draft: Draft) -> None:
-    """Write a new ceremony. Raises `CeremonyUnusable`: there is something at `folder` already."""
+def demand_new(folder: Path) -> None:
+    """Pass when a ceremony may begin there. Raises `CeremonyUnusable`: there is something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CeremonyUnusable(str(folder), "is there already; a ceremony begins in a new or empty folder")
+
+
+def create(folder: Path, draft: Draft) -> None:
+    """Write a new ceremony. Raises `CeremonyUnusable`: there is something at `folder` already."""
+    demand_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if draft.base.roots:
         TrustRepository(folder / "trust").save(draft.base)

@@ -56,7 +56,14 @@ from signing.checkpoint import CheckpointUnreadable
 from signing.drafts import CeremonyUnusable
 from signing.errors import OperatorError
 from signing.keys import KeyExists, KeyMissing, KeyUnreadable, UnknownKeyScheme
-from signing.refusals import BadRoot, MetadataTampered, NoSuchRole, RootFingerprintWrong, SiteNameRefused
+from signing.refusals import (
+    BadRoot,
+    MetadataTampered,
+    NoSuchRole,
+    RestampRefused,
+    RootFingerprintWrong,
+    SiteNameRefused,
+)
 from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
 from signing.times import TimeUnreadable
 from signing.tokens import TokenUnusable
@@ -544,7 +551,7 @@ def test_every_command_that_takes_something_is_among_the_cases() -> None:
     tried = {" ".join(case.words[:n]) for case in CASES for n in (1, 2)}
     untried = {path for path, _ in commands() if path not in tried}
     assert {
-        "init", "doctor", "trust show", "tiers list", "people list", "contracts list", "suites list",
+        "init", "doctor", "tiers list", "people list", "contracts list", "suites list",
         "bundles list", "audit log", "advisories list", "companions list", "decisions list", "models rescan", "policy history",
     } == untried  # fmt: skip
 

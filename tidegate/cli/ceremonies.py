@@ -5,6 +5,7 @@ is looked at and signed on any machine, without a home.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -254,27 +255,35 @@ def rotate(
     tidegate trust rotate ceremony --replace 3fa90c1d=alice-new.pub.json
     tidegate trust rotate ceremony --renew root --renew targets --renew catalog
     """
-    from signing import draft_making
+    from signing import draft_folder, draft_making
     from signing.profiles import Profile
     from signing.repository import TrustRepository
     from tidegate.founding import station_keys
 
     app.demand("origin")
+    draft_folder.demand_new(folder)
     state = TrustRepository(app.home.trust).load()
     exchanged = {}
     for old, file in replaced:
         keyid, owner = _held_key(state, old)
         exchanged[keyid] = _owned(_public_key(file), person or owner)
-    station = station_keys(app.home, Profile(app.home.profile), replacing=True) if replace_station else []
-    draft = draft_making.changing(
-        state,
-        app.home.name,
-        now=app.now,
-        replaced=exchanged,
-        retired=retired,
-        renew=renew,
-        station=station,
-    )
+
+    def change(*more: str, station: Sequence["Key"] = ()) -> "Draft":
+        return draft_making.changing(
+            state,
+            app.home.name,
+            now=app.now,
+            replaced=exchanged,
+            retired=retired,
+            renew=(*renew, *more),
+            station=station,
+        )
+
+    if replace_station:
+        change("root")  # whatever is wrong is said before a key is made
+        draft = change(station=station_keys(app.home, Profile(app.home.profile), replacing=True))
+    else:
+        draft = change()
     _begun(app, folder, draft)
 
 
