@@ -32,7 +32,7 @@ def publish(app: App, keys: tuple[str, ...]) -> None:
     from tidegate.keyring import role_signers
 
     app.demand("origin")
-    signers = [app.work.station, *role_signers(app.home, named=keys, passphrase=app.passphrase)]
+    signers = [*app.work.publishers, *role_signers(app.home, named=keys, passphrase=app.passphrase)]
     repository = TrustRepository(app.home.trust)
 
     def signed(documents: Mapping[str, bytes]) -> None:
