@@ -1,4 +1,4 @@
-"""Frames of a bundle, decoded: written from `airgap-bundles/encodings.md` and `encodings-blocks.md`, for `check_bundle.py`.
+"""Frames of a bundle, decoded: written from `airgap-bundles/encodings.md` and `encodings-blocks.md`, for the strict reader.
 
 Needs numpy and zstandard. Shares no line with the product; where both give the same bytes, the pages say what both do.
 """
