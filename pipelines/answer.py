@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipelines import witness
 from pipelines.bundle.documents import MAX_EXPORT
 from pipelines.bundle.errors import OutputUnusable, ReceiptOnMedium
 from pipelines.freshness import site_freshness
@@ -56,6 +57,7 @@ def compose(work: Workplace, view: View, row: Import) -> Receipt:
         made_at=rfc3339(work.now),
         sequences=read_runs(write_runs(one.sequence for one in imports)) or (),
         freshness=site_freshness(view, work.now).state,
+        heads=witness.offer(view, to=export["origin"], known=witness.told_origin(view)),
     )
 
 

@@ -18,6 +18,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+from securesystemslib.signer import Key
+
+from pipelines.bundle import heads
 from pipelines.bundle.errors import (
     FormatTooNew,
     MalformedBundle,
@@ -26,15 +29,18 @@ from pipelines.bundle.errors import (
     ReceiptWrong,
 )
 from pipelines.bundle.fields import Fields
+from pipelines.bundle.heads import Heads
 from pipelines.errors import BundleRefused
 from pipelines.freshness import State
 from pipelines.inventory import Arrivals, inventory, named, read_runs, spell
 from pipelines.letters import Letter, read_letter, seal
+from pipelines.witness import Other, Witnessed, take
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Export
 from registry.entities import Receipt as ReceiptRow
 from registry.errors import NotFound
+from registry.store import Change
 from registry.views import View
 from signing.canonical import parse
 from signing.digests import sha256_hex
@@ -99,6 +105,7 @@ class Receipt:
     sequences: tuple[range, ...] = ()  # numbers of all bundles that arrived; empty: the one above alone
     freshness: State = State.UNKNOWN
     inventory: str | None = None  # of a digest-only receipt; see `pipelines.inventory`
+    heads: Heads | None = None  # of the site's log; None: older releases do not say
 
     @property
     def arrivals(self) -> Arrivals:
@@ -130,6 +137,7 @@ class Acknowledged:
     receipt: Receipt
     already: bool
     newest: bool
+    witnessed: Witnessed | None = None  # what its site's log was found to be; None: it says nothing new of it
 
 
 def write(receipt: Receipt, work: Workplace) -> bytes:
@@ -214,17 +222,30 @@ def acknowledge(work: Workplace, path: Path) -> Acknowledged:
             note = {"site": receipt.site, "bundle": receipt.bundle, "holds": len(receipt.holds)}
             change.record(EventKind.RECEIPT_TAKEN, receipt.export, row, note=note)
         last = newest(change, receipt.site)
-    return Acknowledged(receipt, already, newest=last is not None and last.digest == receipt.digest)
+        current = last is not None and last.digest == receipt.digest
+        witnessed = _witness(change, work, receipt, late=not current)
+    return Acknowledged(receipt, already, current, witnessed)
+
+
+def _witness(change: Change, work: Workplace, receipt: Receipt, *, late: bool) -> Witnessed | None:
+    if receipt.heads is None:
+        return None
+    site = Other(receipt.site, _identity(change, receipt.site))
+    brought = {"receipt": receipt.digest, "sequence": receipt.sequence}
+    return take(change, work, site, receipt.heads, brought=brought, late=late)
+
+
+def _identity(view: View, site: str) -> Key:
+    return public_key_from_json(view.site(site).identity.encode(), at=f"identity of {site}")
 
 
 def _check(view: View, receipt: Receipt, letter: Letter, *, at: str) -> None:
     try:
-        identity = view.site(receipt.site).identity
+        key = _identity(view, receipt.site)
     except NotFound as exc:
         raise ReceiptForeign(
             receipt.site, sequence=receipt.sequence, problem="no such site is known here"
         ) from exc
-    key = public_key_from_json(identity.encode(), at=f"identity of {receipt.site}")
     try:
         letter.check(key, payload_type=PAYLOAD_TYPE)
     except (SignatureWrong, SignatureUncheckable) as exc:
@@ -277,7 +298,11 @@ def _payload(receipt: Receipt) -> dict[str, Any]:
         **said,
         "freshness": receipt.freshness.value,
         "trust": {"root": receipt.root_version},
-        "log": {"size": receipt.log_size, "root": receipt.log_root},
+        "log": {
+            "size": receipt.log_size,
+            "root": receipt.log_root,
+            **({} if receipt.heads is None else heads.encode(receipt.heads)),
+        },
         "made_at": receipt.made_at,
     }
 
@@ -302,6 +327,7 @@ def _receipt(top: Fields, digest: str) -> Receipt:
         sequences=_sequences(top),
         freshness=_freshness(top),
         inventory=None if full else top.digest("inventory"),
+        heads=heads.decode(log),
     )
 
 

@@ -15,7 +15,8 @@ The steps of `import_bundle`. Up to step 9 nothing that anybody could use has ch
  8. Scan: each new version, by this site's own scanner. A blocker is recorded; the gate refuses it, not the import.
  9. Commit: blobs get their names in the store, then one transaction makes everything visible that is whole, and
     raises the number. A version whose files are not all here stays invisible; the same command finishes it.
-10. Clean: when nothing is open any more, the quarantine folder goes; the OCI index is written anew.
+10. Clean: when nothing is open any more, the quarantine folder goes; the OCI index is written anew. The origin's log, as
+    the bundle tells of it, is held against what was seen of it before.
 11. Receipt: signed, to where the importer said.
 
 Killed between naming blobs and the transaction, the store holds blobs that nothing names; the same command finds
@@ -53,12 +54,15 @@ from pipelines.bundle.reader import Bundle, VolumeFolder
 from pipelines.intake.record import republish_index
 from pipelines.people_carried import Taken
 from pipelines.receipts import Item, Receipt
+from pipelines.witness import Other, Witnessed, take
 from pipelines.workplace import Workplace
 from registry.blobs import BlobStore, Progress, no_progress
 from registry.errors import BlobDamaged
+from signing.canonical import pretty_bytes
 from signing.digests import file_sha256
 from signing.durable import write_durably
 from signing.errors import OperatorError
+from signing.keys import public_key_from_json
 
 __all__ = ["Imported", "InspectedItem", "Inspection", "import_bundle", "inspect"]
 
@@ -82,6 +86,9 @@ class Imported:
     # (kind, name, digest) of documents that came under a name that means another one here
     beside: tuple[tuple[str, str, str], ...]
     people: Taken | None = None  # what the list of people that came with it changed here
+    witnessed: Witnessed | None = (
+        None  # what the origin's log was found to be; None: it says nothing new of it
+    )
 
 
 def import_bundle(
@@ -125,6 +132,7 @@ def import_bundle(
                 _partly(work, opened.bundle, done) if done.landed.any or done.before else _one(done.problems)
             )
         shutil.rmtree(opening.room(work, opened.bundle), ignore_errors=True)  # step 10
+        witnessed = _witness(work, opened)
         receipt = _receipt(work, opened.bundle)
         written = None
         if place is not None:  # step 11
@@ -142,9 +150,22 @@ def import_bundle(
         notes=opened.notes,
         withdrawals=done.landed.withdrawals,
         receipt=written,
+        witnessed=witnessed,
         beside=_beside(work, opened.bundle),
         people=done.landed.people,
     )
+
+
+def _witness(work: Workplace, opened: Opened) -> Witnessed | None:
+    """Look at the origin's log as the bundle tells of it. What it was found to be holds nothing back."""
+    export, verified = opened.bundle.export, opened.verified
+    if export.log is None:
+        return None
+    origin = Other(export.origin, public_key_from_json(pretty_bytes(dict(export.packer))))
+    with work.store.change(actor=work.actor, now=work.now) as change:
+        brought = {"bundle": export.bundle, "sequence": export.sequence}
+        late = verified.late or verified.already
+        return take(change, work, origin, export.log, brought=brought, late=late)
 
 
 @dataclass(frozen=True)

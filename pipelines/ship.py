@@ -29,12 +29,14 @@ from pathlib import Path
 
 from securesystemslib.signer import Signer
 
+from pipelines import witness
 from pipelines.bundle import documents as docs
 from pipelines.bundle import history, plan, tables
 from pipelines.bundle.cargo import Cargo, select, signed_paths
 from pipelines.bundle.crew import LANES
 from pipelines.bundle.documents import GUARD, MEDIA, Export, Lines, ShippedRelease, export_path
 from pipelines.bundle.errors import OutputUnusable, ParityImpossible
+from pipelines.bundle.heads import Heads
 from pipelines.bundle.media import Medium
 from pipelines.bundle.office import keep, office
 from pipelines.bundle.plan import Plan
@@ -155,6 +157,7 @@ def create_bundle(
             )
             sequence, previous = _next_number(view, state, site)  # step 4
             sent = history.encode(history.of(view.exports(site)))
+            heads = witness.offer(view, to=site, known=witness.told_site(view, site))
         bundle = bundle_id(work.now, sequence)
         _demand_signers(state, site, cargo, signers)  # step 5
         small = _estimate(cargo, state, site) + len(sent) + sum(map(len, _people(work, state).values()))
@@ -163,7 +166,9 @@ def create_bundle(
             trusted = [f"trust/{name}" for name in state.files(site=site)]
             small = packing.medium.documents(small, [*cargo.files, *releases, *trusted])
         hidden = _claim(work, out, cargo, packing, site=site, bundle=bundle, small=small)
-        shipment = _Shipment(work, site, bundle, sequence, previous, cargo, packing, sent, hidden, out, small)
+        shipment = _Shipment(
+            work, site, bundle, sequence, previous, cargo, packing, sent, heads, hidden, out, small
+        )
         try:
             with space_watched(out, cargo.size):
                 return shipment.make(state, signers, progress, expect)
@@ -204,6 +209,7 @@ class _Shipment:
     cargo: Cargo
     packing: Packing
     history: bytes
+    heads: Heads | None
     hidden: Path
     out: Path
     small: int  # bytes of the documents, at most
@@ -315,6 +321,7 @@ class _Shipment:
             packer=key,
             transfer=self.packing.transfer,
             baseline=self.packing.baseline,
+            log=self.heads,
         )
 
     def _shipped(

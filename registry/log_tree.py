@@ -14,6 +14,11 @@ from signing.merkle import leaf_hash
 from signing.tiles import MAX_ENTRY, WIDTH, TiledTree, completed_by, encode_entries, tile_root
 
 
+def log_name(home: str) -> str:
+    """Return the origin line of the checkpoints of a home, by the home's name."""
+    return f"tidegate/{home}"
+
+
 class LogTree(TiledTree):
     """The tree as it stands in one view: `size`, `root`, `inclusion`, `consistency`, `tile`, `entries`."""
 

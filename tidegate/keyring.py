@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner, Signer
 
+from registry import log_tree
 from registry.errors import HomeUnusable
 from registry.home import Home
 from registry.store import HeadSigner
@@ -52,7 +53,7 @@ def _never_sealed(uri: str) -> bytes:
 
 def log_name(home: Home) -> str:
     """The origin line of the home's checkpoints."""
-    return f"tidegate/{home.name}"
+    return log_tree.log_name(home.name)
 
 
 def head_signer(home: Home) -> HeadSigner:

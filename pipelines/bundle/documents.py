@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.bundle import heads
 from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.fields import Fields
+from pipelines.bundle.heads import Heads
 from registry.names import model_name
 from signing.canonical import NotCanonical, canonical_bytes, pretty_bytes
 from signing.errors import OperatorError
@@ -37,6 +39,7 @@ _EXPORT_FIELDS = frozenset(
         *("format", "critical", "bundle", "sequence", "audience", "origin", "issued_at", "previous"),
         *("next_expected_by", "base", "releases", "documents", "statements", "blobs", "assumed", "chunks"),
         *("withdrawals", "packer", "profile", "bases", "history", "readme", "transfer", "baseline"),
+        "log",
     )
 )
 # What the chunks may be: `media` allows compact encodings; `guard` has raw bytes under real extensions only,
@@ -136,6 +139,7 @@ class Export:
     packer: Mapping[str, Any]  # public key, as `signing.keys.public_key_json` writes it
     transfer: Transfer = NOTHING_SAID  # what people said of the transfer; left out of the bytes if nothing
     baseline: bool | None = None  # a site that has nothing may begin with it; None: older origins do not say
+    log: Heads | None = None  # of the origin's log; None: older origins do not say
 
     @property
     def path(self) -> str:
@@ -213,6 +217,7 @@ def encode_export(export: Export) -> bytes:
             "packer": dict(export.packer),
             **({"transfer": said} if (said := export.transfer.fields()) else {}),
             **({} if export.baseline is None else {"baseline": export.baseline}),
+            **({} if export.log is None else {"log": heads.encode(export.log)}),
         }
     )
 
@@ -263,6 +268,7 @@ def decode_export(data: bytes, *, at: str = "export") -> Export:
         packer=_packer(top),
         transfer=_transfer(top.below("transfer")) if "transfer" in top.value else NOTHING_SAID,
         baseline=top.flag("baseline") if "baseline" in top.value else None,
+        log=heads.decode(top.below("log")) if "log" in top.value else None,
     )
     _unique([r.path for r in export.releases], at=f"{at}.releases")
     _unique([d.digest for d in export.documents], at=f"{at}.documents")
