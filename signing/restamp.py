@@ -20,6 +20,7 @@ from signing.memory import Held
 from signing.refusals import RestampRefused
 from signing.repository import TIMESTAMP_FILE, TrustState
 from signing.roots import CATALOG, PEOPLE_PATH, open_metadata, site_role
+from signing.upstream import UPSTREAM
 from signing.vouching import vouching
 from signing.walk import Place
 
@@ -45,13 +46,10 @@ class Carried:
     site: str
     root: bytes  # the newest that it brings
     timestamp: Timestamp
-    metadata: Mapping[str, Snapshot | Targets]  # snapshot, targets, and those of catalog and the site's role
-
-    @property
-    def holds_until(self) -> dict[str, datetime]:
-        """Role to the time when its signature in this bundle runs out, UTC."""
-        root = open_metadata(Root, self.root, name="root").signed
-        return {"root": root.expires, **{role: one.expires for role, one in self.metadata.items()}}
+    targets: Targets
+    holds_until: Mapping[
+        str, datetime
+    ]  # role to the time when its signature here runs out, UTC; not timestamp
 
 
 def read_carried(folder: Path, site: str) -> Carried:
@@ -61,16 +59,34 @@ def read_carried(folder: Path, site: str) -> Carried:
         TrustFileMissing, MetadataTampered: what was kept is not whole.
     """
     place = Place(folder)
+    found = _documents(place, CATALOG, site_role(site))
+    stamp, targets = found.pop("timestamp"), found["targets"]
+    assert isinstance(stamp, Timestamp)
+    assert isinstance(targets, Targets)
+    ends = {role: document.expires for role, document in found.items()}
+    if (folder / UPSTREAM).is_dir():  # a relay cannot speak for the origin behind it
+        behind = Place(folder, UPSTREAM)
+        ends |= {behind.called(role): one.expires for role, one in _documents(behind, CATALOG).items()}
+    return Carried(folder, site, _newest_root(place), stamp, targets, MappingProxyType(ends))
+
+
+def _documents(place: Place, *delegated: str) -> dict[str, Root | Timestamp | Snapshot | Targets]:
+    """Return the newest root, timestamp, snapshot, targets, and those of the delegated roles that have signed."""
     name = place.path(TIMESTAMP_FILE)
     stamp = open_metadata(Timestamp, place.read(TIMESTAMP_FILE, "timestamp"), name=name).signed
     file = f"{stamp.snapshot_meta.version}.snapshot.json"
     snapshot = open_metadata(Snapshot, place.read(file, "snapshot"), name=place.path(file)).signed
-    found: dict[str, Snapshot | Targets] = {"snapshot": snapshot}
-    for role in ("targets", CATALOG, site_role(site)):
+    root = open_metadata(Root, _newest_root(place), name=place.path("root")).signed
+    found: dict[str, Root | Timestamp | Snapshot | Targets] = {
+        "root": root,
+        "timestamp": stamp,
+        "snapshot": snapshot,
+    }
+    for role in ("targets", *delegated):
         if (meta := snapshot.meta.get(f"{role}.json")) is not None:
             file = f"{meta.version}.{role}.json"
             found[role] = open_metadata(Targets, place.read(file, "targets"), name=place.path(file)).signed
-    return Carried(folder, site, _newest_root(place), stamp, MappingProxyType(found))
+    return found
 
 
 def _newest_root(place: Place) -> bytes:
@@ -129,8 +145,7 @@ def _demand_same_keys(state: TrustState, bundle: Carried) -> None:
     """A site that is asleep would go on believing keys and people that do not count any more."""
     if bundle.root != state.roots[-1]:
         raise RestampRefused("a new root was signed since this bundle was packed")
-    before, now = bundle.metadata["targets"], state.targets
-    assert isinstance(before, Targets)
+    before, now = bundle.targets, state.targets
     for role in (CATALOG, site_role(bundle.site)):
         if _who(before, role) != _who(now, role):
             raise RestampRefused(f"the keys of {role} were changed since this bundle was packed")

@@ -29,6 +29,7 @@ from signing.trust import (
     remember,
     verify,
 )
+from tests.signing.relay_world import FAR, Chain
 from tests.signing.trust_world import DAY, NOW, Origin, new_keys, take, tampered
 
 LATE = NOW + 100 * DAY  # ten days after the bundle's own timestamp ran out
@@ -142,6 +143,19 @@ def test_a_list_of_people_that_was_changed_since_is_never_kept_alive(origin: Ori
     origin.publish({PEOPLE: b'{"version":2}'})
     with pytest.raises(RestampRefused, match="people"):
         revive(origin, bundle)
+
+
+def test_a_relay_cannot_speak_for_the_origin_behind_it(tmp_path: Path) -> None:
+    """Its own signatures could go on; the first origin's word on the releases ends when it ends."""
+    chain = Chain.founded(tmp_path)
+    chain.to_hub("qwen/coder")
+    packed = chain.relay("releases/qwen/coder/1.json", now=NOW + 30 * DAY)
+    station = chain.hub.people["station"]
+    carried = read_carried(packed, FAR)
+    made = restamp(chain.hub.state, carried, f"exports/{FAR}/1.json", station, now=NOW + 80 * DAY, days=None)
+    assert NOW + 90 * DAY == made.expires
+    with pytest.raises(RestampRefused, match="its upstream timestamp holds until"):
+        restamp(chain.hub.state, carried, f"exports/{FAR}/1.json", station, now=NOW + 90 * DAY, days=None)
 
 
 class TestAttacks:
