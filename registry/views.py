@@ -292,10 +292,20 @@ class View:
             )
         )
 
-    def approvals(self, version: str, tier: str | None = None) -> list[Approval]:
-        """Approvals of a version, oldest first."""
-        query = select(Approval).where(Approval.version == version).order_by(col(Approval.id))
+    def approvals(self, version: str | None = None, tier: str | None = None) -> list[Approval]:
+        """Approvals and rejections, of one version if it is named, oldest first."""
+        query = select(Approval).order_by(col(Approval.id))
+        if version is not None:
+            query = query.where(Approval.version == version)
         return list(self.session.exec(query.where(Approval.tier == tier) if tier else query))
+
+    def kept(self, digest: str) -> Row | None:
+        """Whatever is named by this digest: a report, statement, approval, decision, request, document or version."""
+        for table in (Report, Statement, Approval, Decision, ApprovalRequest, Document, Version):
+            found: Row | None = self.session.exec(select(table).where(col(table.digest) == digest)).first()
+            if found is not None:
+                return found
+        return None
 
     def approval_requests(self, version: str | None = None, tier: str | None = None) -> list[ApprovalRequest]:
         """What people were asked to decide on, oldest first."""
@@ -427,7 +437,12 @@ class View:
     # -- the log ----------------------------------------------------------------------------------------
 
     def events(
-        self, *, subject: str | None = None, kind: str | None = None, last: int | None = None
+        self,
+        *,
+        subject: str | None = None,
+        kind: str | None = None,
+        actor: str | None = None,
+        last: int | None = None,
     ) -> list[Entry]:
         """Events in order, narrowed as asked; `last` keeps only the newest so many."""
         query = select(Event)
@@ -435,6 +450,8 @@ class View:
             query = query.where(Event.subject == subject)
         if kind:
             query = query.where(Event.kind == kind)
+        if actor:
+            query = query.where(Event.actor == actor)
         if last is not None:
             rows = list(self.session.exec(query.order_by(col(Event.position).desc()).limit(last)))
             return [_entry(row) for row in reversed(rows)]
