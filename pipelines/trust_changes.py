@@ -7,10 +7,12 @@ ceremony can be published again, changes nothing more, and is recorded then.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from pipelines.people_carried import current
 from pipelines.workplace import Workplace
 from registry import people
 from registry.audit import EventKind
 from registry.entities import Document
+from registry.errors import NotFound
 from registry.store import Change
 from signing import draft_words, drafts
 from signing.digests import sha256_hex
@@ -41,6 +43,20 @@ def held(work: Workplace) -> TrustState:
 def held_at(repository: TrustRepository) -> TrustState:
     """Return the repository's state, an empty one when nothing was ever published there."""
     return repository.load() if (repository.path / "1.root.json").exists() else TrustState(())
+
+
+def people_to_sign(work: Workplace) -> bytes:
+    """Return the next edition of who the people of this origin are. Raises `NotFound`: nobody is registered."""
+    with work.store.view() as view:
+        held = [
+            people.decode(row.body.encode()).version
+            for row in view.documents(people.KIND)
+            if row.name == work.home.name
+        ]
+        new = current(work, view, version=max(held, default=0) + 1)
+    if not new.people:
+        raise NotFound("person", "anybody")
+    return people.encode(new)
 
 
 def put_in_force(work: Workplace, draft: Draft, signatures: Collection[PartialSignature]) -> Published:

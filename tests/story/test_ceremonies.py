@@ -7,6 +7,7 @@ folder there and one signature back. No officer has a home.
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from registry.errors import NotFound
 from signing.drafts import CeremonyUnusable, PartialSignatureRefused
 from signing.profiles import Profile
 from signing.refusals import BadRoot, TooFewSigners
@@ -299,3 +301,23 @@ def test_a_ceremony_that_the_trust_has_overtaken_is_not_published(harbour: Harbo
     if (late / "documents/3.targets.json").read_bytes() != (early / "documents/3.targets.json").read_bytes():
         harbour.origin("trust", "publish", late, ends=CeremonyUnusable.exit_code)
     harbour.ship()  # the timestamp moves on; a ceremony that was begun before it still fits
+
+
+def test_the_list_of_people_is_signed_by_officers_elsewhere_and_rides_in_the_next_bundle(
+    harbour: Harbour,
+) -> None:
+    with_a_site(harbour)
+    harbour.origin("people", "publish", "--draft", harbour.folder(), ends=NotFound.exit_code)
+    key = harbour.at / "pia"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    harbour.origin("people", "add", "pia", "--public-key", f"{key}.pub", "--role", "steward")
+    folder = harbour.folder()
+    said = harbour.origin("people", "publish", "--draft", folder).stdout
+    assert "targets vouches for identities/people.json" in said
+    harbour.signed(folder, "bob", "carla", roles=("targets",))
+    bundle = harbour.ship()
+    assert (folder / "targets/identities/people.json").read_bytes() == (
+        bundle / "identities/people.json"
+    ).read_bytes()
+    harbour.site("bundles", "import", bundle)
+    harbour.origin("audit", "verify")

@@ -296,6 +296,19 @@ def begin_site(app: App, folder: Path, site: str) -> None:
     _begun(app, folder, draft_making.adding_site(state, site, app.home.name, now=app.now))
 
 
+def begin_people(app: App, folder: Path) -> None:
+    """Begin the ceremony that signs who the people are, for `tidegate people publish --draft`."""
+    from pipelines.trust_changes import people_to_sign
+    from signing import draft_making
+    from signing.repository import TrustRepository
+    from signing.roots import PEOPLE_PATH
+
+    app.demand("origin")
+    state = TrustRepository(app.home.trust).load()
+    payloads = {PEOPLE_PATH: people_to_sign(app.work)}
+    _begun(app, folder, draft_making.publishing(state, payloads, app.home.name, now=app.now))
+
+
 def show_folder(app: App, folder: Path) -> None:
     """Print what a ceremony changes, who has signed and who may still sign, for `tidegate trust show FOLDER`."""
     from signing import draft_folder

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tidegate.cli.ceremonies import begin_people
 from tidegate.cli.doors import Door, pass_app, passphrase_option
 from tidegate.cli.signatures import Hand, signing_options
 from tidegate.output import SHORT, show
@@ -17,13 +18,20 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--key", "keys", multiple=True, metavar="URI|PATH", help="Officers' keys. Default: those in the home."
 )
+@click.option(
+    "--draft", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    help="Begin a ceremony there, for officers elsewhere: `trust sign`, then `trust publish`.",
+)  # fmt: skip
 @passphrase_option
 @pass_app
-def publish(app: App, keys: tuple[str, ...]) -> None:
+def publish(app: App, keys: tuple[str, ...], draft: Path | None) -> None:
     """Sign who the people of this origin are, for every bundle from here on. Officers with the targets role sign.
 
     Leavers and lost keys act at every site with the next bundle; who joins acts where the site follows its origin.
     """
+    if draft is not None:
+        begin_people(app, draft)
+        return
     from collections.abc import Mapping
 
     from pipelines.people import publish_people
