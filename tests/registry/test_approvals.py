@@ -26,11 +26,12 @@ from registry.approvals import (
     judge,
     payload,
 )
-from registry.signed import Signed
+from registry.signed import CardIssuers, Signed
 from signing import sshsig
 from signing.canonical import canonical_bytes, parse
 from signing.digests import sha256_hex
 from tests.programs import program
+from tests.signing.test_piv import CA, card
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -178,6 +179,16 @@ def approval(**changed: Any) -> Answer:
     return replace(REQUEST, **changed)
 
 
+# As older releases made it: bound to no page. LATE: made after everything else.
+OLD = approval(shown_sha256=None, request=None, policy=None)
+LATE = approval(issued_at=NOW - timedelta(minutes=1))
+
+
+def rejection(person: str, at: datetime = NOW - HOUR / 2, **changed: Any) -> Signed:
+    """A "no" by this person."""
+    return by(person, approval(decision="reject", issued_at=at, expires_at=NOW + 90 * 24 * HOUR, **changed))
+
+
 ATTACKS: dict[str, tuple[Callable[[], ApprovalJudgement], Refusal]] = {
     "anna approves twice": (
         lambda: judged(by("anna"), by("anna", approval(nonce="11" * 16))),
@@ -252,6 +263,39 @@ ATTACKS: dict[str, tuple[Callable[[], ApprovalJudgement], Refusal]] = {
         Refusal.BEFORE_ROLE,
     ),
     "bo has left": (lambda: judged(by("anna"), by("bo"), people=PEOPLE[:1]), Refusal.UNKNOWN_PERSON),
+    "bo's time was over a second ago": (
+        lambda: judged(by("anna"), by("bo"), people=[PEOPLE[0], replace(PEOPLE[1], until=NOW)]),
+        Refusal.TIME_OVER,
+    ),
+    "bo approved under an older policy": (
+        lambda: judged(by("anna"), by("bo", approval(policy=OTHER_VERSION))),
+        Refusal.OTHER_POLICY,
+    ),
+    "bo was shown another page": (
+        lambda: judged(by("anna"), by("bo", approval(shown_sha256=OTHER_VERSION))),
+        Refusal.NOT_AS_SHOWN,
+    ),
+    "bo answered a request that nobody recorded": (
+        lambda: judged(by("anna"), by("bo", approval(request=OTHER_VERSION))),
+        Refusal.NOT_AS_SHOWN,
+    ),
+    "the page on record was edited": (
+        lambda: judged(by("anna", OLD), by("bo"), shown={QUESTION: OTHER_VERSION}),
+        Refusal.NOT_AS_SHOWN,
+    ),
+    "bo rejected it, two others did not, and his approval is older": (
+        lambda: judged(
+            by("anna"),
+            by("bo"),
+            rejection("bo", NOW - HOUR / 2),
+            by("carla", LATE),
+            by("dan", LATE),
+            people=[*PEOPLE[:3], replace(PEOPLE[3], roles={"steward"})],
+            needed=4,
+            excluded=(),
+        ),
+        Refusal.REJECTED_SINCE,
+    ),
     "one nonce for both": (shared_nonce, Refusal.NONCE_USED),
     "an approval from the last promotion": (
         lambda: judged(by("anna"), by("bo", approval(nonce="33" * 16)), spent={"33" * 16}),
@@ -265,7 +309,7 @@ def test_no_way_around_the_second_person(attack: str) -> None:
     attempt, reason = ATTACKS[attack]
     judgement = attempt()
     assert [reason] == reasons(judgement)
-    assert 1 == len(judgement.counted)
+    assert 1 == judgement.missing
     assert not judgement.enough
     assert str(judgement.refused[0]).startswith(judgement.refused[0].approval.person)
 
@@ -274,6 +318,107 @@ def test_a_file_key_is_not_enough_where_hardware_is_demanded() -> None:
     judgement = judged(by("anna"), by("bo"), require_hardware=True)
     assert [Refusal.SIGNATURE_WRONG] * 2 == reasons(judgement)
     assert "hardware key is demanded" in judgement.refused[0].detail
+
+
+def test_what_an_older_release_made_is_still_read() -> None:
+    assert judged(by("anna", OLD), by("bo", OLD)).enough
+    assert b"tidegate-approval/1" in payload(OLD, "anna")
+    assert (OLD, "anna") == decode(payload(OLD, "anna"))
+
+
+def test_a_rejection_is_no_thing_of_older_releases() -> None:
+    with pytest.raises(ApprovalUnreadable, match=r"approval\.decision"):
+        replace(OLD, decision="reject")
+
+
+def piv_bo() -> tuple[Person, Signed]:
+    made = card()
+    data = by("bo").payload
+    return replace(PEOPLE[1], public_key_line=made.line), Signed(data, made.sign(data, NAMESPACE), "bo")
+
+
+def test_a_card_counts_like_a_key() -> None:
+    bo, signed = piv_bo()
+    assert judged(by("anna"), signed, people=[PEOPLE[0], bo]).enough
+
+
+def test_a_tier_says_which_ways_of_signing_it_takes() -> None:
+    bo, signed = piv_bo()
+    people = [PEOPLE[0], bo]
+    assert [Refusal.OTHER_METHOD] == reasons(judged(by("anna"), signed, people=people, methods=("ssh",)))
+    assert [Refusal.OTHER_METHOD] == reasons(judged(by("anna"), signed, people=people, methods=("piv",)))
+
+
+def test_a_card_is_hardware_only_with_a_registered_issuer() -> None:
+    bo, signed = piv_bo()
+    strict: dict[str, Any] = {"people": [bo], "needed": 1, "require_hardware": True, "require_pin": True}
+    assert [Refusal.SIGNATURE_WRONG] == reasons(judged(signed, **strict))
+    assert judged(signed, **strict, cards=CardIssuers(anchors=(CA.pem,))).enough
+
+
+class TestRejections:
+    def test_one_blocks_whatever_the_approvals_are(self) -> None:
+        judgement = judged(by("anna"), by("bo"), rejection("carla"))
+        assert (2, 0, False) == (len(judgement.counted), judgement.missing, judgement.enough)
+        [no] = judgement.rejections
+        assert "carla rejected it on 2026-11-20T11:30:00Z" in str(no)
+
+    def test_its_maker_takes_it_back_by_approving_later(self) -> None:
+        judgement = judged(by("anna"), rejection("carla"), by("carla", LATE))
+        assert judgement.enough
+
+    def test_an_approval_of_before_takes_nothing_back(self) -> None:
+        assert not judged(by("anna"), by("carla"), rejection("carla")).enough
+        at_once = approval(issued_at=NOW - HOUR / 2)
+        assert not judged(by("anna"), by("carla", at_once), rejection("carla")).enough
+
+    def test_two_others_take_it_back_and_one_does_not(self) -> None:
+        assert not judged(by("anna", LATE), by("bo"), rejection("carla")).enough
+        assert judged(by("anna", LATE), by("bo", LATE), rejection("carla")).enough
+        again = approval(issued_at=LATE.issued_at, nonce="11" * 16)
+        assert not judged(by("anna", LATE), by("anna", again), by("bo"), rejection("carla")).enough
+
+    def test_two_names_with_one_key_are_not_two_others(self) -> None:
+        people = [*PEOPLE, Person("mallory", LINES["anna"], {"steward"}, NOW - 24 * HOUR)]
+        lifted = judged(
+            by("anna", LATE), by("mallory", LATE, key="anna"), rejection("carla"), people=people, needed=1
+        )
+        assert lifted.rejections
+
+    def test_used_up_approvals_have_taken_it_back_for_good(self) -> None:
+        spent = {sha256_hex(name.encode())[:32] for name in ("anna", "bo")}
+        judgement = judged(by("anna", LATE), by("bo", LATE), rejection("carla"), spent=spent)
+        assert ((), 2) == (judgement.rejections, judgement.missing)
+
+    def test_it_ends_with_its_time(self) -> None:
+        short = by("carla", approval(decision="reject", expires_at=NOW))
+        assert judged(by("anna"), by("bo"), short).enough
+
+    def test_new_evidence_or_another_policy_does_not_end_it(self) -> None:
+        changed: dict[str, Any] = {"evidence": {LATER_RUN}, "last_evidence_at": NOW, "policy": OTHER_VERSION}
+        assert judged(rejection("carla"), **changed).rejections
+
+    def test_it_outlives_its_makers_stay_key_and_role(self) -> None:
+        carla, rest = PEOPLE[2], [*PEOPLE[:2]]
+        for people in (rest, [*rest, replace(carla, public_key_line=LINES["mallory"])],
+                       [*rest, replace(carla, roles={"auditor"})], [*rest, replace(carla, until=NOW - HOUR)]):  # fmt: skip
+            assert judged(rejection("carla"), people=people, formerly=[carla]).rejections
+
+    def test_who_brought_it_in_may_still_say_no(self) -> None:
+        assert judged(by("anna"), by("bo"), rejection("carla"), excluded={"carla"}).rejections
+
+    @pytest.mark.parametrize("where", [{"digest": OTHER_VERSION}, {"tier": "team"}, {"site": "airfield"}])
+    def test_it_is_about_one_version_tier_and_site(self, where: dict[str, Any]) -> None:
+        judgement = judged(by("anna"), by("bo"), rejection("carla", **where))
+        assert judgement.enough
+        assert [Refusal.OTHER_SUBJECT] == reasons(judgement)
+
+    def test_nobody_says_no_in_anothers_name_or_without_the_role(self) -> None:
+        forged = rejection("carla")
+        forged = replace(forged, signature=signature_of(forged.payload, "mallory"))
+        judgement = judged(by("anna"), by("bo"), forged, rejection("dan"))
+        assert judgement.enough
+        assert {Refusal.SIGNATURE_WRONG, Refusal.NOT_STEWARD} == set(reasons(judgement))
 
 
 def test_a_third_good_approval_makes_up_for_a_bad_one() -> None:
