@@ -154,15 +154,26 @@ def card_issuers(work: Workplace, view: View, found: authority.Standing | None =
     signed: dict[str, set[str]] = {}
     for one in _standing(work, view, Kind.CARD_ISSUER, found, NO_CARDS):
         signed.setdefault(one.subject, set()).add(one.person)
-    first = min((row.since for row in view.people_recorded()), default=rfc3339(work.now))
     return CardIssuers(
         anchors=tuple(
             row.body.encode()
             for row in held.values()
-            if len(signed.get(row.name, ())) >= max(1, found.needed) or row.added_at <= first
+            if len(signed.get(row.name, ())) >= max(1, found.needed) or before_people(view, row.digest)
         ),
         crls=_lists(view),
     )
+
+
+def before_people(view: View, digest: str) -> bool:
+    """Whether the log told of a document before it told of any person: at the founding, when nobody could sign."""
+    told = [entry.position for entry in view.events(subject=digest, kind=str(EventKind.TRUST_CHANGED))]
+    people = [
+        entry.position
+        for kind in (EventKind.PERSON_SET, EventKind.PEOPLE_TAKEN)
+        for entry in view.events(kind=str(kind))
+        if any(label == Person.label for label, _ in entry.rows)
+    ]
+    return bool(told) and (not people or min(told) < min(people))
 
 
 def ever_signed_as(work: Workplace, view: View, role: str) -> bool:

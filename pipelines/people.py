@@ -36,6 +36,7 @@ __all__ = [
     "certificate_line",
     "change_person",
     "leaver",
+    "passed_over",
     "pending",
     "pending_of",
     "propose",
@@ -95,11 +96,11 @@ def set_person(work: Workplace, wanted: Wanted) -> Outcome:
     with work.store.change(actor=work.actor, now=work.now) as change:
         found = people(work, change)
         row = _row(work, change, wanted)
+        _demand_usable(row, found)
         if not found.founding:
             raise PeopleUnsigned(
                 wanted.name, f"{found.needed if wanted.active else 1} steward(s) of this home sign for it"
             )
-        _demand_usable(row, found)
         _append(work, change, replace(row, authority=authority.authority(**FOUNDING)))
     return Outcome(row, (), 0)
 
@@ -192,6 +193,14 @@ def pending_of(work: Workplace, view: View, name: str, decision: str | None = No
     if len(found) != 1:
         raise NotFound("pending change of" if not found else "single pending change of", name)
     return found[0]
+
+
+def passed_over(work: Workplace, view: View) -> list[str]:
+    """Every row about a person that does not count, in words: somebody went round the commands."""
+    return [
+        f"people: row {row.position} of {row.name} does not count: {why}"
+        for row, why in people(work, view).passed_over
+    ]
 
 
 def certificate_line(data: bytes) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.decide import ground, people, registered, standing, take_decision
+from pipelines.decide import before_people, ground, people, registered, standing, take_decision
 from pipelines.workplace import Workplace
 from registry import authority
 from registry import people as documents
@@ -154,15 +154,17 @@ def _entry(rows: Sequence[Registered]) -> Entry | None:
 
 
 def follows(work: Workplace, view: View) -> bool:
-    """Whether this site takes in who joins at its origin: the root that it is enrolled with now."""
-    enrolment = view.enrolment()
-    held = view.documents(FOLLOWING)
-    if enrolment is None or not held:
-        return False
-    said = parse_canonical(held[-1].body.encode(), max_bytes=1 << 16, at="following")
-    if said["root"] != enrolment.fingerprint or not said["follow"]:
-        return False
-    return _justified(work, view, said)
+    """Whether this site takes in who joins at its origin: the root that it is enrolled with now.
+
+    Walked anew from the first word about it, like the rows of people: what nobody had the right to say is passed over.
+    """
+    enrolment, following, since = view.enrolment(), False, ""
+    for row in view.documents(FOLLOWING):
+        said = parse_canonical(row.body.encode(), max_bytes=1 << 16, at="following")
+        ours = enrolment is not None and said["root"] == enrolment.fingerprint and said["since"] >= since
+        if ours and _justified(work, view, row, said, since):
+            following, since = said["follow"], said["since"]
+    return following
 
 
 def follow_unsigned(work: Workplace) -> bool:
@@ -353,22 +355,23 @@ def _carried(row: Registered) -> bool:
     return row.authority is not None and '"document"' in row.authority
 
 
-def _justified(work: Workplace, view: View, said: Mapping[str, Any]) -> bool:
-    """Whether a document `people-following` rests on what it has to rest on: walked anew, like the rows of people."""
-    rows = [registered(row) for row in view.people_recorded()]
+def _justified(work: Workplace, view: View, row: Document, said: Mapping[str, Any], after: str) -> bool:
+    """Whether a document `people-following` rests on what it has to rest on.
+
+    Args:
+        after: when the one before it was written; a decision of before that brings nothing back.
+    """
     if not said["decisions"]:
-        return authority.walk([row for row in rows if row.since < said["since"]], ground(work, view)).founding
-    then, at = [row for row in rows if row.since <= said["since"]], from_rfc3339(said["since"])
-    found = authority.walk(then, ground(work, view))
-    names = set()
-    for row in view.decisions(str(Kind.FOLLOW_ORIGIN), said["root"]):
-        one = Signed(row.payload.encode(), row.signature, row.person)
+        return before_people(view, row.digest)
+    at = from_rfc3339(said["since"])
+    rows = [registered(one) for one in view.people_recorded() if one.since <= said["since"]]
+    found, names = authority.walk(rows, ground(work, view)), set()
+    for decision in view.decisions(str(Kind.FOLLOW_ORIGIN), said["root"]):
+        one = Signed(decision.payload.encode(), decision.signature, decision.person)
         request = authority.authentic(one, found.signers(at), found.ground, at=at)
-        if (
-            row.digest in said["decisions"]
-            and request is not None
-            and request.details["follow"] == said["follow"]
-        ):
+        if decision.digest not in said["decisions"] or request is None:
+            continue
+        if request.details["follow"] == said["follow"] and rfc3339(request.issued_at) >= after:
             names.add(request.person)
     return len(names) >= (found.needed if said["follow"] else 1)
 
@@ -382,7 +385,7 @@ def _record_following(work: Workplace, change: Change, *, follow: bool, decision
         "decisions": list(decisions),
     }
     row = _document(work, FOLLOWING, _root(change), canonical_bytes(said))
-    change.record(EventKind.TRUST_CHANGED, _root(change), row, note={"follows the origin's people": follow})
+    change.record(EventKind.TRUST_CHANGED, row.digest, row, note={"follows the origin's people": follow})
 
 
 def _root(view: View) -> str:

@@ -59,6 +59,7 @@ def examine(app: App, *, deep: bool) -> list[Check]:
         ("clock", lambda: _clock(app)),
         ("trust", lambda: _trust(app)),
         ("freshness", lambda: _freshness(app)),
+        ("people", lambda: _people(app)),
         ("break-glass", lambda: _break_glass(app)),
         ("blobs", lambda: _blobs(app, deep=deep)),
         ("quarantine", lambda: _quarantine(home)),
@@ -181,14 +182,26 @@ def _trust(app: App) -> Iterator[Check]:
     if app.home.is_origin:
         from signing.repository import TrustRepository
 
+        if not (app.home.trust / "1.root.json").exists():
+            begin = "Hold the first ceremony: tidegate trust init FOLDER"
+            yield Check("root", ok=False, message="nothing is published here yet", next_step=begin)
+            return
         state = TrustRepository(app.home.trust).load()
         left = (state.root.expires - app.now).days
         yield Check(
             "root",
             ok=left > 180,
             message=f"root {state.root.version} is good for {left} more days",
-            next_step="Hold the yearly ceremony: sign the root anew.",
+            next_step="Hold the yearly ceremony: tidegate trust rotate FOLDER --renew root --renew targets",
         )
+        for role in sorted(state.metadata.keys() & {"targets", "catalog"}):
+            left = (state.opened(role).signed.expires - app.now).days
+            yield Check(
+                role,
+                ok=left > 30,
+                message=f"{role} is good for {left} more days",
+                next_step=f"Hold the yearly ceremony: tidegate trust rotate FOLDER --renew {role}",
+            )
 
 
 def _freshness(app: App) -> Iterator[Check]:
@@ -203,6 +216,20 @@ def _freshness(app: App) -> Iterator[Check]:
         ok=not found.late,
         message=f"{found.state.value}: {found.text}",
         next_step="Ask the origin for the next bundle (an empty one will do). What serves goes on serving.",
+    )
+
+
+def _people(app: App) -> Iterator[Check]:
+    from pipelines.decide import people_now
+    from pipelines.people import passed_over
+
+    with app.store.view() as view:
+        found, acting = passed_over(app.work, view), people_now(app.work, view)
+    yield Check(
+        "people",
+        ok=not found,
+        message="; ".join(found) or f"{len(acting)} may sign, each by the word of those who had to give it",
+        next_step="Ask who wrote it: `tidegate audit log` names the event. It gives nobody a right; `tidegate people list` shows who has one.",
     )
 
 

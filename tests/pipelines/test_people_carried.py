@@ -7,15 +7,25 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from pipelines import held_documents
 from pipelines.decide import people_now
 from pipelines.decide import request_decision as ask
 from pipelines.people import Published, publish_people, take_people
-from pipelines.people_carried import FOLLOWING, Taken, follow, follow_unsigned, follows, root_followed
+from pipelines.people_carried import (
+    FOLLOWING,
+    Taken,
+    _record_following,
+    follow,
+    follow_unsigned,
+    follows,
+    root_followed,
+)
 from registry import people as documents
+from registry.audit import EventKind
 from registry.authority import Registered
 from registry.decisions import NAMESPACE, Kind
 from registry.entities import Person
-from registry.errors import PeopleUnsigned
+from registry.errors import DocumentRefused, PeopleUnsigned
 from registry.people import PeopleRefused
 from signing import ceremony
 from signing.repository import TrustRepository
@@ -37,6 +47,9 @@ class Office:
 
     def __init__(self, gap: World) -> None:
         self.gap = gap
+
+    def open(self) -> None:
+        gap = self.gap
         gap.add(MODEL, {"README.md": b"---\nlicense: mit\n---\n", "config.json": b"{}"})
         with gap.at(gap.origin) as work:
             set_person(work, "olaf", public_key=LINES["olaf"])
@@ -94,9 +107,16 @@ class Office:
             return follows(work, view)
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    made = Office(make_world(tmp_path_factory.mktemp("people") / "world"))
+    made.open()
+    return made
+
+
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return Office(make_world(tmp_path / "world"))
+def office(built: Office, tmp_path: Path) -> Office:
+    return Office(built.gap.copied(tmp_path / "world"))
 
 
 def test_a_site_that_follows_has_the_people_of_its_origin(office: Office) -> None:
@@ -224,13 +244,21 @@ class TestFollowing:
 
     def test_is_not_had_by_writing_it_down(self, office: Office) -> None:
         """An administrator appends the document that says so, with and without a decision that nobody made."""
-        from pipelines.people_carried import _record_following
-
         office.join("alice")
         for decisions in ([], ["0" * 64]):
             with office.gap.at(office.gap.site) as work, work.store.change(actor="x", now=work.now) as change:
                 _record_following(work, change, follow=True, decisions=decisions)
             assert not office.follows()
+
+    def test_does_not_come_back_by_a_decision_of_before_it_was_stopped(self, office: Office) -> None:
+        office.join("alice")
+        office.follow("alice")
+        with office.gap.at(office.gap.site) as work, work.store.view() as view:
+            [old] = [row.digest for row in view.decisions(str(Kind.FOLLOW_ORIGIN))]
+        office.follow("alice", stop=True)
+        with office.gap.at(office.gap.site) as work, work.store.change(actor="x", now=work.now) as change:
+            _record_following(work, change, follow=True, decisions=[old])
+        assert not office.follows()
 
     def test_a_row_that_says_it_came_with_a_document_has_to_be_in_one(self, office: Office) -> None:
         with office.gap.at(office.gap.site) as work:
@@ -239,16 +267,11 @@ class TestFollowing:
         row = office.at_the_site()["olaf"]
         forged = {**vars(row), "name": "mallory", "position": 1, "public_key": LINES["bob"]}
         with office.gap.at(office.gap.site) as work, work.store.change(actor="x", now=work.now) as change:
-            from registry.audit import EventKind
-
             change.record(EventKind.PERSON_SET, "mallory", Person(**forged, method="ssh", actor="x"))
         assert "mallory" not in office.at_the_site()
 
     def test_a_bundle_cannot_bring_what_only_this_home_says(self, office: Office) -> None:
         """The thief of an export key ships a document of the kind that says whose people are followed."""
-        from pipelines import held_documents
-        from registry.errors import DocumentRefused
-
         for kind in (FOLLOWING, documents.KIND, "piv-anchor", "piv-crl"):
             with pytest.raises(DocumentRefused, match="comes with no bundle"):
                 held_documents.read(kind, b"{}")

@@ -47,7 +47,14 @@ from registry.companions import CompanionsMalformed
 from registry.compatibility import NotCompatible
 from registry.contracts import MalformedContract, UnreadableToolList
 from registry.decisions import DecisionUnreadable
-from registry.errors import DocumentRefused, HomeUnusable, NameUnusable, NotFound, StoreUnusable
+from registry.errors import (
+    DocumentRefused,
+    HomeUnusable,
+    NameUnusable,
+    NotFound,
+    PeopleUnsigned,
+    StoreUnusable,
+)
 from registry.gate import GateClosed
 from registry.pins import NothingToRollBackTo
 from signing import keys
@@ -427,7 +434,27 @@ def _ceremonies() -> list[Case]:
     ]  # fmt: skip
 
 
+def _people() -> list[Case]:
+    by = "--person alice --reason x --key {alice.key}"
+    return [
+        Case(SITE, f"people add zed --public-key {{alice.pub}} {by}", DocumentRefused, "alice's already"),
+        Case(SITE, f"people add zed --certificate {{empty}} {by}", SshSignatureUncheckable, "certificate"),
+        Case(SITE, f"people add zed --public-key {{alice.pub}} --until soon {by}", TimeUnreadable, "soon"),
+        Case(SITE, "people remove bob", PeopleUnsigned, "bob"),
+        Case(SITE, "people remove bob --person alice --reason x --key {bob.key}", SshSignatureWrong),
+        Case(SITE, f"people confirm zed {by}", NotFound, "zed"),
+        Case(SITE, "people publish", NotHere),
+        Case(ORIGIN, "people publish", NotFound, "person"),
+        Case(ORIGIN, "people follow-origin", NotHere),
+        Case(SITE, "people follow-origin", PeopleUnsigned, "origin"),
+        Case(SITE, f"people card-issuer {{binary}} {by}", SshSignatureUncheckable, "certificate"),
+        Case(SITE, "people card-list {binary}", SshSignatureUncheckable, "revocation list"),
+        Case(SITE, "people card-list {none}", FileUnreadable),
+    ]
+
+
 CASES = [
+    *_people(),
     *_ceremonies(),
     *_judging(),
     *_documents(),
@@ -551,7 +578,7 @@ def test_every_command_that_takes_something_is_among_the_cases() -> None:
     tried = {" ".join(case.words[:n]) for case in CASES for n in (1, 2)}
     untried = {path for path, _ in commands() if path not in tried}
     assert {
-        "init", "doctor", "tiers list", "people list", "contracts list", "suites list",
+        "init", "doctor", "tiers list", "people list", "people pending", "contracts list", "suites list",
         "bundles list", "audit log", "advisories list", "companions list", "decisions list", "models rescan", "policy history",
     } == untried  # fmt: skip
 

@@ -102,6 +102,7 @@ def verify(app: App, heads: tuple[Path, ...], receipts: tuple[Path, ...]) -> Non
     The log alone cannot show that its newest events were cut off together with their signed heads. A head that was
     kept elsewhere can: give it with --kept-head, or a receipt from the origin with --receipt.
     """
+    from pipelines.people import passed_over
     from tidegate.keyring import log_verifier_key, station_signer
     from tidegate.verifying import kept_note, kept_receipt
     from tidegate.verifying import verify as check
@@ -115,6 +116,8 @@ def verify(app: App, heads: tuple[Path, ...], receipts: tuple[Path, ...]) -> Non
         kept_receipt(read_file(file, max_bytes=_RECEIPT_BYTES), station, at=file.name) for file in receipts
     ]
     problems = check(app.store, app.home, kept=kept)
+    with app.store.view() as view:
+        problems += passed_over(app.work, view)
     if problems:
         raise AuditBroken(tuple(problems))
     found = _head(app)
