@@ -1,5 +1,6 @@
 """What the doors refuse themselves: exit codes 100-109 and 193-199."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from signing.errors import OperatorError
@@ -33,6 +34,31 @@ class AuditBroken(DoorRefusal):
             "the audit log and the tables do not agree:" + "".join(f"\n  {problem}" for problem in problems)
         )
         self.problems = problems
+
+
+class EvidenceDoubted(DoorRefusal):
+    """An answer to an auditor's question rests on evidence that does not hold now."""
+
+    exit_code: ClassVar[int] = 196
+    next_step: ClassVar[str] = (
+        "Do not rely on this answer. Run `tidegate audit verify`, keep the database as it is, and tell the security officer."
+    )
+
+    def __init__(self, doubts: Sequence[str]) -> None:
+        shown = "".join(f"\n  {doubt}" for doubt in doubts)
+        super().__init__(f"{len(doubts)} of what the answer rests on is not verified:{shown}")
+        self.doubts = tuple(doubts)
+
+
+class PolicyBroken(DoorRefusal):
+    """Something that serves breaks the policy of today."""
+
+    exit_code: ClassVar[int] = 197
+    next_step: ClassVar[str] = "Follow the step under each line; what serves goes on serving meanwhile."
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} {'thing breaks' if count == 1 else 'things break'} the policy of today")
+        self.count = count
 
 
 class SuiteNotPassed(DoorRefusal):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.names import Ref
+from tidegate.cli.audit_questions import QUESTIONS
 from tidegate.cli.doors import Noun, pass_app
 from tidegate.errors import AuditBroken
 from tidegate.output import SHORT, show, table
@@ -22,6 +23,10 @@ _RECEIPT_BYTES = 64 << 20
 @click.group(cls=Noun)
 def audit() -> None:
     """What happened here, and the proof that nobody changed the record of it."""
+
+
+for question in QUESTIONS:
+    audit.add_command(question)
 
 
 @audit.command()
