@@ -6,12 +6,10 @@ this site believes; the origin's by the key that came with it, which the bundle'
 origin sent none, the site signs with its own key: every version can be checked with a tool that is not ours.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
-
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from pipelines import model_signatures as signatures
 from pipelines.bundle.documents import MODEL_SIGNATURE
@@ -33,7 +31,7 @@ from signing.statements import PROVENANCE
 
 def leaving(work: Workplace, view: View, version: Version) -> Iterator[tuple[str, str, bytes]]:
     """Yield (kind, name, bytes) of a version's signatures, and of the keys that ours are checked with."""
-    keys = _keys(work, view)
+    keys = keys_of(work, view)
     for row in view.model_signatures(version.digest):
         data = row.body.encode()
         if sha256_hex(data) != row.digest:
@@ -41,10 +39,10 @@ def leaving(work: Workplace, view: View, version: Version) -> Iterator[tuple[str
         source = PUBLISHER if row.source == PUBLISHER else ORIGIN
         yield MODEL_SIGNATURE, f"{source}/{version.digest}", data
         if source == ORIGIN and row.signer in keys:
-            yield signatures.KEY_DOCUMENT, f"key-{row.signer[:16]}", keys[row.signer]
+            yield signatures.KEY_DOCUMENT, signatures.key_name(row.signer), keys[row.signer]
 
 
-def _keys(work: Workplace, view: View) -> dict[str, bytes]:
+def keys_of(work: Workplace, view: View) -> dict[str, bytes]:
     """Keys of origins' signatures by what signature files call them: our own, and those that came here."""
     found = {}
     if signatures.model_signing_key(work.home).exists():
@@ -66,11 +64,10 @@ def arriving(
     Raises:
         MalformedBundle: a signature for no version of the bundle.
     """
-    keys = [
-        oms.public_key(bundle.document(one.digest))
-        for one in bundle.export.documents
-        if one.kind == signatures.KEY_DOCUMENT
+    came = [
+        bundle.document(one.digest) for one in bundle.export.documents if one.kind == signatures.KEY_DOCUMENT
     ]
+    keys = {oms.hint_of(oms.public_key(pem)): pem for pem in came}
     found: dict[str, list[ModelSignature]] = {}
     for shipped in bundle.export.documents:
         if shipped.kind != MODEL_SIGNATURE:
@@ -89,7 +86,7 @@ def arriving(
                 data, files, believed, moment=work.now, left_out=_left_out(bundle, digest)
             )
         else:
-            judged = _origins(data, files, keys)
+            judged = judge_home(data, files, keys)
         row = signatures.signature_row(work, digest, data, judged, source=source)
         found.setdefault(digest, []).append(row)
     return found
@@ -106,18 +103,19 @@ def record(change: Change, work: Workplace, manifest: Manifest, came: Sequence[M
         change.record(EventKind.MODEL_SIGNED, manifest.digest, *rows)
 
 
-def _origins(data: bytes, files: dict[str, File], keys: list[EllipticCurvePublicKey]) -> Judged:
+def judge_home(data: bytes, files: Mapping[str, File], keys: Mapping[str, bytes]) -> Judged:
+    """Judge a home's signature by the keys that are known, in PEM by what signature files call them."""
+    hint = ""
     try:
         signature = oms.read(data)
-        key = next((key for key in keys if oms.hint_of(key) == signature.hint), None)
         hint = signature.hint or ""
-        if key is None:
-            return Judged(signatures.UNKNOWN_SIGNER, signature.method, hint, "its key did not come with it")
-        found = differences(oms.verify(signature, key), files)
+        if hint not in keys:
+            return Judged(signatures.UNKNOWN_SIGNER, signature.method, hint, "its key is not here")
+        found = differences(oms.verify(signature, oms.public_key(keys[hint])), files)
     except ModelSignatureWrong as exc:
-        return Judged(signatures.WRONG, "key", "", exc.problem)
+        return Judged(signatures.WRONG, "key", hint, exc.problem)
     except ModelSignatureUnreadable as exc:
-        return Judged(signatures.UNCHECKABLE, "key", "", str(exc))
+        return Judged(signatures.UNCHECKABLE, "unknown", "", str(exc))
     return Judged(signatures.WRONG if found else VALID, "key", hint, in_words(found))
 
 

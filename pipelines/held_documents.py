@@ -1,16 +1,19 @@
 """The kinds of documents that people add and bundles bring: who reads each, and which event says that it is here."""
 
-from pipelines import bom
+from collections.abc import Callable, Mapping
+
+from pipelines import bom, publishers
 from pipelines.agreements import KINDS
 from pipelines.decide import CARD_ISSUER, CARD_LIST
 from pipelines.engines import advisories
-from pipelines.model_signatures import KEY_DOCUMENT
+from pipelines.model_signatures import KEY_DOCUMENT, key_name
 from pipelines.people_carried import FOLLOWING
 from pipelines.suites.format import KIND as SUITE
 from pipelines.suites.format import unpack
 from registry import companions, contracts, people
 from registry.audit import EventKind
 from registry.errors import DocumentRefused
+from signing.model_signature import hint_of, public_key
 
 _ADDED = {
     SUITE: EventKind.SUITE_ADDED,
@@ -20,7 +23,16 @@ _ADDED = {
     KEY_DOCUMENT: EventKind.MODEL_SIGNED,
 }
 # What a home says for itself: of its own people, and of whom it believes. A bundle that brings it is refused.
-_LOCAL = (people.KIND, FOLLOWING, CARD_ISSUER, CARD_LIST)
+_LOCAL = (people.KIND, FOLLOWING, CARD_ISSUER, CARD_LIST, publishers.CRL)
+
+# Kind to what reads the document's own name out of it.
+_NAMES: Mapping[str, Callable[[bytes], str]] = {
+    SUITE: lambda body: unpack(body).name,
+    companions.KIND: lambda body: companions.decode(body).name,
+    advisories.KIND: lambda body: advisories.decode(body).name,
+    bom.KIND: bom.read,
+    KEY_DOCUMENT: lambda body: key_name(hint_of(public_key(body))),
+}
 
 
 def added(kind: str) -> EventKind:
@@ -40,12 +52,5 @@ def read(kind: str, body: bytes) -> tuple[str, str] | None:
     if kind in KINDS.values():
         document = contracts.decode_document(body)
         return KINDS[type(document)], document.name
-    if kind == SUITE:
-        return kind, unpack(body).name
-    if kind == companions.KIND:
-        return kind, companions.decode(body).name
-    if kind == advisories.KIND:
-        return kind, advisories.decode(body).name
-    if kind == bom.KIND:
-        return kind, bom.read(body)
-    return None
+    name = _NAMES.get(kind)
+    return None if name is None else (kind, name(body))

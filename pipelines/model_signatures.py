@@ -271,6 +271,11 @@ def home_signer(home: Home) -> Signer:
     return keys.load_signer(f"file:{place}", passphrase=lambda _uri: b"")
 
 
+def key_name(hint: str) -> str:
+    """What the document of a key is called."""
+    return f"key-{hint[:16]}"
+
+
 def public_half(signer: Signer) -> bytes:
     """The key in PEM, as `model_signing verify key --public_key` takes it."""
     pem: str = signer.public_key.keyval["public"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.names import Ref
-from tidegate.cli import scans
+from tidegate.cli import model_signatures, scans
 from tidegate.cli.doors import Door, Noun, Reason, pass_app
 from tidegate.output import SHORT, progress, show, size, table
 from tidegate.wiring import App
@@ -25,7 +25,7 @@ def models() -> None:
     """Model versions: immutable sets of files, each named by its manifest's SHA-256."""
 
 
-for _command in (scans.scan, scans.rescan, scans.second_opinion):
+for _command in (scans.scan, scans.rescan, scans.second_opinion, *model_signatures.COMMANDS):
     models.add_command(_command)
 
 
@@ -34,6 +34,12 @@ _leave_out = click.option(
     multiple=True,
     metavar="PATTERN",
     help="Files that are not part of the version, as 'original/*'.",
+)
+
+_signature = click.option(
+    "--signature",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The publisher's signature over the files (OpenSSF Model Signing), where it does not lie among them.",
 )
 
 
@@ -46,6 +52,7 @@ _leave_out = click.option(
     "--endpoint", metavar="URL", help="The hub's address. Default: HF_ENDPOINT, else huggingface.co."
 )
 @_leave_out
+@_signature
 @pass_app
 def fetch(
     app: App,
@@ -53,6 +60,7 @@ def fetch(
     model: str | None,
     endpoint: str | None,
     leave_out: tuple[str, ...],
+    signature: Path | None,
 ) -> None:
     """Fetch one commit of a model from a Hugging Face hub, scan it, and keep it as a version.
 
@@ -74,6 +82,7 @@ def fetch(
             endpoint=endpoint,
             waivers=_signed_waivers(app),
             leave_out=leave_out,
+            signature=model_signatures.read_signature(signature),
             progress=bar,
             expect=bar.expect,
         )
@@ -86,12 +95,14 @@ def fetch(
     "--as", "model", required=True, metavar="NAMESPACE/NAME", help="The model that this is a version of."
 )
 @_leave_out
+@_signature
 @pass_app
 def add(
     app: App,
     folder: Path,
     model: str,
     leave_out: tuple[str, ...],
+    signature: Path | None,
 ) -> None:
     """Take the files of FOLDER in as the next version of a model: hashed while copied, scanned, kept.
 
@@ -106,6 +117,7 @@ def add(
             folder,
             waivers=_signed_waivers(app),
             leave_out=leave_out,
+            signature=model_signatures.read_signature(signature),
             progress=bar,
             expect=bar.expect,
         )
@@ -126,12 +138,14 @@ def _show_added(app: App, added: "Added") -> None:
         f"  {size(version.size)}, revision {version.revision[:SHORT]}",
         *scans.scan_lines(added.scan),
     ]
+    lines += model_signatures.signature_lines(added.signatures)
     lines += [f"  left out: {path}" for path in added.left_out]
     document = {
         **version_document(version),
         "new": added.new,
         "scan": added.scan.to_json(),
         "left_out": list(added.left_out),
+        "signatures": [{"outcome": one.outcome, "signer": one.signer} for one in added.signatures],
     }
     show(document, "\n".join(lines), as_json=app.settings.as_json)
 

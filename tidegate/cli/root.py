@@ -16,6 +16,7 @@ COMMANDS = {
     "people": ("people", "people", "Who may approve, and the keys they sign with."),
     "decisions": ("decisions", "decisions", "Waivers, licences accepted, cases set aside: signed by people."),
     "keys": ("keys", "keys", "Make a person's key, and show its public half."),
+    "publishers": ("publishers", "publishers", "Whose signatures on models are believed."),
     "trust": ("trust", "trust", "The root that a site trusts; an origin's keys."),
     "sites": ("trust", "sites", "The sites that this origin ships to."),
     "bundles": ("bundles", "bundles", "Signed bundles: packed, inspected, imported, acknowledged."),

@@ -1,0 +1,230 @@
+"""Commands of `tidegate models` about signatures over models, files on disk, and bills of materials."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from registry.names import Ref
+from tidegate.cli.doors import Door, pass_app
+from tidegate.output import SHORT, progress, show
+from tidegate.wiring import App, read_file
+
+if TYPE_CHECKING:
+    from pipelines.checking import Believed, Checked
+    from pipelines.model_signatures import Judged
+
+_MATERIAL = 1 << 20  # bytes of PEM
+_CRL = 16 << 20  # bytes of a revocation list
+_file = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(cls=Door)
+@click.argument("ref")
+@click.option("--out", type=_file, required=True, help="Where the signature file goes; it must not be there.")
+@click.option("--public-key-out", type=_file, help="Where the public key goes, in PEM.")
+@click.option(
+    "--key", metavar="URI", help="Sign with this ECDSA key instead of the home's own; kept beside it."
+)
+@pass_app
+def sign(app: App, ref: str, out: Path, public_key_out: Path | None, key: str | None) -> None:
+    """Write a signature over a version in the OpenSSF Model Signing format, for tools that are not ours.
+
+    Example: tidegate models sign acme/tiny@3 --out model.sig --public-key-out harbour.pem, and then
+    model_signing verify key FOLDER --signature model.sig --public_key harbour.pem
+    """
+    from pipelines.signing_models import signed
+
+    signer = None
+    if key is not None:
+        from signing.keys import load_signer
+
+        signer = load_signer(key if ":" in key else f"file:{Path(key).absolute()}", passphrase=app.passphrase)
+    row, public = signed(app.work, Ref.parse(ref), signer=signer)
+    _write(out, row.body.encode())
+    if public_key_out is not None:
+        _write(public_key_out, public)
+    text = f"{ref} is signed in {out}\n  key {row.signer}"
+    document = {"version": row.version, "signature": row.digest, "signer": row.signer, "out": str(out)}
+    show(document, text, as_json=app.settings.as_json)
+
+
+@click.command("verify-signature", cls=Door)
+@click.argument("what", metavar="REF|FOLDER")
+@click.option("--signature", type=_file, help="The signature file. Default for a REF: those that are kept.")
+@click.option(
+    "--public-key", type=_file, help="Believe this key, in PEM. Default for a REF: the publishers here."
+)
+@click.option("--certificate-chain", type=_file, help="Believe these authorities, in PEM.")
+@click.option(
+    "--revocations", type=_file, multiple=True, help="A revocation list of theirs; may be repeated."
+)
+@click.option(
+    "--at", metavar="TIME", help="Judge certificates at this moment (2026-11-20T08:00:00Z). Default: now."
+)
+@pass_app
+def verify_signature(
+    app: App,
+    what: str,
+    signature: Path | None,
+    public_key: Path | None,
+    certificate_chain: Path | None,
+    revocations: tuple[Path, ...],
+    at: str | None,
+) -> None:
+    """Check OpenSSF Model Signing signatures: of a version, or of a FOLDER with its files.
+
+    A FOLDER (a path with a '/' at its end or its beginning, or '.') needs no home. What the format does not cover is
+    reported too: empty folders, links, modes.
+
+    Example: tidegate models verify-signature ./tiny --signature tiny/model.sig --public-key acme.pem
+    """
+    from pipelines.checking import check_version, demand_valid
+    from signing.times import from_rfc3339
+
+    believed = _believed(public_key, certificate_chain, revocations)
+    moment = None if at is None else from_rfc3339(at)
+    given = None if signature is None else _read_signature(signature)
+    if _is_folder(what):
+        _verify_folder(app, Path(what), given, believed, moment)
+        return
+    done = check_version(app.work, Ref.parse(what), given=given, believed=believed, moment=moment)
+    demand_valid(what, done)
+    lines = [_line(one) for one in done] or [
+        f"{what} has no signature yet. Next: tidegate models sign {what}"
+    ]
+    show([_document(one) for one in done], "\n".join(lines), as_json=app.settings.as_json)
+
+
+@click.command("verify-files", cls=Door)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("ref")
+@pass_app
+def verify_files(app: App, folder: Path, ref: str) -> None:
+    """Check that FOLDER holds exactly a version: every byte, and no file, empty folder, link or mode beside it."""
+    from pipelines.closed_world import differences
+    from registry.manifests import decode
+    from signing.model_signature import ModelSignatureWrong
+
+    with app.store.view() as view:
+        version = view.version(Ref.parse(ref))
+    manifest = decode(version.manifest.encode())
+    with progress("verifying") as bar:
+        found = differences(folder, manifest, progress=bar, expect=bar.expect)
+    name = f"{version.model}@{version.ordinal}"
+    if found:
+        raise ModelSignatureWrong(f"{folder} is not {name}", "\n  ".join(["", *found[:50]]))
+    document = {"folder": str(folder), "version": version.digest, "files": len(manifest.files)}
+    show(document, f"{folder} is {name}: {len(manifest.files)} files.", as_json=app.settings.as_json)
+
+
+@click.command("bom", cls=Door)
+@click.argument("ref")
+@click.option("--out", type=_file, help="Write it to this file; it must not be there.")
+@pass_app
+def bom(app: App, ref: str, out: Path | None) -> None:
+    """Show a version's bill of materials (CycloneDX 1.7 JSON), by what is known now; a new one is kept.
+
+    Example: tidegate models bom acme/tiny@3 --out tiny.cdx.json
+    """
+    import json
+
+    from pipelines.bom import bill
+
+    row, new = bill(app.work, Ref.parse(ref))
+    if out is None:
+        show(json.loads(row.body), json.dumps(json.loads(row.body), indent=2), as_json=app.settings.as_json)
+        return
+    _write(out, row.body.encode())
+    text = f"{row.name}: bill of materials {row.digest[:SHORT]}{', new,' if new else ''} is in {out}"
+    show({"digest": row.digest, "new": new, "out": str(out)}, text, as_json=app.settings.as_json)
+
+
+COMMANDS = (sign, verify_signature, verify_files, bom)
+
+
+def signature_lines(judged: "tuple[Judged, ...]") -> list[str]:
+    """What intake found of publishers' signatures."""
+    return [
+        f"  publisher's signature {one.outcome}"
+        + (f" by {one.publisher.name}" if one.publisher else "")
+        + (f": {one.problem}" if one.problem else "")
+        for one in judged
+    ]
+
+
+def read_signature(place: Path | None) -> bytes | None:
+    """The file that `--signature` names."""
+    return None if place is None else _read_signature(place)
+
+
+def _verify_folder(
+    app: App, folder: Path, data: bytes | None, believed: "Believed | None", moment: datetime | None
+) -> None:
+    from pipelines.checking import Checked, check_folder, demand_valid
+
+    if data is None or believed is None:
+        raise click.UsageError(
+            "a folder is checked with --signature FILE and --public-key FILE or --certificate-chain FILE"
+        )
+    with progress("verifying") as bar:
+        judged, beside = check_folder(
+            folder, data, believed, moment=moment or app.now, progress=bar, expect=bar.expect
+        )
+    done = Checked(str(folder), "given", judged)
+    demand_valid(str(folder), [done])
+    lines = [_line(done), *(f"  not covered by the signature: {found}" for found in beside)]
+    show(_document(done) | {"not_covered": beside}, "\n".join(lines), as_json=app.settings.as_json)
+
+
+def _believed(
+    public_key: Path | None, certificate_chain: Path | None, revocations: tuple[Path, ...]
+) -> "Believed | None":
+    if public_key is not None and certificate_chain is not None:
+        raise click.UsageError("give --public-key FILE or --certificate-chain FILE, not both")
+    place = public_key or certificate_chain
+    if place is None:
+        if revocations:
+            raise click.UsageError("--revocations belongs to --certificate-chain")
+        return None
+    from pipelines.checking import believe
+
+    crls = [read_file(one, max_bytes=_CRL) for one in revocations]
+    return believe("key" if public_key else "certificate", read_file(place, max_bytes=_MATERIAL), crls)
+
+
+def _is_folder(what: str) -> bool:
+    return what.startswith((".", "/")) or what.endswith("/")
+
+
+def _read_signature(place: Path) -> bytes:
+    from signing.model_signature import MAX_BUNDLE
+
+    return read_file(place, max_bytes=MAX_BUNDLE)
+
+
+def _line(one: "Checked") -> str:
+    judged = one.judged
+    who = f" by {judged.publisher.name}" if judged.publisher else ""
+    told = f": {judged.problem}" if judged.problem else ""
+    return f"{one.what} {judged.outcome}{who} ({judged.method} {judged.signer[:64]}){told}"
+
+
+def _document(one: "Checked") -> dict[str, object]:
+    judged = one.judged
+    return {
+        "what": one.what,
+        "source": one.source,
+        "outcome": judged.outcome,
+        "method": judged.method,
+        "signer": judged.signer,
+        "publisher": judged.publisher.name if judged.publisher else None,
+        "problem": judged.problem or None,
+        "left_out": list(judged.left_out),
+    }
+
+
+def _write(place: Path, data: bytes) -> None:
+    with place.open("xb") as sink:
+        sink.write(data)
