@@ -26,6 +26,7 @@ MAX_BYTES = 4 << 20
 MAX_PEOPLE = 2000
 MAX_KEYS = 64  # of one person
 MAX_NOTE = 500  # characters
+KNOWN = frozenset({"format", "version", "issued_at", "people", "critical"})
 MAX_KEY_TEXT = 16 << 10  # characters; a certificate of a card has about 3,000
 
 
@@ -129,6 +130,7 @@ def decode(data: bytes) -> People:
     fit = _object(raw, {"format", "version", "issued_at", "people"}, at="people")
     if fit["format"] != FORMAT:
         raise PeopleRefused(f"the format is not {FORMAT}", at="people.format")
+    _demand_understood(fit.get("critical", []))
     entries = _list(fit["people"], MAX_PEOPLE, at="people.people")
     found = People(
         version=fit["version"],
@@ -191,9 +193,21 @@ def _key(raw: Any, *, at: str) -> Key:
 
 
 def _object(raw: Any, names: set[str], *, at: str) -> dict[str, Any]:
-    if not isinstance(raw, dict) or set(raw) != names:
-        raise PeopleRefused(f"not an object with exactly {', '.join(sorted(names))}", at=at)
+    """Fields that a later release knows are passed over, unless the document says that they may not be."""
+    if not isinstance(raw, dict) or not names <= set(raw):
+        raise PeopleRefused(f"not an object with {', '.join(sorted(names))}", at=at)
     return raw
+
+
+def _demand_understood(critical: Any) -> None:
+    listed = (
+        critical if isinstance(critical, list) and all(isinstance(name, str) for name in critical) else None
+    )
+    if listed is None:
+        raise PeopleRefused("not a list of names", at="people.critical")
+    if unknown := sorted(set(listed) - KNOWN):
+        shown = ", ".join(unknown)[:100]
+        raise PeopleRefused(f"a newer release is needed to understand {shown}", at="people.critical")
 
 
 def _list(raw: Any, most: int, *, at: str) -> list[Any]:

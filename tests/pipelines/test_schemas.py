@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jsonschema import Draft202012Validator
 
 from pipelines import answer, receipts, repair
 from pipelines.bundle import documents, history, plan, tables
 from pipelines.bundle.errors import FormatTooNew, MalformedBundle
+from registry import people
 from signing.canonical import NotCanonical, canonical_bytes, pretty_bytes
 from signing.envelope import sign
 from signing.errors import OperatorError
+from signing.sshsig import public_key_line
 from signing.stream import read_export
 from tests.pipelines.fine_tune import fine_tuned
 from tests.pipelines.gap import World, bundle_folders, make_world
@@ -136,7 +139,20 @@ def back(made: World) -> list[Written]:
 
 @pytest.fixture(scope="module")
 def written(made: World, back: list[Written]) -> list[Written]:
-    return [*(one for folder in folders(made) for one in of_bundle(folder)), *back]
+    return [*(one for folder in folders(made) for one in of_bundle(folder)), *back, *of_people()]
+
+
+def of_people() -> Iterator[Written]:
+    """Who the people of an origin are: somebody with two keys, and somebody who has left."""
+    keys = [
+        public_key_line(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)) for number in (1, 2, 3)
+    ]
+    old = people.Key("ssh", keys[0], "2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z")
+    new = people.Key("ssh", keys[1], "2026-05-01T00:00:00Z")
+    alice = people.Entry("alice", ("auditor", "steward"), (old, new), active=True, note="third floor")
+    bob = people.Entry("bob", ("author",), (people.Key("ssh", keys[2], old.since),), active=False)
+    data = people.encode(people.People(7, "2026-11-20T12:00:00Z", (alice, bob)))
+    yield Written("people", json.loads(data), people.decode, canonical_bytes)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,6 +183,7 @@ def test_every_kind_of_line_is_among_it(written: list[Written]) -> None:
         ("release", documents._RELEASE_FIELDS),
         ("receipt", receipts._KNOWN),
         ("repair-request", repair._KNOWN),
+        ("people", people.KNOWN),
     ],
 )
 def test_a_schema_knows_the_fields_that_the_decoder_knows(name: str, known: frozenset[str]) -> None:
@@ -184,6 +201,7 @@ BEYOND = {
     "chunks-line": r".*",
     "history-line": r"sequence",
     "receipt": r"payload\.(sequence|sequences)|signature\..*",
+    "people": r"people\[\d+\]\.(name|keys.*)|.*T00:00:00Z|issued_at",
     "repair-request": r"payload\.(site|bundle|sequence|export)|signature.*",
 }
 VALUES: list[Any] = [None, True, False, -1, 0, 1, 2**53, "", "x", "A" * 64, "ab" * 32, "a\nb", "x" * 1025]
@@ -244,7 +262,9 @@ def test_schema_and_decoder_agree_on_what_somebody_changed(written: list[Written
     assert tried > 100
 
 
-@pytest.mark.parametrize("name", ["export", "release", "plan", "volume", "receipt", "repair-request"])
+@pytest.mark.parametrize(
+    "name", ["export", "release", "plan", "volume", "receipt", "repair-request", "people"]
+)
 def test_a_field_that_nobody_knows_is_taken_unless_it_is_critical(written: list[Written], name: str) -> None:
     for one in (one for one in sample(written) if one.schema == name):
         for critical in (False, True):

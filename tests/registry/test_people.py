@@ -76,7 +76,9 @@ class TestTheDocument:
             (("people", 0, "keys", 0, "method"), []),
             (("people", 0, "keys", 0, "from"), None),
             (("people", 0, "keys", 0, "until"), 0),
-            (("people", 0, "more"), 1),
+            (("critical",), ["more"]),
+            (("critical",), [1]),
+            (("critical",), None),
         ],
     )
     def test_with_anything_else_in_it_is_refused_at_its_place(
@@ -90,6 +92,11 @@ class TestTheDocument:
         with pytest.raises(PeopleRefused) as refused:
             decode(canonical_bytes(raw))
         assert str(refused.value).startswith("people")
+
+    def test_what_a_later_release_adds_is_passed_over_unless_it_is_critical(self) -> None:
+        raw: Any = parse(encode(STAFF), max_bytes=1 << 20)
+        raw["people"][0]["desk"] = raw["more"] = "third floor"
+        assert STAFF == decode(canonical_bytes(raw | {"critical": ["people"]}))
 
     @given(st.binary(max_size=300))
     def test_any_other_bytes_are_refused(self, data: bytes) -> None:
