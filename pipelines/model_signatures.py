@@ -104,7 +104,7 @@ def _judged(
     """Raises `ModelSignatureWrong`, `ModelSignatureUnreadable`."""
     signed, publisher, problem = _who(signature, believed, moment=moment)
     if signed is not None and (found := differences(signed, files, left_out=left_out)):
-        raise ModelSignatureWrong("model signature", in_words(found))
+        raise ModelSignatureWrong("model signature", "; ".join(filter(None, (problem, in_words(found)))))
     signer = _signer(signature)
     if signed is None or publisher is None:
         return Judged(UNKNOWN_SIGNER, signature.method, signer, problem)
