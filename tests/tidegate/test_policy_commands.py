@@ -35,6 +35,12 @@ class TestPolicy:
         file = edited(town, "approvals = 2", "approvals = 1")
         refused = town.site.ask_refused("policy", "apply", file, ends=PolicyUnsigned.exit_code)
         assert "no steward" in refused["message"]
+        one = town.site.ask_refused(
+            "policy", "apply", file, *sign(town, "bob"), ends=PolicyUnsigned.exit_code
+        )
+        assert (
+            "asks less of people, so as many stewards sign it as approve now: 2; so far bob" in one["message"]
+        )
         assert (
             "org.approvals: 2 becomes 1"
             in town.site.type("policy", "apply", file, *sign(town, "alice")).output
@@ -47,7 +53,7 @@ class TestPolicy:
         ]
 
     def test_its_history_says_who_signed_which_text(self, town: Town) -> None:
-        file = edited(town, "approvals = 2", "approvals = 1")
+        file = edited(town, "approvals = 2", "approvals = 3")
         town.site.type("policy", "apply", file, *sign(town, "alice"))
         first, second = town.site.ask("policy", "history")["files"]
         assert ([], ["alice"], file.read_text()) == (first["signed_by"], second["signed_by"], second["body"])
@@ -55,7 +61,7 @@ class TestPolicy:
 
     def test_a_signature_is_for_one_text(self, town: Town) -> None:
         town.site.type(
-            "policy", "apply", edited(town, "approvals = 2", "approvals = 1"), *sign(town, "alice")
+            "policy", "apply", edited(town, "approvals = 2", "approvals = 3"), *sign(town, "alice")
         )
         other = edited(town, "rank = 3", "rank = 4")
         town.site.ask_refused("policy", "apply", other, ends=PolicyUnsigned.exit_code)
@@ -102,7 +108,7 @@ class TestPolicy:
 class TestGate:
     def test_one_page_with_every_reason_and_who_can_mend_it(self, town: Town) -> None:
         shown = town.site.type("gate", f"{MODEL}@1", "--tier", "team", ends=89).output
-        assert "NOT READY, 1 of 13 checks are against" in shown
+        assert "NOT READY, 1 of 14 checks are against" in shown
         assert "Next (a steward): A steward looks at the evidence" in shown
         document = town.site.ask("gate", f"{MODEL}@1", "--tier", "team", ends=89)
         assert ["approvals"] == [item["check"] for item in document["findings"] if not item["ok"]]
