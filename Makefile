@@ -21,10 +21,14 @@ engine: install  ## find a serving engine, or build the smallest one (once; kept
 	$(BIN)/python -m demo.engine
 .PHONY: engine
 
-test: install engine  ## every test; those that serve a model fail without an engine
+oracle: install  ## the reference tool of OpenSSF Model Signing, in an environment of its own below the cache
+	$(BIN)/python -m tests.oracle.setup
+.PHONY: oracle
+
+test: install engine oracle  ## every test; those that serve a model fail without an engine
 	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
-nightly: install engine  ## the long proofs: a million schema tries, every byte and call, and each installed engine
+nightly: install engine oracle  ## the long proofs: a million schema tries, every byte and call, and each installed engine
 	TIDEGATE_EXHAUSTIVE=1 TIDEGATE_ENGINES=$(ENGINES) $(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 .PHONY: nightly
 
@@ -47,6 +51,10 @@ bench-bundles: install .venv-bench/installed  ## what bundles weigh beside other
 bench-judging: install engine  ## contracts, gate, suites, weights, rollout: what judging costs
 	for name in contracts gate weights_scan suites rollout; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 .PHONY: bench-judging
+
+bench-trust: install oracle  ## the trust walk, model signatures, the log of ten million events
+	for name in trust_walk model_signature audit_log; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+.PHONY: bench-trust
 
 .venv-bench/installed: benchmarks/requirements.txt  ## torch and zipnn, apart from the product's environment
 	$(PYTHON) -m venv .venv-bench
