@@ -195,3 +195,16 @@ class CompanionsDrifted(DoorRefusal):
     def __init__(self, file: str, count: int) -> None:
         super().__init__(f"{file} differs from the pinned one in {count} place{'s' if count != 1 else ''}")
         self.file, self.count = file, count
+
+
+class FolderNotEmpty(DoorRefusal):
+    """A folder that is to be written holds files already."""
+
+    exit_code: ClassVar[int] = 195
+    next_step: ClassVar[str] = (
+        "Name a folder that is empty or not there yet; what lies in this one stays as it is."
+    )
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"{folder} is not empty")
+        self.folder = folder

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.names import Ref
+from tidegate.cli.audit_export import export
 from tidegate.cli.audit_questions import QUESTIONS
 from tidegate.cli.doors import Noun, pass_app
 from tidegate.errors import AuditBroken
@@ -25,8 +26,8 @@ def audit() -> None:
     """What happened here, and the proof that nobody changed the record of it."""
 
 
-for question in QUESTIONS:
-    audit.add_command(question)
+for _command in (export, *QUESTIONS):  # those that have a file of their own
+    audit.add_command(_command)
 
 
 @audit.command()
