@@ -321,3 +321,14 @@ def test_the_list_of_people_is_signed_by_officers_elsewhere_and_rides_in_the_nex
     ).read_bytes()
     harbour.site("bundles", "import", bundle)
     harbour.origin("audit", "verify")
+
+
+def test_a_key_is_shown_alike_from_its_private_and_its_public_half(tmp_path: Path) -> None:
+    (tmp_path / "passphrase").write_text("six words would be better\n")
+    alice = Officer("alice", tmp_path, ("ed25519",))
+    made = json.loads(alice.type("keys", "create", tmp_path / "a.pem", "--json").stdout)
+    for name, out in ((tmp_path / "a.pem", tmp_path / "again.json"), (tmp_path / "a.pub.json", None)):
+        options = [] if out is None else ["--out", out]
+        assert made == json.loads(alice.type("keys", "show", name, *options, "--json").stdout)
+    assert (tmp_path / "a.pub.json").read_bytes() == (tmp_path / "again.json").read_bytes()
+    assert b"ENCRYPTED" in (tmp_path / "a.pem").read_bytes()

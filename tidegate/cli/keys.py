@@ -1,6 +1,5 @@
 """`tidegate keys`: a person makes a key and hands out its public half. No home is needed."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,25 +81,25 @@ def show_(app: App, name: str, out: Path | None) -> None:
     tidegate keys show alice.pem --out alice.pub.json
     """
     from signing.durable import write_durably
-    from signing.keys import load_signer, public_key_from_json, public_key_json
+    from signing.keys import fingerprint, load_signer, public_key_from_json, public_key_json
     from tidegate.keyring import key_uri
 
     if name.endswith(".json"):
         key = public_key_from_json(read_file(Path(name), max_bytes=_KEY_BYTES), at=Path(name).name)
     else:
         key = load_signer(key_uri(name), passphrase=app.passphrase).public_key
-    data = public_key_json(key)
     if out is not None:
-        write_durably(out, data)
-    _show_public(app, data, f"Wrote {out}." if out else name)
+        write_durably(out, public_key_json(key))
+    heading = f"Wrote {out}." if out else name
+    _show_public(app, heading, keyid=key.keyid, scheme=key.scheme, fingerprint=fingerprint(key))
 
 
-def _show_public(app: App, data: bytes, heading: str) -> None:
-    value = json.loads(data)
+def _show_public(app: App, heading: str, *, keyid: str, scheme: str, fingerprint: str) -> None:
     lines = [
         heading,
-        f"  key id       {value['keyid']}",
-        f"  kind         {value['scheme']}",
-        f"  fingerprint  {spoken(value['fingerprint'])}",
+        f"  key id       {keyid}",
+        f"  kind         {scheme}",
+        f"  fingerprint  {spoken(fingerprint)}",
     ]
-    show(value, "\n".join(lines), as_json=app.settings.as_json)
+    document = {"keyid": keyid, "scheme": scheme, "fingerprint": fingerprint}
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
