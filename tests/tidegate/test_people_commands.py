@@ -305,6 +305,19 @@ class TestCards:
         site.at.type("people", "card-list", junk, ends=PersonSignatureUncheckable.exit_code)
 
 
+def test_officers_elsewhere_sign_who_the_people_are(town: Town) -> None:
+    new_ssh_key(town.key("olaf"))
+    town.origin.type("people", "add", "olaf", "--public-key", town.key("olaf").with_suffix(".pub"))
+    folder = town.folder / "ceremony"
+    town.origin.type("people", "publish", "--draft", folder)
+    town.origin.type("trust", "sign", folder, "--key", town.origin.home / "keys" / "officer.pem")
+    town.origin.type("trust", "publish", folder)
+    assert "Nothing changed" in town.origin.type("people", "publish").output
+    medium = town.folder / "people"
+    town.origin.type("bundles", "create", f"{MODEL}@1", "--to", "clinic", "--out", medium)
+    assert list(medium.rglob("identities/people.json"))
+
+
 def test_the_people_of_the_origin_ride_in_a_bundle(town: Town) -> None:
     """olga loses her key; she signs at the site too. The site follows its origin later, and then has olaf."""
     for name in ("olaf", "olga"):
