@@ -34,7 +34,7 @@ from pipelines.errors import BundleRefused
 from pipelines.freshness import State
 from pipelines.inventory import Arrivals, inventory, named, read_runs, spell
 from pipelines.letters import Letter, read_letter, seal
-from pipelines.witness import Other, Witnessed, take
+from pipelines.witness import Other, Witnessed, owed_by_site, take
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Export
@@ -232,7 +232,8 @@ def _witness(change: Change, work: Workplace, receipt: Receipt, *, late: bool) -
         return None
     site = Other(receipt.site, _identity(change, receipt.site))
     brought = {"receipt": receipt.digest, "sequence": receipt.sequence}
-    return take(change, work, site, receipt.heads, brought=brought, late=late)
+    owed = owed_by_site(change, receipt.site, receipt.sequence)
+    return take(change, work, site, receipt.heads, brought=brought, late=late, owed=owed)
 
 
 def _identity(view: View, site: str) -> Key:

@@ -54,7 +54,7 @@ from pipelines.bundle.reader import Bundle, VolumeFolder
 from pipelines.intake.record import republish_index
 from pipelines.people_carried import Taken
 from pipelines.receipts import Item, Receipt
-from pipelines.witness import Other, Witnessed, take
+from pipelines.witness import OWED_BY_ORIGIN, Other, Witnessed, take
 from pipelines.workplace import Workplace
 from registry.blobs import BlobStore, Progress, no_progress
 from registry.errors import BlobDamaged
@@ -165,7 +165,7 @@ def _witness(work: Workplace, opened: Opened) -> Witnessed | None:
     with work.store.change(actor=work.actor, now=work.now) as change:
         brought = {"bundle": export.bundle, "sequence": export.sequence}
         late = verified.late or verified.already
-        return take(change, work, origin, export.log, brought=brought, late=late)
+        return take(change, work, origin, export.log, brought=brought, late=late, owed=OWED_BY_ORIGIN)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from pipelines.bundle.crew import LANES
 from pipelines.bundle.documents import GUARD, MEDIA, Export, Lines, ShippedRelease, export_path
 from pipelines.bundle.errors import OutputUnusable, ParityImpossible
 from pipelines.bundle.heads import Heads
+from pipelines.bundle.heads import encode as encode_heads
 from pipelines.bundle.media import Medium
 from pipelines.bundle.office import keep, office
 from pipelines.bundle.plan import Plan
@@ -58,7 +59,7 @@ from registry.errors import SpaceShort
 from registry.names import Ref
 from registry.views import View
 from signing import ceremony
-from signing.canonical import parse
+from signing.canonical import canonical_bytes, parse
 from signing.ceremony import NoSuchRole, TooFewSigners
 from signing.digests import sha256_hex
 from signing.durable import write_durably
@@ -161,6 +162,7 @@ def create_bundle(
         bundle = bundle_id(work.now, sequence)
         _demand_signers(state, site, cargo, signers)  # step 5
         small = _estimate(cargo, state, site) + len(sent) + sum(map(len, _people(work, state).values()))
+        small += _bytes_of(heads)
         if packing.medium is not None:
             releases = [release.path for release, _data in cargo.releases]
             trusted = [f"trust/{name}" for name in state.files(site=site)]
@@ -433,6 +435,10 @@ def _estimate(cargo: Cargo, state: TrustState, site: str) -> int:
     trust = sum(map(len, state.files(site=site).values()))
     names = _PER_FILE * (len(cargo.files) + len(cargo.releases) + listed) + 2000 * len(cargo.withdrawals)
     return files + 2 * trust + names + frames * _PER_FRAME + chunks * _PER_CHUNK + _ROOM_FOR_DOCUMENTS
+
+
+def _bytes_of(heads: Heads | None) -> int:
+    return 0 if heads is None else len(canonical_bytes(encode_heads(heads)))
 
 
 def _claim(

@@ -6,7 +6,7 @@ that, cosigned no more, and told to everybody who looks. Models are never held b
 docs/decisions/0024-a-forked-log-holds-nothing-back.md.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ from registry.views import View
 from signing import checkpoint, cosignature
 from signing.canonical import canonical_bytes, parse
 from signing.checkpoint import Checkpoint, CheckpointSignatureWrong, CheckpointUnreadable
-from signing.merkle import verify_consistency
+from signing.merkle import MAX_SIZE, verify_consistency
 
 
 class Outcome(StrEnum):
@@ -35,11 +35,15 @@ class Outcome(StrEnum):
     FIRST = "FIRST"  # nothing to hold it against
     CONSISTENT = "CONSISTENT"  # it begins with the head that was seen before
     ACCEPTED = "ACCEPTED"  # a person said to go on from it, although it does not
-    UNPROVEN = "UNPROVEN"  # it came without the proof from the head that was seen before
+    UNPROVEN = "UNPROVEN"  # it came without a proof, from a home that could not know which one was needed
     FORK = "FORK"  # it does not begin with it: something that was there is another thing now
     ROLLED_BACK = "ROLLED-BACK"  # it is shorter than it: the log lost its end
 
 
+OWED_BY_ORIGIN = range(
+    MAX_SIZE
+)  # an origin keeps what it sent, so it can prove from any head that came from it
+_NEWEST = 4  # receipts that are looked at for the newest head that a site holds
 _MAX_BODY = 64 << 20  # bytes of a letter that was taken in, or of a bundle's document
 HELD = (Outcome.FIRST, Outcome.CONSISTENT, Outcome.ACCEPTED)  # what the next head has to begin with
 BROKEN = (Outcome.FORK, Outcome.ROLLED_BACK)
@@ -133,13 +137,21 @@ def offer(view: View, *, to: str, known: Iterable[int]) -> Heads | None:
 
 
 def take(
-    change: Change, work: Workplace, other: Other, heads: Heads, *, brought: Mapping[str, Any], late: bool
+    change: Change,
+    work: Workplace,
+    other: Other,
+    heads: Heads,
+    *,
+    brought: Mapping[str, Any],
+    late: bool,
+    owed: Container[int],
 ) -> Witnessed | None:
     """Judge and record what another home told of its log and of ours. Taking the same again changes nothing.
 
     Args:
         brought: what it came with, for the record.
         late: something newer of that home was taken in before: a shorter log is then no wonder.
+        owed: sizes of its log that the home knows we may hold. Where it then brings no proof, it has none.
 
     Returns: None for a late head that says nothing new.
     """
@@ -149,7 +161,9 @@ def take(
     offered = checkpoint.parse(heads.checkpoint)
     if late and before is not None and offered.size < before.size:
         return None
-    outcome = judge(before, offered, heads.proofs) if _signed(heads.checkpoint, other) else Outcome.UNPROVEN
+    outcome = Outcome.UNPROVEN
+    if _signed(heads.checkpoint, other):
+        outcome = judge(before, offered, heads.proofs, owed=owed)
     mark = None if before is None else Head(before.size, before.root)
     found = Witnessed(other.log, outcome, mark, Head(offered.size, offered.root.hex()))
     if not _recorded(change, found):
@@ -157,14 +171,20 @@ def take(
     return found
 
 
-def judge(before: WitnessedHead | None, offered: Checkpoint, proofs: Mapping[int, Sequence[str]]) -> Outcome:
+def judge(
+    before: WitnessedHead | None,
+    offered: Checkpoint,
+    proofs: Mapping[int, Sequence[str]],
+    *,
+    owed: Container[int],
+) -> Outcome:
     """Say what a signed head is, given the head of the same log that was held to be true before."""
     if before is None:
         return Outcome.FIRST
     if offered.size < before.size:
         return Outcome.ROLLED_BACK
     if offered.size > before.size and before.size not in proofs:
-        return Outcome.UNPROVEN
+        return Outcome.FORK if before.size in owed else Outcome.UNPROVEN
     grew = verify_consistency(
         old_size=before.size,
         new_size=offered.size,
@@ -213,11 +233,16 @@ def states(view: View) -> list[tuple[WitnessedHead, WitnessedHead | None]]:
 
 
 def told_site(view: View, site: str) -> list[int]:
-    """Return the sizes of this origin's heads that a site may hold: the one that it last named, and those sent since."""
-    receipts = view.receipts(site)
-    named = [_seen(row.body, "payload") for row in receipts]
-    sent = [_sent(row.body) for row in view.exports(site)[-MAX_PROOFS:]]
-    return [size for size in (*named, *sent) if size is not None]
+    """Return the sizes of this origin's heads that a site may hold: the newest that it named, and those sent since."""
+    named = max((_seen(row.body, "payload") or 0 for row in view.receipts(site)[-_NEWEST:]), default=0)
+    sent = [_sent(row.body) or 0 for row in view.exports(site)[-MAX_PROOFS:]]
+    return [named, *(size for size in sent if size > named)]
+
+
+def owed_by_site(view: View, site: str, sequence: int) -> set[int]:
+    """Return the sizes of a site's log that bundles up to this one told it that we hold."""
+    told = (_seen(row.body) for row in view.exports(site) if row.sequence <= sequence)
+    return {size for size in told if size is not None}
 
 
 def told_origin(view: View) -> list[int]:

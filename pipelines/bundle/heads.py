@@ -13,7 +13,7 @@ from pipelines.bundle.fields import Fields
 from signing.checkpoint import CheckpointUnreadable, parse
 
 MAX_NOTE = 16 << 10  # characters: a head with many signature lines has some hundred each
-MAX_PROOFS = 8
+MAX_PROOFS = 64  # a site that sends no receipts and missed more bundles than that cannot be proved to
 MAX_PATH = 2 * 63  # hashes of a consistency proof
 
 

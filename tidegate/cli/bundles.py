@@ -471,8 +471,11 @@ def import_(
         "receipt": str(done.receipt) if done.receipt else None,
         "beside": [{"kind": kind, "name": name, "digest": digest} for kind, name, digest in done.beside],
         "people": None if done.people is None else vars(done.people),
+        "log": None if done.witnessed is None else done.witnessed.outcome,
     }
     show(document, import_text(done), as_json=app.settings.as_json)
+    if done.witnessed is not None:
+        done.witnessed.demand_whole()
 
 
 def _people_lines(taken: "Taken | None") -> list[str]:
@@ -558,8 +561,11 @@ def acknowledge(app: App, file: Path) -> None:
         "already": done.already,
         "newest": done.newest,
         "digest": receipt.digest,
+        "log": None if done.witnessed is None else done.witnessed.outcome,
     }
     show(document, "\n".join(lines), as_json=app.settings.as_json)
+    if done.witnessed is not None:
+        done.witnessed.demand_whole()
 
 
 @bundles.command("list")
