@@ -201,7 +201,7 @@ def _demand_binding(work: Workplace, answer: Answer, person: Signer) -> None:
 def _question_of(work: Workplace, change: Change, ref: Ref, answer: Answer) -> list[ApprovalRequest]:
     """The request that is answered, if it is not on record yet: made anew, it has to be the one that was signed."""
     rows = change.approval_requests(answer.digest, answer.tier)
-    pages = dict(map(approval_requests.shown, rows))
+    pages = approval_requests.shown(rows)
     if answer.request in pages:
         if pages[answer.request] != answer.shown_sha256:
             raise NotAsShown(str(ref), "what was signed names a page that this request did not show")

@@ -242,7 +242,7 @@ def _approvals(work: Workplace, view: View, held: _Held) -> ApprovalJudgement:
         methods=rules.approval_methods,
         spent=_spent(view, version, rules.tier, rows),
         policy=held.policy,
-        shown=dict(map(approval_requests.shown, requests)),
+        shown=approval_requests.shown(requests),
         cards=card_issuers(work, view),
     )
     said_no = {row.person for row in rows if row.decision == REJECT}

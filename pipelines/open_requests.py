@@ -27,15 +27,16 @@ class Waiting:
 
 
 def waiting(work: Workplace, view: View) -> list[Waiting]:
-    """Every request to promote, oldest first; of one version and tier only the newest can be open."""
-    rows = [row for row in view.approval_requests() if row.action == PROMOTE]
+    """Every request to promote, oldest first; of one version and tier only the newest can be open.
+
+    A row that was edited is no request any more; `audit verify` names it.
+    """
+    rows = [row for row in view.approval_requests() if row.action == PROMOTE and intact(row)]
     newest = {(row.version, row.tier): row.digest for row in rows}
     found = []
     for row in rows:
         asked = read(row)
-        if not intact(row):
-            found.append(Waiting(row, asked, "EDITED: it is not what was recorded", open=False))
-        elif newest[row.version, row.tier] != row.digest:
+        if newest[row.version, row.tier] != row.digest:
             found.append(Waiting(row, asked, "asked again since", open=False))
         else:
             state, still = _state(work, view, asked)

@@ -4,17 +4,17 @@ Pure. The document holds no moment: the same question about the same facts has o
 once, and so that what was put before a person can be made again and compared.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from registry import entities
 from registry.errors import RegistryRefusal
-from signing.canonical import canonical_bytes
+from signing.canonical import canonical_bytes, parse_canonical
 from signing.digests import sha256_hex
 
 FORMAT = "tidegate-approval-request/1"
+MAX_BYTES = 16 << 20  # of a document
 BREAK_GLASS = "break-glass"  # the action of a request that one person answers alone
 # Apart from these a request stays what it was: they say who asked, and in which words.
 _WORDS = ("requested_by", "reason", "page")
@@ -61,7 +61,11 @@ class Question:
     @property
     def body(self) -> bytes:
         """The canonical bytes of the document."""
-        return canonical_bytes({"format": FORMAT, "page_sha256": self.shown_sha256, **vars(self)})
+        return canonical_bytes(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """The document."""
+        return {"format": FORMAT, "page_sha256": self.shown_sha256, **vars(self)}
 
     @property
     def digest(self) -> str:
@@ -75,8 +79,8 @@ class Question:
 
 
 def read(row: entities.ApprovalRequest) -> Question:
-    """Read a recorded request; what is in the table was written by `Question.body`."""
-    raw: dict[str, Any] = json.loads(row.body)
+    """Read a recorded request that is `intact`: its bytes were written by `Question.body`."""
+    raw = _parsed(row)
     return Question(**{entry.name: raw[entry.name] for entry in fields(Question)})
 
 
@@ -85,7 +89,11 @@ def intact(row: entities.ApprovalRequest) -> bool:
     return sha256_hex(row.body.encode()) == row.digest
 
 
-def shown(row: entities.ApprovalRequest) -> tuple[str, str]:
-    """The digest of a recorded request and of its page, both made anew: an edited row is another request."""
-    page = json.loads(row.body)["page"]
-    return sha256_hex(row.body.encode()), sha256_hex(page.encode())
+def shown(rows: Sequence[entities.ApprovalRequest]) -> dict[str, str]:
+    """The digest of each recorded request, with the SHA-256 of its page. An edited row showed nobody anything."""
+    return {row.digest: read(row).shown_sha256 for row in rows if intact(row)}
+
+
+def _parsed(row: entities.ApprovalRequest) -> dict[str, Any]:
+    raw: dict[str, Any] = parse_canonical(row.body.encode(), max_bytes=MAX_BYTES, at="approval request")
+    return raw

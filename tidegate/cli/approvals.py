@@ -1,6 +1,5 @@
 """`approvals`, `approve`, `reject`: what waits for a person, what exactly they sign, and what was said."""
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -130,17 +129,23 @@ def _open(app: App, ref: Ref, tier: str) -> "Question":
 
 
 def _said(rows: "list[Approval]") -> str:
-    said = [(row.decision or "approve", json.loads(row.payload)) for row in rows]
+    from registry.approvals_payload import decode
+    from signing.times import rfc3339
+
+    said = [decode(row.payload.encode()) for row in rows]
     return "".join(
-        f"{row['person']}: {decision}, {row['issued_at']}: {row['reason']}\n" for decision, row in said
+        f"{person}: {answer.decision}, {rfc3339(answer.issued_at)}: {answer.reason}\n"
+        for answer, person in said
     )
 
 
 def _document(asked: "Question") -> dict[str, Any]:
-    return {**json.loads(asked.body), "digest": asked.digest}
+    return {**asked.document(), "digest": asked.digest}
 
 
 def _next(asked: "Question") -> str:
+    if asked.action != "promote":
+        return f"Next:    tidegate audit explain {asked.model}@{asked.ordinal}"
     where = f"{asked.model}@{asked.ordinal} --tier {asked.tier} --shown {asked.shown_sha256[:SHORT]}"
     return (
         f"Next:    tidegate approve {where} --person NAME --reason WHY --key FILE   (or: tidegate reject …)"
@@ -247,21 +252,23 @@ def _payload(
 def _show_answer(app: App, ref: Ref, row: "Approval") -> None:
     """What was kept, and whether it counts as things stand."""
     from pipelines.case import case as look
+    from registry.approvals_payload import decode
+    from signing.times import rfc3339
 
     with app.store.view() as view:
         judged = look(app.work, view, ref, row.tier).approvals
     against = next((item.detail for item in judged.refused if item.approval.digest == row.digest), None)
-    said = json.loads(row.payload)
+    answer, _ = decode(row.payload.encode())
     verb = "rejects" if row.decision == "reject" else "approves"
     text = (
-        f"{row.person} {verb} {said['model']}@{said['ordinal']} ({row.version[:SHORT]}) for {row.tier}, "
-        f"on {len(said['evidence'])} pieces of evidence, until {said['expires_at']}.\n"
+        f"{row.person} {verb} {answer.model}@{answer.ordinal} ({row.version[:SHORT]}) for {row.tier}, "
+        f"on {len(answer.evidence)} pieces of evidence, until {rfc3339(answer.expires_at)}.\n"
     )
     if against is not None:
         text += f"It does NOT count as things stand: {against}.\n"
     text += f"Next:    tidegate promote {ref} --tier {row.tier} --dry-run"
     document = {
-        **row.content(), "evidence": said["evidence"], "counts": against is None, "why_not": against,
+        **row.content(), "evidence": list(answer.evidence), "counts": against is None, "why_not": against,
     }  # fmt: skip
     show(document, text, as_json=app.settings.as_json)
 
@@ -282,7 +289,7 @@ def review(app: App, digest: str, verdict: str, *, hand: Hand) -> None:
     tidegate approvals review 9f31c2aa --verdict upheld --person bob --reason 'the outage was real' --key bob.key
     """
     from pipelines.break_glass import record_review, request_review
-    from registry.decisions import NAMESPACE
+    from registry.decisions import NAMESPACE, decode
 
     app.demand("site")
     signed = hand.signed(
@@ -294,5 +301,6 @@ def review(app: App, digest: str, verdict: str, *, hand: Hand) -> None:
     if signed is None:
         return
     row = record_review(app.work, digest, hand.name, payload=signed[0], signature=signed[1])
-    text = f"{row.person} reviewed break-glass {row.subject[:SHORT]}: {json.loads(row.payload)['details']['verdict']}."
+    said = decode(row.payload.encode()).details["verdict"]
+    text = f"{row.person} reviewed break-glass {row.subject[:SHORT]}: {said}."
     show(row.content(), text, as_json=app.settings.as_json)
