@@ -56,7 +56,8 @@ def create(app: App, name: str, algorithm: str | None, out: Path | None) -> None
         info = create_key(file, passphrase=secret, algorithm=algorithm or "ed25519")
     public = out or Path(name).with_suffix(".pub.json")
     write_durably(public, info.public_json)
-    _show_public(app, info.public_json, f"Made {name}, and {public} to hand out.")
+    heading = f"Made {name}, and {public} to hand out."
+    _show_public(app, heading, keyid=info.keyid, scheme=info.scheme, fingerprint=info.fingerprint)
 
 
 def _in_token(app: App, name: str, algorithm: str) -> "PublicKeyInfo":
