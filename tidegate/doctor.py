@@ -58,6 +58,7 @@ def examine(app: App, *, deep: bool) -> list[Check]:
         ("database", lambda: _database(app)),
         ("clock", lambda: _clock(app)),
         ("trust", lambda: _trust(app)),
+        ("other logs", lambda: _other_logs(app)),
         ("freshness", lambda: _freshness(app)),
         ("people", lambda: _people(app)),
         ("break-glass", lambda: _break_glass(app)),
@@ -149,6 +150,23 @@ def _database(app: App) -> Iterator[Check]:
         )
     else:
         yield Check("audit log", ok=True, message="tree, signatures and tables agree")
+
+
+def _other_logs(app: App) -> Iterator[Check]:
+    """What other homes' logs were found to be when their media came."""
+    from pipelines import witness
+
+    with app.store.view() as view:
+        states = witness.states(view)
+    for newest, held in states:
+        broken = newest.outcome in witness.BROKEN
+        since = "" if held is None else f"; held to be true: its first {held.size} events ({held.since})"
+        yield Check(
+            "other logs",
+            ok=not broken,
+            message=f"{newest.log} is {newest.outcome} since {newest.since}{since}",
+            next_step="Tell the security officers of both homes; then see `tidegate audit witnesses`.",
+        )
 
 
 def _clock(app: App) -> Iterator[Check]:
