@@ -6,7 +6,7 @@ A promotion judges inside the transaction that pins, on the state that it will c
 from collections.abc import Sequence
 
 from pipelines.case import Case, approval_digests, case
-from pipelines.evidence import pin_statement
+from pipelines.evidence import gate_statement, pin_statement
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Pin, RouterSetting, Version, Withdrawal
@@ -70,9 +70,11 @@ def append_pin(
         actor=work.actor,
         override=override,
     )
-    statement = pin_statement(work, pin, previous=history[-1] if history else None)
+    said = pin_statement(work, pin, previous=history[-1] if history else None)
+    passed_over = [finding.check for finding in found.against] if override else []
+    answer = gate_statement(work, pin, policy=found.policy, inputs=evidence, overridden=passed_over)
     gate_note = {"gate": [finding.check for finding in found.findings]}
-    change.record(EventKind.PROMOTED, version.digest, pin, statement, note=gate_note)
+    change.record(EventKind.PROMOTED, version.digest, pin, said, answer, note=gate_note)
     return pin
 
 
