@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pipelines.case import case, rules_of
-from pipelines.decide import ever_signed_as, standing
+from pipelines.decide import ever_signed_as, people, standing
 from pipelines.workplace import Workplace
 from registry import policy, tiers_file
 from registry.approvals import STEWARD
@@ -141,7 +141,8 @@ def _signers_needed(work: Workplace, view: View, found: Rehearsal) -> int:
         for rules in found.policies
         if rules.tier in now and policy.asks_less_of_people(now[rules.tier], _as_kept(work, rules))
     ]
-    return max(1, *spared) if spared else 1
+    ever = len(people(work, view).stewards)  # also those who were sent away: that spares nobody a signature
+    return max(1, min(max(spared, default=1), ever))
 
 
 def _as_kept(work: Workplace, rules: Policy) -> Policy:

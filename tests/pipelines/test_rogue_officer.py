@@ -164,6 +164,16 @@ def with_a_softer_policy(desk: Stewards) -> None:
     desk.at(seconds=1).approve("bob")
 
 
+def with_nobody_left_to_ask(desk: Stewards) -> None:
+    """To send the others away he needs nobody. It makes his word no heavier."""
+    for name in ("alice", "carla"):
+        with desk.work.store.view() as view:
+            wanted = leaver(view, name)
+        desk.people(wanted, "bob")
+    refused(PolicyUnsigned, lambda: desk.at(seconds=1).policy("bob", approvals=1))
+    desk.at(seconds=1).approve("bob")
+
+
 def with_an_old_form(desk: Stewards) -> None:
     """A payload as older releases made it binds nothing that was shown."""
     message = desk.payload("alice", shown_sha256=None, request=None, policy=None)
@@ -192,7 +202,7 @@ def with_the_log_edited(desk: Stewards) -> None:
 ATTEMPTS = [
     alone, twice, in_her_name, with_her_signature_elsewhere, of_another_version, what_he_asked_for, what_he_measured,
     with_a_second_name, after_its_time, used_before, with_other_evidence, past_her_no, sending_her_away,
-    showing_her_another_page, having_her_sign_another_page, with_a_softer_policy, with_an_old_form, for_another_action, with_the_log_edited,
+    showing_her_another_page, having_her_sign_another_page, with_a_softer_policy, with_nobody_left_to_ask, with_an_old_form, for_another_action, with_the_log_edited,
 ]  # fmt: skip
 
 
