@@ -20,9 +20,10 @@ from registry.decisions import (
     payload,
     standing,
 )
-from registry.signed import Signed
+from registry.signed import CardIssuers, Signed
 from signing.canonical import canonical_bytes, parse
 from signing.sshsig import public_key_line, sign
+from tests.signing.test_piv import Card, Issuer, card, entry
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 KEYS = {
@@ -134,3 +135,33 @@ def test_what_is_written_is_read(reason: str, text: str | None) -> None:
     except ValueError:  # half a surrogate pair has no canonical form
         return
     assert payload(decode(data)) == data
+
+
+class TestByACard:
+    """rita signs with her card; its issuer is registered here."""
+
+    CA = Issuer("Clinic cards")
+
+    def row(self, held: Card) -> Signed:
+        data = payload(LICENCE)
+        return Signed(data, held.sign(data, NAMESPACE), "rita")
+
+    def count(self, held: Card, *crls: bytes, now: datetime = NOW) -> int:
+        people = [Person("rita", held.line, ("reviewer",), NOW - timedelta(days=1))]
+        cards = CardIssuers((self.CA.pem,), crls)
+        rows = [self.row(held)]
+        return len(standing(rows, people, kind=Kind.ACCEPT_LICENCE, home="clinic", now=now, cards=cards))
+
+    def test_it_stands_also_when_the_card_has_ended_since(self) -> None:
+        held = card(issuer=self.CA, until=NOW + timedelta(days=1))
+        assert 1 == self.count(held)
+        assert 1 == self.count(held, now=NOW + timedelta(days=9))
+
+    def test_it_falls_when_the_card_was_revoked_before(self) -> None:
+        held = card(issuer=self.CA)
+        week = {"made": NOW - timedelta(hours=1), "until": NOW + timedelta(days=7)}
+        assert 1 == self.count(held, self.CA.revokes(**week))
+        assert 0 == self.count(held, self.CA.revokes(entry(NOW - timedelta(days=1)), **week))
+
+    def test_it_falls_when_the_card_was_not_valid_then(self) -> None:
+        assert 0 == self.count(card(issuer=self.CA, until=NOW - timedelta(days=1)))
