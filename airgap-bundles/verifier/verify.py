@@ -192,8 +192,6 @@ class Trust:
 
 
 class Bundle:
-    """The documents, fitted together."""
-
     def __init__(self, volume: Folder, trusted: dict[str, str], catalogues: list[dict[str, str]]) -> None:
         [path] = volume.below("exports/")
         self.volume, data = volume, volume.read(path)
@@ -401,6 +399,7 @@ class Audit:
             demand(found == row["digest"], f"{name}: in the log, and not in the folder as it was")
         tops = tuple(place.partition("{")[0] for place in FILES.values() if not place.startswith("versions"))
         odd = [one for one in self.folder.sums if one.startswith(tops) and f"{one.split('.')[0]}.json" not in named]
+        odd += [name for name in self.folder.below("texts/") if self.folder.sums[name] != name[6:]]
         demand(not odd, f"in the folder, not in the log: {odd[:3]}")
         made, station, kind = defaultdict[str, list[str]](list), self.about["station"], "application/vnd.in-toto+json"
         for name, (table, row) in ((name, one) for name, one in named.items() if name in self.folder.sums):
@@ -487,7 +486,8 @@ def main(given: list[str]) -> int:
         for line in check_bundle(options, strict) if options.kind == "bundle" else check_audit(options):
             print(line)
     except (Wrong, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as reason:
-        unproven = reason.args[:1] == ("NOT CHECKED",)
+        left_out = options.kind == "promotion" and isinstance(reason, (FileNotFoundError, TypeError))
+        unproven = left_out or reason.args[:1] == ("NOT CHECKED",)
         said = reason.args[-1] if isinstance(reason, Wrong) else f"not as it must be: {reason!r}"
         print(f"{'NOT CHECKED' if unproven else 'WRONG'}: {said}")
         return 2 if unproven else 1
