@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from registry.errors import NotFound
-from signing.drafts import CeremonyUnusable, PartialSignatureRefused
+from signing.drafts import CeremonyUnusable, KeyUnfit, PartialSignatureRefused
 from signing.profiles import Profile
 from signing.refusals import BadRoot, TooFewSigners
 from tidegate.cli.root import main
@@ -218,6 +218,17 @@ def test_an_officer_reads_what_is_signed_and_compares_it(harbour: Harbour) -> No
     )
     harbour.origin("trust", "publish", folder, ends=TooFewSigners.exit_code)
     assert not list((harbour.at / "origin/trust").iterdir())
+
+
+def test_an_origin_without_a_ceremony_says_what_to_do_next(harbour: Harbour) -> None:
+    assert "tidegate trust init FOLDER" in harbour.origin("trust", "show").stdout
+    assert "tidegate trust init FOLDER" in harbour.origin("doctor", ends=100).stdout
+    folder = harbour.folder()
+    for wrong in ("root=5", "station=3/5", "root=0/3"):
+        assert "root=3/5" in harbour.origin("trust", "init", folder, "--threshold", wrong, ends=2).stderr
+    harbour.origin("trust", "init", folder, "--threshold", "root=1/3", ends=KeyUnfit.exit_code)
+    harbour.origin("trust", "init", folder, "--profile", "solo", ends=CeremonyUnusable.exit_code)
+    assert not folder.exists()
 
 
 def test_a_courier_who_edits_the_folder_is_found_by_the_next_who_looks(harbour: Harbour) -> None:
