@@ -43,6 +43,7 @@ class Outcome(StrEnum):
 OWED_BY_ORIGIN = range(
     MAX_SIZE
 )  # an origin keeps what it sent, so it can prove from any head that came from it
+_OLDER = 16  # bundles, whatever the site named since
 _NEWEST = 4  # receipts that are looked at for the newest head that a site holds
 _MAX_BODY = 64 << 20  # bytes of a letter that was taken in, or of a bundle's document
 HELD = (Outcome.FIRST, Outcome.CONSISTENT, Outcome.ACCEPTED)  # what the next head has to begin with
@@ -233,10 +234,13 @@ def states(view: View) -> list[tuple[WitnessedHead, WitnessedHead | None]]:
 
 
 def told_site(view: View, site: str) -> list[int]:
-    """Return the sizes of this origin's heads that a site may hold: the newest that it named, and those sent since."""
+    """Return the sizes of this origin's heads that a site may hold: the newest that it named, and those sent since.
+
+    Some older ones beside them: a site that was restored from a backup holds such a one, and has no quarrel with us.
+    """
     named = max((_seen(row.body, "payload") or 0 for row in view.receipts(site)[-_NEWEST:]), default=0)
     sent = [_sent(row.body) or 0 for row in view.exports(site)[-MAX_PROOFS:]]
-    return [named, *(size for size in sent if size > named)]
+    return [named, *(size for size in sent if size > named), *sent[-_OLDER:]]
 
 
 def owed_by_site(view: View, site: str, sequence: int) -> set[int]:

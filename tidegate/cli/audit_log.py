@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate.cli.doors import pass_app
+from tidegate.cli.doors import Door, pass_app
 from tidegate.output import SHORT, show, table
 from tidegate.wiring import App, read_file
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _OPENINGS = ".openings.json"
 
 
-@click.command()
+@click.command(cls=Door)
 @click.argument("event", type=click.IntRange(min=0))
 @click.option(
     "--out",
@@ -61,7 +61,7 @@ def prove(app: App, event: int, out: Path | None, pointers: tuple[str, ...]) -> 
     show(document, text, as_json=app.settings.as_json)
 
 
-@click.command("check-proof")
+@click.command("check-proof", cls=Door)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--key", help="The log's verifier key, as `tidegate audit head` shows it; default: this home's."
@@ -105,7 +105,7 @@ def check_proof(
     show(document, _shown_text(shown), as_json=app.settings.as_json)
 
 
-@click.command()
+@click.command(cls=Door)
 @click.option(
     "--accept",
     metavar="HOME",
