@@ -11,7 +11,7 @@ the manifest's affair: a version is compared with both.
 Not read: the predicate of release 0.2 (its signatures cover bytes that nobody can check by the rules of DSSE), and
 the keyless method, whose log is on a network.
 
-Sources: https://github.com/ossf/model-signing-spec (spec/v1.0), DSSE protocol v1.0, docs/explanation/model-signatures.md
+Sources: https://github.com/ossf/model-signing-spec (spec/v1.0), DSSE protocol v1.0, docs/how-to/model-signatures.md
 """
 
 import base64
