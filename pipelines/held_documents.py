@@ -7,7 +7,7 @@ from pipelines.agreements import KINDS
 from pipelines.decide import CARD_ISSUER, CARD_LIST
 from pipelines.engines import advisories
 from pipelines.model_signatures import KEY_DOCUMENT, key_name
-from pipelines.people_carried import FOLLOWING
+from pipelines.people_following import FOLLOWING
 from pipelines.suites.format import KIND as SUITE
 from pipelines.suites.format import unpack
 from registry import companions, contracts, people

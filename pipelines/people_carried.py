@@ -12,31 +12,26 @@ their roles, and brings nobody back whom they took out.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipelines.decide import before_people, ground, people, registered, standing, take_decision
+from pipelines.decide import people, registered
+from pipelines.people_following import enrolled_root, follows, home_document
 from pipelines.workplace import Workplace
 from registry import authority
 from registry import people as documents
 from registry.audit import EventKind
 from registry.authority import Registered
-from registry.decisions import Kind
-from registry.entities import Document, Person, Row
-from registry.errors import NotFound, PeopleUnsigned
+from registry.entities import Person, Row
+from registry.errors import NotFound
 from registry.people import Difference, Entry, Key, People, PeopleRefused
-from registry.signed import Signed
 from registry.store import Change
 from registry.views import View
-from signing.canonical import canonical_bytes, parse_canonical
 from signing.digests import sha256_hex
 from signing.durable import write_durably
 from signing.person_signature import key_material
 from signing.repository import TrustRepository
 from signing.roots import PEOPLE_PATH
-from signing.times import from_rfc3339, rfc3339
+from signing.times import rfc3339
 
-FOLLOWING = "people-following"  # a document of this home: whose people are followed
-FOLLOWING_FORMAT = "tidegate-following/1"
 _ROWS_PER_EVENT = 20  # a row with a certificate takes up to 3 KB of the leaf's 64
 Publish = Callable[[Mapping[str, bytes]], None]  # signs documents as targets and saves the trust
 
@@ -115,7 +110,7 @@ def publish_people(work: Workplace, publish: Publish) -> Published:
     place.parent.mkdir(parents=True, exist_ok=True)
     write_durably(place, data)
     with work.store.change(actor=work.actor, now=work.now) as change:
-        row = _document(work, documents.KIND, work.home.name, data)
+        row = home_document(work, documents.KIND, work.home.name, data)
         change.record(EventKind.TRUST_CHANGED, row.digest, row, note={"people": new.version})
     return Published(new.version, row.digest, tuple(documents.compare(before, new)))
 
@@ -153,68 +148,6 @@ def _entry(rows: Sequence[Registered]) -> Entry | None:
 # -- at a site ------------------------------------------------------------------------------------------
 
 
-def follows(work: Workplace, view: View) -> bool:
-    """Whether this site takes in who joins at its origin: the root that it is enrolled with now.
-
-    Walked anew from the first word about it, like the rows of people: what nobody had the right to say is passed over.
-    """
-    enrolment, following, since = view.enrolment(), False, ""
-    for row in view.documents(FOLLOWING):
-        said = parse_canonical(row.body.encode(), max_bytes=1 << 16, at="following")
-        ours = enrolment is not None and said["root"] == enrolment.fingerprint and said["since"] >= since
-        if ours and _justified(work, view, row, said, since):
-            following, since = said["follow"], said["since"]
-    return following
-
-
-def follow_unsigned(work: Workplace) -> bool:
-    """Follow the origin's people from now on, at the founding. Returns False when it was so already.
-
-    Raises:
-        PeopleUnsigned: somebody is here who could sign for it.
-        NotFound: this site trusts no origin yet.
-    """
-    with work.store.change(actor=work.actor, now=work.now) as change:
-        if follows(work, change):
-            return False
-        if not people(work, change).founding:
-            raise PeopleUnsigned("the origin's people", "stewards of this home sign for following them")
-        _record_following(work, change, follow=True, decisions=())
-    return True
-
-
-def follow(work: Workplace, person: str, *, payload: bytes, signature: str) -> int:
-    """Take in a steward's signature under following, or under no longer doing so. Returns how many are missing.
-
-    Raises:
-        PersonSignatureWrong, PersonSignatureUncheckable, DecisionUnreadable: see `registry.decisions.authenticate`.
-        PeopleUnsigned: about the root of another origin.
-    """
-    with work.store.change(actor=work.actor, now=work.now) as change:
-        found = people(work, change)
-        _, request = take_decision(work, change, Signed(payload, signature, person))
-        if request.kind is not Kind.FOLLOW_ORIGIN or request.subject != _root(change):
-            raise PeopleUnsigned("the origin's people", "this is signed for something else")
-        wanted = request.details["follow"]
-        since = max((row.added_at for row in change.documents(FOLLOWING)), default="")
-        agreed = {
-            one.person: one.digest
-            for one in standing(work, change, Kind.FOLLOW_ORIGIN)
-            if one.subject == request.subject
-            and one.details["follow"] == wanted
-            and rfc3339(one.request.issued_at) >= since
-        }
-        missing = max(0, (found.needed if wanted else 1) - len(agreed))
-        if missing == 0 and follows(work, change) != wanted:
-            _record_following(work, change, follow=wanted, decisions=sorted(agreed.values()))
-    return missing
-
-
-def root_followed(view: View) -> str:
-    """What a decision `follow-origin` is about here. Raises `NotFound` where no origin is trusted yet."""
-    return _root(view)
-
-
 def take_people(change: Change, work: Workplace, data: bytes, bundle: str) -> Taken:
     """Take in the document that came with a bundle, within the import's change. The trust walk verified its bytes.
 
@@ -227,7 +160,7 @@ def take_people(change: Change, work: Workplace, data: bytes, bundle: str) -> Ta
     held = {
         row.digest: documents.decode(row.body.encode())
         for row in change.documents(documents.KIND)
-        if row.name == _root(change)
+        if row.name == enrolled_root(change)
     }
     newest = max((one.version for one in held.values()), default=0)
     if new.version < newest:
@@ -239,7 +172,7 @@ def take_people(change: Change, work: Workplace, data: bytes, bundle: str) -> Ta
         plan.rows()
     )  # of an edition that is held too: the site may have begun to follow since
     if digest not in held:
-        made.insert(0, _document(work, documents.KIND, _root(change), data))
+        made.insert(0, home_document(work, documents.KIND, enrolled_root(change), data))
     taken = plan.taken
     counts = {name: len(getattr(taken, name)) for name in ("ended", "joined", "waiting", "kept")}
     for start in range(0, len(made), _ROWS_PER_EVENT):
@@ -353,49 +286,3 @@ class _Plan:
 def _carried(row: Registered) -> bool:
     """Whether a row came with a document, and not from people here."""
     return row.authority is not None and '"document"' in row.authority
-
-
-def _justified(work: Workplace, view: View, row: Document, said: Mapping[str, Any], after: str) -> bool:
-    """Whether a document `people-following` rests on what it has to rest on.
-
-    Args:
-        after: when the one before it was written; a decision of before that brings nothing back.
-    """
-    if not said["decisions"]:
-        return before_people(view, row.digest)
-    at = from_rfc3339(said["since"])
-    rows = [registered(one) for one in view.people_recorded() if one.since <= said["since"]]
-    found, names = authority.walk(rows, ground(work, view)), set()
-    for decision in view.decisions(str(Kind.FOLLOW_ORIGIN), said["root"]):
-        one = Signed(decision.payload.encode(), decision.signature, decision.person)
-        request = authority.authentic(one, found.signers(at), found.ground, at=at)
-        if decision.digest not in said["decisions"] or request is None:
-            continue
-        if request.details["follow"] == said["follow"] and rfc3339(request.issued_at) >= after:
-            names.add(request.person)
-    return len(names) >= (found.needed if said["follow"] else 1)
-
-
-def _record_following(work: Workplace, change: Change, *, follow: bool, decisions: Sequence[str]) -> None:
-    said = {
-        "format": FOLLOWING_FORMAT,
-        "root": _root(change),
-        "follow": follow,
-        "since": rfc3339(work.now),
-        "decisions": list(decisions),
-    }
-    row = _document(work, FOLLOWING, _root(change), canonical_bytes(said))
-    change.record(EventKind.TRUST_CHANGED, row.digest, row, note={"follows the origin's people": follow})
-
-
-def _root(view: View) -> str:
-    enrolment = view.enrolment()
-    if enrolment is None:
-        raise NotFound("origin that this site trusts", "any")
-    return enrolment.fingerprint
-
-
-def _document(work: Workplace, kind: str, name: str, body: bytes) -> Document:
-    return Document(
-        digest=sha256_hex(body), kind=kind, name=name, body=body.decode(), added_at=rfc3339(work.now), added_by=work.actor
-    )  # fmt: skip

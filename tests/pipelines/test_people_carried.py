@@ -11,14 +11,14 @@ from pipelines import held_documents
 from pipelines.decide import people_now
 from pipelines.decide import request_decision as ask
 from pipelines.people import Published, publish_people, take_people
-from pipelines.people_carried import (
+from pipelines.people_carried import Taken
+from pipelines.people_following import (
     FOLLOWING,
-    Taken,
-    _record_following,
+    enrolled_root,
     follow,
     follow_unsigned,
     follows,
-    root_followed,
+    record_following,
 )
 from registry import people as documents
 from registry.audit import EventKind
@@ -96,7 +96,7 @@ class Office:
         for name in by:
             with self.gap.at(self.gap.site) as work:
                 with work.store.view() as view:
-                    root = root_followed(view)
+                    root = enrolled_root(view)
                 asked = ask(work, Kind.FOLLOW_ORIGIN, root, name, reason="x", details={"follow": not stop})
                 made = sign(asked, namespace=NAMESPACE, private_key=KEYS[name])
                 missing = follow(work, name, payload=asked, signature=made)
@@ -247,7 +247,7 @@ class TestFollowing:
         office.join("alice")
         for decisions in ([], ["0" * 64]):
             with office.gap.at(office.gap.site) as work, work.store.change(actor="x", now=work.now) as change:
-                _record_following(work, change, follow=True, decisions=decisions)
+                record_following(work, change, follow=True, decisions=decisions)
             assert not office.follows()
 
     def test_does_not_come_back_by_a_decision_of_before_it_was_stopped(self, office: Office) -> None:
@@ -257,7 +257,7 @@ class TestFollowing:
             [old] = [row.digest for row in view.decisions(str(Kind.FOLLOW_ORIGIN))]
         office.follow("alice", stop=True)
         with office.gap.at(office.gap.site) as work, work.store.change(actor="x", now=work.now) as change:
-            _record_following(work, change, follow=True, decisions=[old])
+            record_following(work, change, follow=True, decisions=[old])
         assert not office.follows()
 
     def test_a_row_that_says_it_came_with_a_document_has_to_be_in_one(self, office: Office) -> None:

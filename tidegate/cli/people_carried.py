@@ -70,7 +70,7 @@ def follow_origin(app: App, *, stop: bool, hand: Hand) -> None:
     with this command; by nobody while nobody is registered here.
     """
     from pipelines.decide import request_decision
-    from pipelines.people_carried import follow, follow_unsigned, root_followed
+    from pipelines.people_following import enrolled_root, follow, follow_unsigned
     from registry.decisions import NAMESPACE, Kind
 
     app.demand("site")
@@ -82,7 +82,7 @@ def follow_origin(app: App, *, stop: bool, hand: Hand) -> None:
         show({"follow": True, "missing": 0}, text, as_json=app.settings.as_json)
         return
     with app.store.view() as view:
-        root = root_followed(view)
+        root = enrolled_root(view)
     signed = hand.signed(
         app,
         lambda reason: request_decision(
