@@ -15,7 +15,8 @@ from pipelines import model_signatures as signatures
 from pipelines.bundle.documents import MODEL_SIGNATURE
 from pipelines.bundle.errors import MalformedBundle
 from pipelines.bundle.reader import Bundle, statement_paths
-from pipelines.model_signatures import HOME, ORIGIN, PUBLISHER, VALID, Judged
+from pipelines.model_judging import UNCHECKABLE, UNKNOWN_SIGNER, VALID, WRONG, Judged, judge
+from pipelines.model_signatures import HOME, ORIGIN, PUBLISHER
 from pipelines.signed_files import File, differences, in_words
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
@@ -82,9 +83,7 @@ def arriving(
         if source == PUBLISHER:
             with work.store.view() as view:
                 believed = signatures.believed(view, manifest.model)
-            judged = signatures.judge(
-                data, files, believed, moment=work.now, left_out=_left_out(bundle, digest)
-            )
+            judged = judge(data, files, believed, moment=work.now, left_out=_left_out(bundle, digest))
         else:
             judged = judge_home(data, files, keys)
         row = signatures.signature_row(work, digest, data, judged, source=source)
@@ -110,13 +109,13 @@ def judge_home(data: bytes, files: Mapping[str, File], keys: Mapping[str, bytes]
         signature = oms.read(data)
         hint = signature.hint or ""
         if hint not in keys:
-            return Judged(signatures.UNKNOWN_SIGNER, signature.method, hint, "its key is not here")
+            return Judged(UNKNOWN_SIGNER, signature.method, hint, "its key is not here")
         found = differences(oms.verify(signature, oms.public_key(keys[hint])), files)
     except ModelSignatureWrong as exc:
-        return Judged(signatures.WRONG, "key", hint, exc.problem)
+        return Judged(WRONG, "key", hint, exc.problem)
     except ModelSignatureUnreadable as exc:
-        return Judged(signatures.UNCHECKABLE, "unknown", "", str(exc))
-    return Judged(signatures.WRONG if found else VALID, "key", hint, in_words(found))
+        return Judged(UNCHECKABLE, "unknown", "", str(exc))
+    return Judged(WRONG if found else VALID, "key", hint, in_words(found))
 
 
 def _files(manifest: Manifest, path_of: Callable[[str], Path]) -> dict[str, File]:

@@ -13,21 +13,19 @@ key: it proves that the files are those of the version that this home holds, so 
 """
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from securesystemslib.signer import Signer
 
 from pipelines.evidence import signed_statement
+from pipelines.model_judging import VALID, Believed, Judged
 from pipelines.publishers import PublisherRefused, believed_for, crls_of
-from pipelines.signed_files import File, differences, in_words
+from pipelines.signed_files import File
 from pipelines.workplace import Workplace
 from registry.blobs import BlobStore
-from registry.entities import ModelSignature, Publisher, Row, Statement
+from registry.entities import ModelSignature, Row, Statement
 from registry.home import Home
 from registry.manifests import Manifest
 from registry.views import View
@@ -35,27 +33,14 @@ from signing import keys
 from signing import model_signature as oms
 from signing.canonical import NotCanonical
 from signing.digests import sha256_hex
-from signing.model_signature import ModelSignatureUnreadable, ModelSignatureWrong, SignedModel
+from signing.model_signature import ModelSignatureUnreadable
 from signing.statements import PROVENANCE, read_statement
 from signing.summaries import svr
 from signing.times import rfc3339
 
 PUBLISHER, ORIGIN, HOME = "publisher", "origin", "home"  # who signed, as the row says
 KEY_DOCUMENT = "model-signing-key"  # kind of document: a key that an origin's signatures are checked with
-VALID, WRONG, UNKNOWN_SIGNER, UNCHECKABLE = "VALID", "WRONG", "UNKNOWN-SIGNER", "UNCHECKABLE"
 _KEY_FILE = "model-signing.pem"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a signature file came to."""
-
-    outcome: str
-    method: str  # key, certificate; unknown where it is not readable
-    signer: str  # fingerprint of the key, or subject of the certificate
-    problem: str  # empty if VALID
-    publisher: Publisher | None = None  # who made it, if somebody who is believed did
-    left_out: tuple[str, ...] = ()  # signed files that were not taken in on purpose
 
 
 def files_of(manifest: Manifest, blobs: BlobStore) -> dict[str, File]:
@@ -66,116 +51,17 @@ def files_of(manifest: Manifest, blobs: BlobStore) -> dict[str, File]:
     }
 
 
-def judge(
-    data: bytes,
-    files: Mapping[str, File],
-    believed: Sequence[tuple[Publisher, Sequence[bytes]]],
-    *,
-    moment: datetime,
-    left_out: Collection[str] = (),
-) -> Judged:
-    """Judge a signature file over files; nothing is recorded.
-
-    Args:
-        believed: publishers who may sign them, each with revocation lists in PEM.
-        moment: at which certificates have to be valid.
-        left_out: paths of the source that were not taken in.
-    """
-    try:
-        signature = oms.read(data)
-    except ModelSignatureUnreadable as exc:
-        return Judged(UNCHECKABLE, "unknown", "", str(exc))
-    try:
-        return _judged(signature, files, believed, moment=moment, left_out=left_out)
-    except ModelSignatureWrong as exc:
-        return Judged(WRONG, signature.method, _named(signature), exc.problem)
-    except ModelSignatureUnreadable as exc:
-        return Judged(UNCHECKABLE, signature.method, _named(signature), str(exc))
-
-
-def _judged(
-    signature: oms.ModelSignature,
-    files: Mapping[str, File],
-    believed: Sequence[tuple[Publisher, Sequence[bytes]]],
-    *,
-    moment: datetime,
-    left_out: Collection[str],
-) -> Judged:
-    """Raises `ModelSignatureWrong`, `ModelSignatureUnreadable`."""
-    signed, publisher, problem = _who(signature, believed, moment=moment)
-    if signed is not None and (found := differences(signed, files, left_out=left_out)):
-        raise ModelSignatureWrong("model signature", "; ".join(filter(None, (problem, in_words(found)))))
-    signer = _signer(signature)
-    if signed is None or publisher is None:
-        return Judged(UNKNOWN_SIGNER, signature.method, signer, problem)
-    absent = tuple(sorted({one.path for one in signed.resources} & set(left_out)))
-    return Judged(VALID, signature.method, signer, "", publisher, absent)
-
-
-def _who(
-    signature: oms.ModelSignature,
-    believed: Sequence[tuple[Publisher, Sequence[bytes]]],
-    *,
-    moment: datetime,
-) -> tuple[SignedModel | None, Publisher | None, str]:
-    """What was signed, by whom of those who are believed; else why none of them.
-
-    Raises:
-        ModelSignatureWrong: it names its key or certificate falsely, or one that does not hold.
-    """
-    problem = "nobody who is believed for this model made it"
-    for publisher, crls in believed:
-        if publisher.method != signature.method:
-            continue
-        try:
-            return _checked(signature, publisher, crls, moment=moment), publisher, ""
-        except ModelSignatureWrong as exc:
-            problem = f"{publisher.name}: {exc.problem}"
-            if publisher.method == "key" and oms.hint_of(_key(publisher)) == signature.hint:
-                raise
-    if signature.method == "key":
-        return None, None, problem
-    from signing.model_certificates import signers_key  # noqa: PLC0415 - X.509 is slow to import
-
-    return oms.verify(signature, signers_key(signature.certificates)), None, problem
-
-
-def _checked(
-    signature: oms.ModelSignature, publisher: Publisher, crls: Sequence[bytes], *, moment: datetime
-) -> SignedModel:
-    if publisher.method == "key":
-        return oms.verify(signature, _key(publisher))
-    from signing.model_certificates import judge as may_sign  # noqa: PLC0415
-    from signing.model_certificates import load_anchors, load_crl  # noqa: PLC0415
-
-    anchors = load_anchors(publisher.material.encode(), at=publisher.name)
-    lists = [load_crl(one, at=publisher.name) for one in crls]
-    return oms.verify(signature, may_sign(signature.certificates, anchors, moment=moment, crls=lists))
-
-
-def _key(publisher: Publisher) -> EllipticCurvePublicKey:
-    return oms.public_key(publisher.material.encode(), at=publisher.name)
-
-
-def _signer(signature: oms.ModelSignature) -> str:
-    """Who the file says signed. Raises `ModelSignatureUnreadable` where it holds no certificate."""
-    if signature.method == "key":
-        return signature.hint or "unnamed key"
-    from signing.model_certificates import subject_of  # noqa: PLC0415
-
-    return subject_of(signature.certificates)
-
-
-def _named(signature: oms.ModelSignature) -> str:
-    try:
-        return _signer(signature)
-    except ModelSignatureUnreadable:
-        return ""
-
-
-def believed(view: View, model: str) -> list[tuple[Publisher, Sequence[bytes]]]:
+def believed(view: View, model: str) -> list[Believed]:
     """Who may sign a model, each with the revocation lists that came for them."""
-    return [(row, crls_of(view, row)) for row in believed_for(view, model)]
+    return [
+        Believed(
+            name=row.name,
+            method="key" if row.method == "key" else "certificate",
+            material=row.material.encode(),
+            crls=tuple(crls_of(view, row)),
+        )
+        for row in believed_for(view, model)
+    ]
 
 
 def demand_signed(view: View, model: str, judged: Sequence[Judged]) -> None:
@@ -240,7 +126,7 @@ def _said(work: Workplace, subject: tuple[str, str], data: bytes, judged: Judged
         f"TIDEGATE_OMS_SIGNATURE sha256:{sha256_hex(data)}",
         *(f"TIDEGATE_OMS_LEFT_OUT {path}" for path in judged.left_out),
     ]
-    policy = (f"publisher {judged.publisher.name}", sha256_hex(judged.publisher.material.encode()))
+    policy = (f"publisher {judged.publisher.name}", sha256_hex(judged.publisher.material))
     said = svr([subject], verifier=work.home.name, policies=[policy], properties=properties, at=work.now)
     return signed_statement(work, said)
 

@@ -23,7 +23,8 @@ from pipelines.evidence import signed_statement
 from pipelines.intake.arrival import Arrived
 from pipelines.intake.errors import ScanBlocked
 from pipelines.intake.provenance import Source, statement_of
-from pipelines.model_signatures import Judged, believed, demand_signed, judge, ours, publishers_rows
+from pipelines.model_judging import Judged, judge
+from pipelines.model_signatures import believed, demand_signed, ours, publishers_rows
 from pipelines.removed import demand_bytes, removed
 from pipelines.scan import scan
 from pipelines.scan.files import kind_of

@@ -14,10 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner
 
-from pipelines import checking
-from pipelines.checking import check_folder
 from pipelines.closed_world import look
-from pipelines.model_signatures import VALID, WRONG, Judged
+from pipelines.model_judging import VALID, WRONG, Believed, Judged, check_folder
 from signing import model_signature as oms
 from signing.digests import file_sha256
 from tests.oracle.conftest import Run
@@ -57,8 +55,8 @@ def ours(folder: Path, key: ec.EllipticCurvePrivateKey, *chain: Holder) -> bytes
     return oms.sign("tiny", files, CryptoSigner(key), certificates=[one.der for one in chain])
 
 
-def judged(folder: Path, data: bytes, method: str, material: bytes) -> Judged:
-    return check_folder(folder, data, checking.believe(method, material), moment=NOW)[0]
+def judged(folder: Path, data: bytes, method: oms.Method, material: bytes) -> Judged:
+    return check_folder(folder, data, [Believed("given", method, material)], moment=NOW)[0]
 
 
 @pytest.mark.parametrize("curve", CURVES, ids=lambda curve: curve.name)
@@ -137,10 +135,10 @@ def test_where_it_accepts_and_we_do_not(tmp_path: Path, model: Path, model_signi
     words = ("verify", "certificate", "--signature", tmp_path / "its.sig")
     model_signing(*words, "--certificate_chain", tmp_path / "root.pem", model)
 
-    done, beside = check_folder(model, data, checking.believe("certificate", ROOT.pem), moment=NOW)
+    done, beside = check_folder(model, data, [Believed("given", "certificate", ROOT.pem)], moment=NOW)
     assert VALID != done.outcome
     assert "valid from 2026-01-01T00:00:00Z to 2026-01-31T00:00:00Z only" in done.problem
-    then, _ = check_folder(model, data, checking.believe("certificate", ROOT.pem), moment=START)
+    then, _ = check_folder(model, data, [Believed("given", "certificate", ROOT.pem)], moment=START)
     assert (WRONG, ".github/x.py is here and not signed") == (then.outcome, then.problem)
     assert [
         "config.json is executable",

@@ -18,7 +18,8 @@ from pipelines.checking import check_version, demand_valid
 from pipelines.closed_world import differences
 from pipelines.intake.folder import add_folder
 from pipelines.intake.record import Added
-from pipelines.model_signatures import HOME, ORIGIN, PUBLISHER, UNCHECKABLE, UNKNOWN_SIGNER, VALID, WRONG
+from pipelines.model_judging import UNCHECKABLE, UNKNOWN_SIGNER, VALID, WRONG
+from pipelines.model_signatures import HOME, ORIGIN, PUBLISHER
 from pipelines.publishers import (
     PublisherRefused,
     UnknownPublisher,

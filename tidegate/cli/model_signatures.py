@@ -12,8 +12,7 @@ from tidegate.output import SHORT, progress, show
 from tidegate.wiring import App, read_file
 
 if TYPE_CHECKING:
-    from pipelines.checking import Believed, Checked
-    from pipelines.model_signatures import Judged
+    from pipelines.model_judging import Believed, Judged
 
 _MATERIAL = 1 << 20  # bytes of PEM
 _CRL = 16 << 20  # bytes of a revocation list
@@ -80,7 +79,6 @@ def verify_signature(
 
     Example: tidegate models verify-signature ./tiny --signature tiny/model.sig --public-key acme.pem
     """
-    from pipelines.checking import check_version, demand_valid
     from signing.times import from_rfc3339
 
     believed = _believed(public_key, certificate_chain, revocations)
@@ -89,12 +87,19 @@ def verify_signature(
     if _is_folder(what):
         _verify_folder(app, Path(what), given, believed, moment)
         return
-    done = check_version(app.work, Ref.parse(what), given=given, believed=believed, moment=moment)
+    from pipelines.checking import check_version, demand_valid
+
+    named = None if believed is None else [believed]
+    done = check_version(app.work, Ref.parse(what), given=given, believed=named, moment=moment)
     demand_valid(what, done)
-    lines = [_line(one) for one in done] or [
+    lines = [_line(one.what, one.judged) for one in done] or [
         f"{what} has no signature yet. Next: tidegate models sign {what}"
     ]
-    show([_document(one) for one in done], "\n".join(lines), as_json=app.settings.as_json)
+    show(
+        [_document(one.what, one.source, one.judged) for one in done],
+        "\n".join(lines),
+        as_json=app.settings.as_json,
+    )
 
 
 @click.command("verify-files", cls=Door)
@@ -162,7 +167,8 @@ def read_signature(place: Path | None) -> bytes | None:
 def _verify_folder(
     app: App, folder: Path, data: bytes | None, believed: "Believed | None", moment: datetime | None
 ) -> None:
-    from pipelines.checking import Checked, check_folder, demand_valid
+    from pipelines.model_judging import VALID, check_folder
+    from signing.model_signature import ModelSignatureWrong
 
     if data is None or believed is None:
         raise click.UsageError(
@@ -170,12 +176,13 @@ def _verify_folder(
         )
     with progress("verifying") as bar:
         judged, beside = check_folder(
-            folder, data, believed, moment=moment or app.now, progress=bar, expect=bar.expect
+            folder, data, [believed], moment=moment or app.now, progress=bar, expect=bar.expect
         )
-    done = Checked(str(folder), "given", judged)
-    demand_valid(str(folder), [done])
-    lines = [_line(done), *(f"  not covered by the signature: {found}" for found in beside)]
-    show(_document(done) | {"not_covered": beside}, "\n".join(lines), as_json=app.settings.as_json)
+    if judged.outcome != VALID:
+        raise ModelSignatureWrong(str(folder), f"{judged.outcome}, {judged.problem}")
+    lines = [_line(str(folder), judged), *(f"  not covered by the signature: {found}" for found in beside)]
+    document = _document(str(folder), "given", judged) | {"not_covered": beside}
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
 
 
 def _believed(
@@ -188,10 +195,14 @@ def _believed(
         if revocations:
             raise click.UsageError("--revocations belongs to --certificate-chain")
         return None
-    from pipelines.checking import believe
+    from pipelines.model_judging import Believed
 
-    crls = [read_file(one, max_bytes=_CRL) for one in revocations]
-    return believe("key" if public_key else "certificate", read_file(place, max_bytes=_MATERIAL), crls)
+    return Believed(
+        name="given",
+        method="key" if public_key else "certificate",
+        material=read_file(place, max_bytes=_MATERIAL),
+        crls=tuple(read_file(one, max_bytes=_CRL) for one in revocations),
+    )
 
 
 def _is_folder(what: str) -> bool:
@@ -204,18 +215,16 @@ def _read_signature(place: Path) -> bytes:
     return read_file(place, max_bytes=MAX_BUNDLE)
 
 
-def _line(one: "Checked") -> str:
-    judged = one.judged
+def _line(what: str, judged: "Judged") -> str:
     who = f" by {judged.publisher.name}" if judged.publisher else ""
     told = f": {judged.problem}" if judged.problem else ""
-    return f"{one.what} {judged.outcome}{who} ({judged.method} {judged.signer[:64]}){told}"
+    return f"{what} {judged.outcome}{who} ({judged.method} {judged.signer[:64]}){told}"
 
 
-def _document(one: "Checked") -> dict[str, object]:
-    judged = one.judged
+def _document(what: str, source: str, judged: "Judged") -> dict[str, object]:
     return {
-        "what": one.what,
-        "source": one.source,
+        "what": what,
+        "source": source,
         "outcome": judged.outcome,
         "method": judged.method,
         "signer": judged.signer,
