@@ -93,9 +93,9 @@ def _by(item: "Waiting") -> str:
 @click.option("--tier", help="With a REF: the tier.")
 @pass_app
 def show_(app: App, what: str, tier: str | None) -> None:
-    """The page that approve and reject sign, exactly: `… | sha256sum` gives the digest that the signature binds.
+    """Print the page that `approve` and `reject` sign, exactly.
 
-    What was said so far, and the digest, stand on stderr.
+    Its SHA-256 is what the signature binds; it stands on stderr, with what was said so far.
 
     \b
     tidegate approvals show acme/coder@2 --tier org
@@ -281,7 +281,7 @@ def _show_answer(app: App, ref: Ref, row: "Approval") -> None:
 @signing_options()
 @pass_app
 def review(app: App, digest: str, verdict: str, *, hand: Hand) -> None:
-    """Say, signed, of a break-glass (its DIGEST, or the start of it) whether it was right. Not by who broke the glass.
+    """Say, signed, whether a break-glass was right: its DIGEST, or the start of it. Not by who broke the glass.
 
     It stays shown for ever beside what it is about; what was objected to is not undone by that: roll back, or withdraw.
 
