@@ -302,7 +302,7 @@ def _payload(receipt: Receipt) -> dict[str, Any]:
         "log": {
             "size": receipt.log_size,
             "root": receipt.log_root,
-            **({} if receipt.heads is None else heads.encode(receipt.heads)),
+            **({} if receipt.heads is None else {"heads": heads.encode(receipt.heads)}),
         },
         "made_at": receipt.made_at,
     }
@@ -328,7 +328,7 @@ def _receipt(top: Fields, digest: str) -> Receipt:
         sequences=_sequences(top),
         freshness=_freshness(top),
         inventory=None if full else top.digest("inventory"),
-        heads=heads.decode(log),
+        heads=heads.decode(log.below("heads")) if "heads" in log.value else None,
     )
 
 

@@ -238,14 +238,16 @@ def told_site(view: View, site: str) -> list[int]:
 
     Some older ones beside them: a site that was restored from a backup holds such a one, and has no quarrel with us.
     """
-    named = max((_seen(row.body, "payload") or 0 for row in view.receipts(site)[-_NEWEST:]), default=0)
+    named = max(
+        (_seen(row.body, "payload", "log", "heads") or 0 for row in view.receipts(site)[-_NEWEST:]), default=0
+    )
     sent = [_sent(row.body) or 0 for row in view.exports(site)[-MAX_PROOFS:]]
     return [named, *(size for size in sent if size > named), *sent[-_OLDER:]]
 
 
 def owed_by_site(view: View, site: str, sequence: int) -> set[int]:
     """Return the sizes of a site's log that bundles up to this one told it that we hold."""
-    told = (_seen(row.body) for row in view.exports(site) if row.sequence <= sequence)
+    told = (_seen(row.body, "log") for row in view.exports(site) if row.sequence <= sequence)
     return {size for size in told if size is not None}
 
 
@@ -254,7 +256,7 @@ def told_origin(view: View) -> list[int]:
 
     A receipt is written after a head was witnessed, and tells the head that the log had then.
     """
-    named = [_seen(row.body) for row in view.imports()[-1:]]
+    named = [_seen(row.body, "log") for row in view.imports()[-1:]]
     told = [entry.position + 1 for entry in view.events(kind=EventKind.WITNESSED, last=MAX_PROOFS)]
     return [size for size in (*named, *told) if size is not None]
 
@@ -262,7 +264,7 @@ def told_origin(view: View) -> list[int]:
 def _seen(body: str, *way: str) -> int | None:
     """The size of the head that a letter's writer holds of our log. It was checked when it came; so only read."""
     said = parse(body.encode(), max_bytes=_MAX_BODY, at="letter")
-    for step in (*way, "log", "seen", "size"):
+    for step in (*way, "seen", "size"):
         said = said.get(step) if isinstance(said, dict) else None
     return said if type(said) is int else None
 

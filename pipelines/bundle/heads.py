@@ -50,10 +50,8 @@ def encode(heads: Heads) -> dict[str, Any]:
     return said
 
 
-def decode(fields: Fields) -> Heads | None:
-    """Read the fields; None where an older release wrote none. Raises `MalformedBundle`, naming the field."""
-    if "checkpoint" not in fields.value:
-        return None
+def decode(fields: Fields) -> Heads:
+    """Read the fields. Raises `MalformedBundle`, naming the field."""
     proofs: dict[int, tuple[str, ...]] = {}
     for item in fields.items("proofs"):
         path = item.digests("path", repeated=True)

@@ -194,13 +194,13 @@ def test_a_schema_knows_the_fields_that_the_decoder_knows(name: str, known: froz
 
 # What no schema can say: sums, order, other documents. There the decoder may refuse what the schema lets pass.
 BEYOND = {
-    "export": r"packer\..*|packer|.*\[\d+\]\.(sha256|digest|version|path)|releases\[\d+\]\.path",
+    "export": r"log\.(checkpoint|cosigned)|packer\..*|packer|.*\[\d+\]\.(sha256|digest|version|path)|releases\[\d+\]\.path",
     "release": r"-",
     "plan": r"volumes.*|parity.*|repairs",
     "volume": r"index|of",
     "chunks-line": r".*",
     "history-line": r"sequence",
-    "receipt": r"payload\.(sequence|sequences)|signature\..*",
+    "receipt": r"payload\.(sequence|sequences|log\.heads\.(checkpoint|cosigned))|signature\..*",
     "people": r"people\[\d+\]\.(name|keys.*)|.*T00:00:00Z|issued_at",
     "repair-request": r"payload\.(site|bundle|sequence|export)|signature.*",
 }

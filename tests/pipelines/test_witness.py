@@ -214,5 +214,5 @@ def test_older_homes_say_nothing_of_their_logs_and_are_read(gap: World) -> None:
     with gap.at(gap.site) as work:
         told, _ = receipts.read(done.receipt.read_bytes())
         plain = receipts.write(replace(told, heads=None), work)
-    assert "checkpoint" not in json.loads(plain)["payload"]["log"]
+    assert "heads" not in json.loads(plain)["payload"]["log"]
     assert receipts.read(plain)[0].heads is None
