@@ -30,11 +30,11 @@ def signed(work: Workplace, ref: Ref, *, signer: Signer | None = None) -> tuple[
         NotFound: no such version.
         ModelSignatureUnreadable: another kind of key, or a version with no file that the format signs.
     """
-    hand = signer or signatures.home_signer(work.home)
-    pem = signatures.public_half(hand)
-    hint = oms.hint_of(oms.public_key(pem))
     with work.store.change(actor=work.actor, now=work.now) as change:
         version = change.version(ref)
+        hand = signer or signatures.home_signer(work.home)
+        pem = signatures.public_half(hand)
+        hint = oms.hint_of(oms.public_key(pem))
         for row in change.model_signatures(version.digest):
             if row.source == HOME and row.signer == hint:
                 return row, pem

@@ -35,6 +35,7 @@ from pipelines.engines.advisories import MalformedAdvisories
 from pipelines.engines.endpoint import EndpointUnusable
 from pipelines.intake.errors import HubUnreachable, ScanBlocked, SourceUnusable
 from pipelines.materialise import FolderTaken
+from pipelines.publishers import UnknownPublisher
 from pipelines.repair import NothingToRepair, RepairRequestWrong
 from pipelines.rollout.refusals import ServingMalformed
 from pipelines.second_opinion import OpinionUnreadable
@@ -63,6 +64,7 @@ from signing.checkpoint import CheckpointUnreadable
 from signing.drafts import CeremonyUnusable
 from signing.errors import OperatorError
 from signing.keys import KeyExists, KeyMissing, KeyUnreadable, UnknownKeyScheme
+from signing.model_signature import ModelSignatureUnreadable, ModelSignatureWrong
 from signing.refusals import (
     BadRoot,
     MetadataTampered,
@@ -405,6 +407,17 @@ def _judging() -> list[Case]:
     ]  # fmt: skip
 
 
+def _logs() -> list[Case]:
+    return [
+        Case(SITE, "audit prove 99999", NotFound, "99999"),
+        Case(SITE, "audit prove 1 --open /nothing", NotFound, "/nothing"),
+        Case(SITE, "audit check-proof {none}", FileUnreadable, "none"),
+        Case(SITE, "audit check-proof {list.json}", CheckpointUnreadable, "proof"),
+        Case(SITE, "audit check-proof {binary}", CheckpointUnreadable, "proof"),
+        Case(SITE, "audit witnesses --accept nowhere --reason x", NotFound, "nowhere"),
+    ]
+
+
 def _ceremonies() -> list[Case]:
     add_key = "--role root --person eve"
     return [
@@ -453,9 +466,37 @@ def _people() -> list[Case]:
     ]
 
 
+def _model_signatures() -> list[Case]:
+    check = "models verify-signature {other}/ --signature"
+    return [
+        Case(SITE, "publishers add acme --models acme/* --public-key {binary}", ModelSignatureUnreadable, "acme"),
+        Case(SITE, "publishers add acme --models acme/* --certificate-chain {empty}", ModelSignatureUnreadable, "acme"),
+        Case(SITE, "publishers add acme --models all --public-key {binary}", NameUnusable, "all"),
+        Case(SITE, "publishers add B@D --models acme/* --public-key {binary}", NameUnusable, "B@D"),
+        Case(SITE, "publishers add acme --models acme/* --public-key {none}", FileUnreadable, "none"),
+        Case(SITE, "publishers remove nobody", UnknownPublisher, "nobody"),
+        Case(SITE, "publishers revocations acme {binary}", ModelSignatureUnreadable, "acme"),
+        Case(SITE, "publishers revocations acme {none}", FileUnreadable, "none"),
+        Case(SITE, "models sign acme/none --out {out}", NotFound, "acme/none"),
+        Case(SITE, f"models sign {V1} --out {{empty}}/x", SystemRefused, "empty"),
+        Case(SITE, f"models sign {V1} --out {{out}} --key {{alice.key}}", KeyUnreadable),
+        Case(SITE, "models verify-signature acme/none", NotFound, "acme/none"),
+        Case(SITE, f"models verify-signature {V1} --signature {{list.json}}", UnknownPublisher, "no publisher for"),
+        Case(SITE, f"models verify-signature {V1} --at noon", TimeUnreadable, "noon"),
+        Case(SITE, f"{check} {{none}} --public-key {{binary}}", FileUnreadable, "none"),
+        Case(SITE, f"{check} {{list.json}} --public-key {{binary}}", ModelSignatureWrong, "UNCHECKABLE"),
+        Case(SITE, "models verify-files {other} acme/none", NotFound, "acme/none"),
+        Case(SITE, f"models verify-files {{other}} {V1}", ModelSignatureWrong, "is missing"),
+        Case(SITE, f"models verify-files {{none}} {V1}", SourceUnusable, "none"),
+        Case(SITE, "models bom acme/none", NotFound, "acme/none"),
+    ]  # fmt: skip
+
+
 CASES = [
+    *_model_signatures(),
     *_people(),
     *_ceremonies(),
+    *_logs(),
     *_judging(),
     *_documents(),
     *_nothing_there(),
@@ -579,7 +620,7 @@ def test_every_command_that_takes_something_is_among_the_cases() -> None:
     untried = {path for path, _ in commands() if path not in tried}
     assert {
         "init", "doctor", "tiers list", "people list", "people pending", "contracts list", "suites list",
-        "bundles list", "audit log", "advisories list", "companions list", "decisions list", "models rescan", "policy history",
+        "bundles list", "audit log", "advisories list", "companions list", "decisions list", "models rescan", "policy history", "publishers list",
     } == untried  # fmt: skip
 
 

@@ -1,8 +1,10 @@
 """Commands of `tidegate models` about signatures over models, files on disk, and bills of materials."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -40,10 +42,12 @@ def sign(app: App, ref: str, out: Path, public_key_out: Path | None, key: str | 
         from signing.keys import load_signer
 
         signer = load_signer(key if ":" in key else f"file:{Path(key).absolute()}", passphrase=app.passphrase)
-    row, public = signed(app.work, Ref.parse(ref), signer=signer)
-    _write(out, row.body.encode())
+    with _new_file(out) as sink:
+        row, public = signed(app.work, Ref.parse(ref), signer=signer)
+        sink.write(row.body.encode())
     if public_key_out is not None:
-        _write(public_key_out, public)
+        with _new_file(public_key_out) as sink:
+            sink.write(public)
     text = f"{ref} is signed in {out}\n  key {row.signer}"
     document = {"version": row.version, "signature": row.digest, "signer": row.signer, "out": str(out)}
     show(document, text, as_json=app.settings.as_json)
@@ -137,11 +141,13 @@ def bom(app: App, ref: str, out: Path | None) -> None:
 
     from pipelines.bom import bill
 
-    row, new = bill(app.work, Ref.parse(ref))
     if out is None:
+        row, _ = bill(app.work, Ref.parse(ref))
         show(json.loads(row.body), json.dumps(json.loads(row.body), indent=2), as_json=app.settings.as_json)
         return
-    _write(out, row.body.encode())
+    with _new_file(out) as sink:
+        row, new = bill(app.work, Ref.parse(ref))
+        sink.write(row.body.encode())
     text = f"{row.name}: bill of materials {row.digest[:SHORT]}{', new,' if new else ''} is in {out}"
     show({"digest": row.digest, "new": new, "out": str(out)}, text, as_json=app.settings.as_json)
 
@@ -234,6 +240,12 @@ def _document(what: str, source: str, judged: "Judged") -> dict[str, object]:
     }
 
 
-def _write(place: Path, data: bytes) -> None:
+@contextmanager
+def _new_file(place: Path) -> Iterator[BinaryIO]:
+    """A file that was not there, made before anything is kept; gone again if what it was made for is refused."""
     with place.open("xb") as sink:
-        sink.write(data)
+        try:
+            yield sink
+        except BaseException:
+            place.unlink()
+            raise
