@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from pipelines import audit_rows, model_signatures
+from pipelines import audit_rows, carried_signatures
 from pipelines.audit_readme import readme
+from pipelines.model_signatures import HOME, ORIGIN
 from pipelines.workplace import Workplace
-from registry.entities import RECORDED, Document, Person, Row
+from registry.entities import RECORDED, Document, ModelSignature, Person, Row
 from registry.errors import NotFound, RegistryRefusal
 from registry.log_tree import LogTree, log_name
 from registry.views import View
@@ -111,14 +112,14 @@ def _files(work: Workplace, view: View, narrowing: Narrowing, about: Mapping[str
     yield "README.txt", readme(about).encode()
     yield from _log(view, redact=narrowing.redact)
     yield from _heads(view)
-    yield from _keys(work, about)
+    yield from _keys(about)
     yield from _trust(work, view)
     versions, wanted = _wanted(view, narrowing)
-    written: set[str] = set()
+    written, signing_keys = set[str](), carried_signatures.keys_of(work, view)
     for row in _rows(view, redact=narrowing.redact):
         if (version := audit_rows.version_of(row, versions)) is not None and version not in wanted:
             continue
-        found = chain(audit_rows.files_of(row), _bill(row, versions))
+        found = chain(audit_rows.files_of(row), _bill(row, versions), _model_signature(row, signing_keys))
         for path, data in found if not narrowing.redact else _without_words(found):
             if path not in written:
                 written.add(path)
@@ -209,12 +210,10 @@ def _witnesses(view: View) -> Iterator[str]:
         yield cosignature.cosigner_key(log_name(name), _public(known[name]["keyval"]["public"]))
 
 
-def _keys(work: Workplace, about: Mapping[str, Any]) -> Files:
+def _keys(about: Mapping[str, Any]) -> Files:
     yield "keys/station.pub.json", pretty_bytes(about["station"])
     station = _public(about["station"]["keyval"]["public"])
     yield "keys/station.pem", station.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    if model_signatures.model_signing_key(work.home).exists():
-        yield "keys/model-signing.pem", model_signatures.public_half(model_signatures.home_signer(work.home))
 
 
 def _trust(work: Workplace, view: View) -> Files:
@@ -258,6 +257,13 @@ def _bill(row: Row, versions: Mapping[str, str]) -> Files:
     if isinstance(row, Document) and row.kind == "ml-bom":
         for digest in (digest for digest, name in versions.items() if name == row.name):
             yield f"versions/{digest}/bom.json", row.body.encode()
+
+
+def _model_signature(row: Row, known: Mapping[str, bytes]) -> Files:
+    """The signature that this home or its origin made over a version, and the key to check it with, by plain names."""
+    if isinstance(row, ModelSignature) and row.source in (HOME, ORIGIN) and row.signer in known:
+        yield f"versions/{row.version}/model.sig", row.body.encode()
+        yield f"versions/{row.version}/model.pem", known[row.signer]
 
 
 def _without_words(found: Files) -> Files:

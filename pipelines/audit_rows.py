@@ -98,8 +98,6 @@ def _named(row: Row) -> Iterator[tuple[str, bytes]]:
         yield f"versions/{row.digest}/SHA256SUMS", _sums(row)
     elif isinstance(row, ModelSignature):
         yield f"versions/{row.version}/signatures/{row.digest}.json", row.body.encode()
-        if row.source == "home":
-            yield f"versions/{row.version}/model.sig", row.body.encode()
 
 
 def _sums(row: Version) -> bytes:

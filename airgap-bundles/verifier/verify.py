@@ -37,7 +37,7 @@ ABOUT = "home profile roles made_at size root log_key station witnesses enrolmen
 FILES = {"statement": "statements/{}.json", "approval": "approvals/{}.json", "decision": "decisions/{}.json"}
 FILES |= {"approval request": "requests/{}.json", "document": "documents/{}.json", "report": "reports/{}.json"}
 FILES |= {"version": "versions/{}/manifest.json"}
-MADE = {0: "token, NOT TOUCHED", 1: "token, touched", 5: "token, touched and given its PIN"}
+MADE = {0: "token, NOT TOUCHED", 1: "token, touched", 4: "token, NOT TOUCHED", 5: "token, touched and given its PIN"}
 
 
 class Wrong(Exception):
@@ -419,8 +419,7 @@ class Audit:
 
 def promotion(log: Audit, tier: str, model: str, number: str = "") -> Iterator[str]:
     pins = log.find("pin", tier=tier, model=model)
-    whole = [pin["position"] for pin in pins] == [*range(1, len(pins) + 1)]
-    demand(whole and len(pins) >= int(number or 1), f"{tier}, {model}: not that many pins, or some are missing")
+    demand([pin["position"] for pin in pins] == [*range(1, max(len(pins), int(number or 1)) + 1)], "not that many pins")
     pin = pins[int(number or len(pins)) - 1]
     event, version, back, counted = pin["event"], pin["version"], pin["kind"] == "rollback", set[tuple[str, str]]()
     yield f"{tier} serves {model}@{pin['ordinal']}, {version}, since {pin['since']}: {pin['kind']}, event {event}"
@@ -434,8 +433,9 @@ def promotion(log: Audit, tier: str, model: str, number: str = "") -> Iterator[s
         said, person, how = log.said(row, "approvals")
         right = row["digest"] in evidence and said.get("decision", "approve") == "approve"
         right = right and (said["digest"], said["tier"]) == (version, tier) and "steward" in person["roles"].split(",")
-        right = right and person["name"] not in {*took_part, said["requested_by"]}
+        right = right and person["name"] not in {*took_part, said["requested_by"]} and "NOT" not in how
         right = right and said["issued_at"] <= pin["since"] and row["made_at"] < said["expires_at"]
+        right = right and (how in ("PIV card", MADE[5]) or not rules["hardware_keys"])
         yield f"  {said.get('decision', 'approve')} by {row['person']}, {how}{'' if right else ': does not count'}"
         counted |= {(row["person"], person["public_key"])} if right else set()
     people = min(len({who for who, _ in counted}), len({key for _, key in counted}))

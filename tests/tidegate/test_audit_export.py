@@ -12,16 +12,20 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from jsonschema import Draft202012Validator
 
 from pipelines.audit_folder import NamesInTheClear
 from registry.errors import NotFound
-from signing import checkpoint
+from signing import checkpoint, sshsig
 from signing.canonical import canonical_bytes
 from signing.merkle import leaf_hash, root_of
 from signing.tiles import decode_entries, encode_entries
 from tests import second_reader
+from tests.signing.test_piv import ALICE
+from tests.signing.test_sshsig import MESSAGE, NAMESPACE, TOKENS, Token
 from tests.tidegate import town as making
 from tests.tidegate.town import MODEL, Town
 from tidegate.errors import FolderNotEmpty
@@ -82,7 +86,10 @@ class TestTheProgram:
     def test_it_runs_where_nothing_of_ours_is_installed(self, exported: Town) -> None:
         program = [sys.executable, "-E", "-s", second_reader.VERIFIER / "verify.py"]
         done = subprocess.run(
-            [*program, "audit", exported.folder / FOLDER], capture_output=True, text=True, check=False
+            [*map(str, program), "audit", str(exported.folder / FOLDER)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert (0, "", "everything fits") == (done.returncode, done.stderr, done.stdout.splitlines()[-1])
 
@@ -142,6 +149,41 @@ class TestWhatIsSo:
         for words in (["edge", MODEL], ["team", "demo/other"], ["team", MODEL, "9"]):
             assert 1 == verify.main(["promotion", str(exported.folder / FOLDER), *words])
             assert "not that many pins" in capsys.readouterr().out
+
+
+class TestHowASignatureWasMade:
+    """The verifier's own reading of people's signatures, against the product's."""
+
+    @pytest.mark.parametrize("token", TOKENS, ids=("ed25519", "p256"))
+    @pytest.mark.parametrize(
+        ("flags", "how"),
+        [
+            (0, "NOT TOUCHED"),
+            (1, "token, touched"),
+            (4, "NOT TOUCHED"),
+            (5, "token, touched and given its PIN"),
+        ],
+    )
+    def test_a_token_says_what_happened(self, verify: ModuleType, token: Token, flags: int, how: str) -> None:
+        signed = token.sign(MESSAGE, flags)
+        assert verify.how_made(signed, MESSAGE, NAMESPACE, token.line).endswith(how)
+        with pytest.raises(verify.Wrong):
+            verify.how_made(signed, MESSAGE + b" ", NAMESPACE, token.line)
+        with pytest.raises(verify.Wrong):
+            verify.how_made(signed, MESSAGE, "decision@elsewhere", token.line)
+
+    def test_a_card_by_its_certificate(self, verify: ModuleType) -> None:
+        signed = ALICE.sign(MESSAGE, namespace=NAMESPACE)
+        assert "PIV card" == verify.how_made(signed, MESSAGE, NAMESPACE, ALICE.line)
+        with pytest.raises(verify.Wrong):
+            verify.how_made(signed, MESSAGE + b" ", NAMESPACE, ALICE.line)
+
+    @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()], ids=lambda curve: curve.name)
+    def test_a_key_in_a_file(self, verify: ModuleType, curve: ec.EllipticCurve) -> None:
+        key = ec.generate_private_key(curve)
+        line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        signed = sshsig.sign(MESSAGE, namespace=NAMESPACE, private_key=key)
+        assert "key in a file" == verify.how_made(signed, MESSAGE, NAMESPACE, line)
 
 
 # -- tampering: each attack mends SHA256SUMS, as anybody can -----------------------------------------------------------
@@ -278,7 +320,7 @@ class TestWhatWasTouched:
         [(an_event_is_another, "signed over others"), (only_the_beginning, "the log's tail is gone")],
         ids=["rewritten", "cut off"],
     )
-    def test_whoever_holds_the_station_key_is_found_by_what_the_witness_saw(
+    def test_whoever_holds_the_station_key_is_found_by_what_the_witness_saw(  # noqa: PLR0917 - fixtures
         self,
         exported: Town,
         folder: Path,
@@ -299,6 +341,14 @@ class TestWhatWasTouched:
         other = checkpoint.verifier_key("tidegate/clinic", Ed25519PrivateKey.generate().public_key())
         assert 1 == verify.main(["audit", str(exported.folder / FOLDER), "--key", other])
         assert "not signed by the log's key" in capsys.readouterr().out
+
+
+def test_audit_json_is_as_its_schema_says(exported: Town) -> None:
+    schema = json.loads((second_reader.HOUSE / "airgap-bundles/schemas/audit.schema.json").read_text())
+    about = json.loads((exported.folder / FOLDER / "audit.json").read_bytes())
+    Draft202012Validator(schema).validate(about)
+    assert set(schema["required"]) == set(about)
+    assert not Draft202012Validator(schema).is_valid(about | {"size": 0})
 
 
 class TestNarrowing:
