@@ -43,7 +43,7 @@ from signing.statements import PAYLOAD_TYPE, imported, read_statement
 from signing.times import rfc3339
 from signing.trust import Verified
 
-_ROWS_PER_EVENT = 400  # a row takes at most a few kilobytes of the leaf's 1 MiB
+_ROWS_PER_EVENT = 100  # so that most leaves hold each row by itself; longer ones are salted in larger pieces
 BlobPath = Callable[[str], Path]  # where a blob's bytes are now: in quarantine, or in the store
 
 
