@@ -102,7 +102,8 @@ def verify(
         PersonSignatureWrong: another key, namespace or message; made without the touch or PIN demanded; a
             certificate that was not valid.
     """
-    registered, found = method_of(public_key), _method_of_signature(signature)
+    registered = method_of(public_key)
+    found = _method_of_signature(signature, registered)
     if registered != found:
         raise PersonSignatureWrong(f"made by the {found} method, and the registered key is for {registered}")
     if registered == "ssh":
@@ -139,5 +140,8 @@ def verify(
     )
 
 
-def _method_of_signature(signature: str) -> Method:
-    return "piv" if signature.lstrip()[:1] == "{" else "ssh"
+def _method_of_signature(signature: str, registered: Method) -> Method:
+    """What a signature looks like; braces around anything else are no card's: whose key is registered refuses them."""
+    if signature.lstrip()[:1] != "{":
+        return "ssh"
+    return "piv" if '"tidegate-piv-signature/' in signature else registered
