@@ -36,7 +36,7 @@ RELEASE = "model ordinal digest modelpack contract statements model_signatures"
 ABOUT = "home profile roles made_at size root log_key station witnesses enrolment left_out"
 FILES = {"statement": "statements/{}.json", "approval": "approvals/{}.json", "decision": "decisions/{}.json"}
 FILES |= {"approval request": "requests/{}.json", "document": "documents/{}.json", "report": "reports/{}.json"}
-FILES |= {"version": "versions/{}/manifest.json"}
+FILES, REPLAYED = FILES | {"version": "versions/{}/manifest.json"}, ("person", "pin", "tier policy", "withdrawal")
 MADE = {0: "token, NOT TOUCHED", 1: "token, touched", 4: "token, NOT TOUCHED", 5: "token, touched and given its PIN"}
 
 
@@ -326,7 +326,7 @@ class Audit:
     """The log of a folder, replayed: the rows of every table, each with the position of the event that carries it."""
 
     def __init__(self, folder: Folder, key: str | None) -> None:
-        self.folder, self.rows = folder, defaultdict[str, list[dict[str, Any]]](list)
+        self.folder, self.rows = folder, {table: list[dict[str, Any]]() for table in (*FILES, *REPLAYED)}
         self.about = document(folder.read("audit.json"), "audit.json", "tidegate-audit/1", ABOUT)
         self.size, root, good = note(folder.read("log/checkpoint").decode(), [key or self.about["log_key"]])
         demand(good, "log/checkpoint: not signed by the log's key")
@@ -370,7 +370,7 @@ class Audit:
             demand(same, f"event {position}: {pointer} opens to something else")
             holder[last] = value
         for one in event["rows"] if isinstance(event["rows"], list) else ():
-            self.rows[one["table"]].append({**one["row"], "event": position})
+            self.rows.get(one["table"], []).append({**one["row"], "event": position})
 
     def text(self, value: str, name: str = "") -> str:
         """A text of a row as a file has it, by default `texts/<digest>`: a long one stands in the log as its SHA-256."""
