@@ -137,29 +137,34 @@ def tampered(data: bytes, change: Callable[[dict[str, Any]], None], signers: Ite
     value = json.loads(data)
     change(value["signed"])
     metadata: Metadata[Any] = Metadata.from_dict(value)
+    sign_anew(metadata, signers)
+    return metadata.to_bytes()
+
+
+def sign_anew(metadata: "Metadata[Any]", signers: Iterable[Signer]) -> None:
+    """Put these signatures in the place of those that are there."""
     metadata.signatures.clear()
     for signer in signers:
         metadata.sign(signer, append=True)
-    return metadata.to_bytes()
 
 
 def restack(origin: Origin, changed: Mapping[str, bytes], station: Signer | None = None) -> TrustState:
     """Return the state with some documents exchanged, and snapshot and timestamp honestly signed over them."""
-    signer = station or origin.people["station"][0]
+    signers = [station] if station else origin.people["station"]
     metadata = {**origin.state.metadata, **changed}
     snapshot = Metadata[Snapshot].from_bytes(metadata["snapshot"])
     for role in changed:
         version = Metadata[Targets].from_bytes(changed[role]).signed.version
         snapshot.signed.meta[f"{role}.json"] = MetaFile.from_data(version, changed[role], ["sha256"])
     snapshot.signed.version += 1
-    snapshot.sign(signer)
+    sign_anew(snapshot, signers)
     metadata["snapshot"] = snapshot.to_bytes()
     timestamp = Metadata[Timestamp].from_bytes(metadata["timestamp"])
     timestamp.signed.version += 1
     timestamp.signed.snapshot_meta = MetaFile.from_data(
         snapshot.signed.version, metadata["snapshot"], ["sha256"]
     )
-    timestamp.sign(signer)
+    sign_anew(timestamp, signers)
     metadata["timestamp"] = timestamp.to_bytes()
     return TrustState(origin.state.roots, metadata)
 
