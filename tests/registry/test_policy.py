@@ -54,6 +54,9 @@ def test_a_person_may_write_it_with_spaces() -> None:
         ({"max_bytes": 0}, "policy.max_bytes"),
         ({"fresh_days": -1}, "policy.fresh_days"),
         ({"hardware_keys": "false"}, "policy.hardware_keys"),
+        ({"approval_methods": []}, "policy.approval_methods"),
+        ({"approval_methods": ["ssh", "webauthn"]}, "policy.approval_methods"),
+        ({"approval_methods": "ssh"}, "policy.approval_methods"),
     ],
 )
 def test_a_policy_that_cannot_be_meant_is_refused_by_field(changes: dict[str, Any], place: str) -> None:

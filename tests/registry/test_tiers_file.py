@@ -112,6 +112,7 @@ _policies = st.builds(
     report_days=st.one_of(st.none(), st.integers(1, 999)),
     companions=st.booleans(),
     started_here=st.booleans(),
+    approval_methods=st.sampled_from([("ssh",), ("piv",), ("ssh", "piv")]),
 )
 
 
