@@ -62,7 +62,7 @@ def record_decision(work: Workplace, person: str, *, payload: bytes, signature: 
 
     Raises:
         NotFound: a revocation of something that is not here.
-        SshSignatureWrong, SshSignatureUncheckable, DecisionUnreadable: see `registry.decisions.authenticate`.
+        PersonSignatureWrong, PersonSignatureUncheckable, DecisionUnreadable: see `registry.decisions.authenticate`.
     """
     with work.store.change(actor=work.actor, now=work.now) as change:
         return take_decision(work, change, Signed(payload, signature, person))[0]

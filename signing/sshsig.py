@@ -50,10 +50,6 @@ _CURVES: dict[
 }
 
 
-# The names that callers knew before there was a second method.
-SshSignatureWrong, SshSignatureUncheckable = PersonSignatureWrong, PersonSignatureUncheckable
-
-
 @dataclass(frozen=True)
 class SshSignature:
     """What a signature that holds says about how it was made."""

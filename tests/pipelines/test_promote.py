@@ -27,7 +27,8 @@ from registry.names import Ref
 from registry.policy import DEFAULTS
 from registry.store import Change
 from signing.digests import sha256_hex
-from signing.sshsig import SshSignatureWrong, public_key_line, sign
+from signing.person_refusals import PersonSignatureWrong
+from signing.sshsig import public_key_line, sign
 
 DEMO = Path(__file__).parents[2] / "demo"
 ONE = Ref.parse("demo/tiny-toolcaller@1")
@@ -192,7 +193,7 @@ def test_an_approval_is_used_up_by_its_promotion(desk: Workplace) -> None:
 
 
 def test_a_signature_by_another_key_is_not_kept(desk: Workplace) -> None:
-    with pytest.raises(SshSignatureWrong):
+    with pytest.raises(PersonSignatureWrong):
         approve(desk, "alice", key="bob")
     with desk.store.view() as view:
         assert [] == [entry for entry in view.events() if entry.kind == "approved"]

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from signing import sshsig
 from signing.keys import KeyMissing, KeyUnreadable, UnknownKeyScheme
-from signing.sshsig import SshSignature, SshSignatureUncheckable, SshSignatureWrong
+from signing.person_refusals import PersonSignatureUncheckable, PersonSignatureWrong
+from signing.sshsig import SshSignature
 from tests.programs import program
 
 NAMESPACE = "approval@tidegate"
@@ -201,14 +202,14 @@ def test_malware_that_signs_without_a_touch_is_refused_where_ssh_keygen_says_goo
 ) -> None:
     armored = token.sign(MESSAGE, flags=flags)
     assert keygen_accepts(tmp_path, token.line, armored)  # the reason why this product has its own check
-    with pytest.raises(SshSignatureWrong, match="nobody touched"):
+    with pytest.raises(PersonSignatureWrong, match="nobody touched"):
         sshsig.verify(armored, MESSAGE, namespace=NAMESPACE, public_key_line=token.line)
 
 
 @pytest.mark.parametrize("token", TOKENS, ids=("sk-ed25519", "sk-ecdsa"))
 def test_flags_cannot_be_added_afterwards(token: Token) -> None:
     armored = token.sign(MESSAGE, flags=0x00, claimed=0x05)
-    with pytest.raises(SshSignatureWrong, match="does not belong"):
+    with pytest.raises(PersonSignatureWrong, match="does not belong"):
         sshsig.verify(armored, MESSAGE, namespace=NAMESPACE, public_key_line=token.line)
 
 
@@ -216,14 +217,14 @@ def test_flags_cannot_be_added_afterwards(token: Token) -> None:
 def test_a_touch_is_no_pin(token: Token) -> None:
     armored = token.sign(MESSAGE, flags=0x01)
     assert sshsig.verify(armored, MESSAGE, namespace=NAMESPACE, public_key_line=token.line).touched
-    with pytest.raises(SshSignatureWrong, match="PIN"):
+    with pytest.raises(PersonSignatureWrong, match="PIN"):
         sshsig.verify(armored, MESSAGE, namespace=NAMESPACE, public_key_line=token.line, require_pin=True)
 
 
 @pytest.mark.parametrize("demand", ["require_touch", "require_pin"])
 def test_a_file_key_never_stands_for_a_token(demand: str) -> None:
     touch, pin = demand == "require_touch", demand == "require_pin"
-    with pytest.raises(SshSignatureWrong, match="hardware key is demanded"):
+    with pytest.raises(PersonSignatureWrong, match="hardware key is demanded"):
         sshsig.verify(
             SIGNED,
             MESSAGE,
@@ -236,10 +237,10 @@ def test_a_file_key_never_stands_for_a_token(demand: str) -> None:
 
 def test_a_file_key_is_not_accepted_in_a_tokens_name() -> None:
     token = Token(ANNA)  # the same key material, registered as a token
-    with pytest.raises(SshSignatureWrong, match="another key"):
+    with pytest.raises(PersonSignatureWrong, match="another key"):
         sshsig.verify(SIGNED, MESSAGE, namespace=NAMESPACE, public_key_line=token.line)
     blob = dearmor(SIGNED).replace(string(sshsig.read_public_key(ANNA_LINE).blob), string(token.blob))
-    with pytest.raises(SshSignatureUncheckable, match="type is not its key's"):
+    with pytest.raises(PersonSignatureUncheckable, match="type is not its key's"):
         sshsig.verify(armor(blob), MESSAGE, namespace=NAMESPACE, public_key_line=token.line)
 
 
@@ -250,20 +251,20 @@ def test_one_key_under_two_types_or_applications_has_one_material() -> None:
 
 
 def test_wrong_message_key_or_namespace_is_refused() -> None:
-    with pytest.raises(SshSignatureWrong, match="does not belong"):
+    with pytest.raises(PersonSignatureWrong, match="does not belong"):
         sshsig.verify(SIGNED, MESSAGE + b" ", namespace=NAMESPACE, public_key_line=ANNA_LINE)
-    with pytest.raises(SshSignatureWrong, match="made by another key") as caught:
+    with pytest.raises(PersonSignatureWrong, match="made by another key") as caught:
         sshsig.verify(SIGNED, MESSAGE, namespace=NAMESPACE, public_key_line=sshsig.public_key_line(BO))
     assert sshsig.fingerprint(ANNA_LINE) == caught.value.fingerprint
     other = sshsig.sign(MESSAGE, namespace="git", private_key=ANNA)
-    with pytest.raises(SshSignatureWrong, match="made for 'git'"):
+    with pytest.raises(PersonSignatureWrong, match="made for 'git'"):
         sshsig.verify(other, MESSAGE, namespace=NAMESPACE, public_key_line=ANNA_LINE)
 
 
 def test_a_namespace_swapped_after_signing_is_refused() -> None:
     other = sshsig.sign(MESSAGE, namespace="approval@elsewhere", private_key=ANNA)
     swapped = dearmor(other).replace(string(b"approval@elsewhere"), string(NAMESPACE.encode()))
-    with pytest.raises(SshSignatureWrong, match="does not belong"):
+    with pytest.raises(PersonSignatureWrong, match="does not belong"):
         sshsig.verify(armor(swapped), MESSAGE, namespace=NAMESPACE, public_key_line=ANNA_LINE)
 
 
@@ -289,7 +290,7 @@ GOOD = dearmor(SIGNED)
     ],
 )
 def test_what_is_no_ssh_signature_cannot_be_checked(armored: str, problem: str) -> None:
-    with pytest.raises(SshSignatureUncheckable, match=problem):
+    with pytest.raises(PersonSignatureUncheckable, match=problem):
         sshsig.verify(armored, MESSAGE, namespace=NAMESPACE, public_key_line=ANNA_LINE)
 
 
@@ -306,7 +307,7 @@ def test_a_number_in_another_than_its_one_form_is_refused(raw: bytes) -> None:
     signature = string(b"ecdsa-sha2-nistp256") + string(string(raw) + string(b"\x01"))
     fields = (key.blob, NAMESPACE.encode(), b"", b"sha512", signature)
     blob = b"SSHSIG" + (1).to_bytes(4, "big") + b"".join(string(field) for field in fields)
-    with pytest.raises(SshSignatureUncheckable, match="one form"):
+    with pytest.raises(PersonSignatureUncheckable, match="one form"):
         sshsig.verify(armor(blob), MESSAGE, namespace=NAMESPACE, public_key_line=line)
 
 
@@ -341,7 +342,7 @@ SHORT_POINT = CURVED.public_key().public_bytes(Encoding.X962, PublicFormat.Compr
     ],
 )
 def test_a_key_line_that_cannot_be_used_is_refused(line: str, problem: str) -> None:
-    with pytest.raises(SshSignatureUncheckable, match=problem):
+    with pytest.raises(PersonSignatureUncheckable, match=problem):
         sshsig.verify(SIGNED, MESSAGE, namespace=NAMESPACE, public_key_line=line)
 
 
@@ -403,11 +404,11 @@ def test_a_file_that_is_no_usable_key_is_named(tmp_path: Path) -> None:
     path.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with pytest.raises(UnknownKeyScheme):
         sshsig.load_private(path, never_asked)
-    with pytest.raises(SshSignatureUncheckable, match="private key"):
+    with pytest.raises(PersonSignatureUncheckable, match="private key"):
         sshsig.sign(MESSAGE, namespace=NAMESPACE, private_key=other)
 
 
-REFUSALS = (SshSignatureWrong, SshSignatureUncheckable)
+REFUSALS = (PersonSignatureWrong, PersonSignatureUncheckable)
 
 
 @pytest.mark.property
@@ -461,6 +462,6 @@ def test_hostile_key_lines_meet_only_our_refusal(text: str, junk: bytes, kind: s
     ):
         try:
             key = sshsig.read_public_key(line)
-        except SshSignatureUncheckable:
+        except PersonSignatureUncheckable:
             continue
         assert key.fingerprint.startswith("SHA256:")

@@ -65,6 +65,7 @@ from signing.drafts import CeremonyUnusable
 from signing.errors import OperatorError
 from signing.keys import KeyExists, KeyMissing, KeyUnreadable, UnknownKeyScheme
 from signing.model_signature import ModelSignatureUnreadable, ModelSignatureWrong
+from signing.person_refusals import PersonSignatureUncheckable, PersonSignatureWrong
 from signing.refusals import (
     BadRoot,
     MetadataTampered,
@@ -73,7 +74,6 @@ from signing.refusals import (
     RootFingerprintWrong,
     SiteNameRefused,
 )
-from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
 from signing.times import TimeUnreadable
 from signing.tokens import TokenUnusable
 from tests.cli import Prompt
@@ -83,6 +83,7 @@ from tidegate.cli.root import main
 from tidegate.errors import (
     DatabaseAddressRefused,
     FileUnreadable,
+    FolderNotEmpty,
     NotHere,
     PassphraseMissing,
     PassphraseUnreadable,
@@ -115,13 +116,13 @@ def _documents() -> list[Case]:
         (SITE, "contracts add {file}", MalformedContract),
         (SITE, "contracts compare {file} demo-router-v1", MalformedContract),
         (SITE, "contracts tools {file}", UnreadableToolList),
-        (SITE, "people add carol --public-key {file}", SshSignatureUncheckable),
+        (SITE, "people add carol --public-key {file}", PersonSignatureUncheckable),
         (SITE, "trust enrol {file} --fingerprint 00", RootFingerprintWrong),
         (SITE, "audit verify --kept-head {file}", CheckpointUnreadable),
         (SITE, "audit verify --receipt {file}", ReceiptWrong),
         (SITE, f"approve {V1} --tier team --person alice --reason x --key {{file}}", KeyUnreadable),
         (SITE, f"approve {V1} --tier team --person alice --payload {{file}} --signature {{file}}",
-         SshSignatureUncheckable),
+         PersonSignatureUncheckable),
         (ORIGIN, "bundles acknowledge {file}", ReceiptWrong),
         (ORIGIN, "bundles repair {file} --out {out}", RepairRequestWrong),
         (ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key {{file}}", KeyUnreadable),
@@ -269,10 +270,10 @@ def _the_rest() -> list[Case]:
         Case(SITE, f"promote {V1} --tier org --dry-run", GateClosed, "org"),
         Case(SITE, f"rollback {MODEL} --tier team --reason x", NothingToRollBackTo, "team"),
         Case(SITE, "rollback acme/none --tier team --reason x", NothingToRollBackTo, "acme/none"),
-        Case(SITE, f"approve {V1} --tier team --person alice --reason x --key {{bob.key}}", SshSignatureWrong,
+        Case(SITE, f"approve {V1} --tier team --person alice --reason x --key {{bob.key}}", PersonSignatureWrong,
              "made by another key"),
         Case(SITE, f"approve {V1} --tier team --person alice --payload {{list.json}} --signature {{alice.pub}}",
-             SshSignatureUncheckable),
+             PersonSignatureUncheckable),
         Case(SITE, f"approve {V1} --tier team --person alice --payload {{list.json}} --signature {{list.sig}}",
              ApprovalUnreadable, "approval"),
         Case(SITE, "people add al --public-key {alice.key}", DocumentRefused, "private key"),
@@ -347,13 +348,13 @@ def _approvals() -> list[Case]:
         Case(SITE, f"approve {V1} --tier team --shown 0123456789ab {alice}", NotAsShown, "0123456789ab"),
         Case(SITE, f"reject {V1} --tier team --shown 0123456789ab {alice}", NotAsShown, "0123456789ab"),
         Case(SITE, f"reject {V1} --tier nowhere {alice}", NotFound, "nowhere"),
-        Case(SITE, f"reject {V1} --tier team --person alice --reason x --key {{bob.key}}", SshSignatureWrong,
+        Case(SITE, f"reject {V1} --tier team --person alice --reason x --key {{bob.key}}", PersonSignatureWrong,
              "made by another key"),
         Case(ORIGIN, f"reject {V1} --tier team {alice}", NotHere, "is not a site"),
         Case(SITE, f"promote {V1} --tier nowhere --break-glass {alice}", NotFound, "nowhere"),
         Case(SITE, f"promote {V1} --tier team --break-glass --person zoe --reason x --key {{alice.key}}", NotFound, "zoe"),
         Case(SITE, f"promote {V1} --tier team --break-glass --person alice --reason x --key {{bob.key}}",
-             SshSignatureWrong, "made by another key"),
+             PersonSignatureWrong, "made by another key"),
         Case(ORIGIN, f"promote {V1} --tier team --break-glass {alice}", NotHere, "is not a site"),
     ]  # fmt: skip
 
@@ -415,6 +416,9 @@ def _logs() -> list[Case]:
         Case(SITE, "audit check-proof {list.json}", CheckpointUnreadable, "proof"),
         Case(SITE, "audit check-proof {binary}", CheckpointUnreadable, "proof"),
         Case(SITE, "audit witnesses --accept nowhere --reason x", NotFound, "nowhere"),
+        Case(SITE, "audit export {other}", FolderNotEmpty, "not empty"),
+        Case(SITE, "audit export {out} --model demo/none", NotFound, "demo/none"),
+        Case(SITE, "audit export {empty}/x", SystemRefused, "empty"),
     ]
 
 
@@ -451,17 +455,17 @@ def _people() -> list[Case]:
     by = "--person alice --reason x --key {alice.key}"
     return [
         Case(SITE, f"people add zed --public-key {{alice.pub}} {by}", DocumentRefused, "alice's already"),
-        Case(SITE, f"people add zed --certificate {{empty}} {by}", SshSignatureUncheckable, "certificate"),
+        Case(SITE, f"people add zed --certificate {{empty}} {by}", PersonSignatureUncheckable, "certificate"),
         Case(SITE, f"people add zed --public-key {{alice.pub}} --until soon {by}", TimeUnreadable, "soon"),
         Case(SITE, "people remove bob", PeopleUnsigned, "bob"),
-        Case(SITE, "people remove bob --person alice --reason x --key {bob.key}", SshSignatureWrong),
+        Case(SITE, "people remove bob --person alice --reason x --key {bob.key}", PersonSignatureWrong),
         Case(SITE, f"people confirm zed {by}", NotFound, "zed"),
         Case(SITE, "people publish", NotHere),
         Case(ORIGIN, "people publish", NotFound, "person"),
         Case(ORIGIN, "people follow-origin", NotHere),
         Case(SITE, "people follow-origin", PeopleUnsigned, "origin"),
-        Case(SITE, f"people card-issuer {{binary}} {by}", SshSignatureUncheckable, "certificate"),
-        Case(SITE, "people card-list {binary}", SshSignatureUncheckable, "revocation list"),
+        Case(SITE, f"people card-issuer {{binary}} {by}", PersonSignatureUncheckable, "certificate"),
+        Case(SITE, "people card-list {binary}", PersonSignatureUncheckable, "revocation list"),
         Case(SITE, "people card-list {none}", FileUnreadable),
     ]
 

@@ -15,7 +15,7 @@ from registry.gate import GateClosed
 from registry.pins import NothingToRollBackTo
 from signing.canonical import canonical_bytes
 from signing.keys import KeyMissing
-from signing.sshsig import SshSignatureUncheckable, SshSignatureWrong
+from signing.person_refusals import PersonSignatureUncheckable, PersonSignatureWrong
 from signing.times import TimeUnreadable, rfc3339
 from tests.tidegate.town import MODEL, Town
 
@@ -65,16 +65,16 @@ class TestWithATokenOrAnyKeyThatSshKeygenKnows:
 
     def test_another_persons_key_is_refused_at_once(self, town: Town, payload: Path) -> None:
         sign(town, payload, "bob")
-        assert "made by another key" in self.hand_in(town, payload, ends=SshSignatureWrong.exit_code)
+        assert "made by another key" in self.hand_in(town, payload, ends=PersonSignatureWrong.exit_code)
 
     def test_a_signature_for_another_purpose_is_refused(self, town: Town, payload: Path) -> None:
         sign(town, payload, "alice", namespace="git")
-        self.hand_in(town, payload, ends=SshSignatureWrong.exit_code)
+        self.hand_in(town, payload, ends=PersonSignatureWrong.exit_code)
 
     def test_an_edited_payload_is_refused_before_it_is_read(self, town: Town, payload: Path) -> None:
         sign(town, payload, "alice")
         payload.write_bytes(payload.read_bytes().replace(b"team", b"org"))
-        self.hand_in(town, payload, ends=SshSignatureWrong.exit_code)
+        self.hand_in(town, payload, ends=PersonSignatureWrong.exit_code)
 
     def test_signed_bytes_that_are_no_approval_are_refused(self, town: Town, payload: Path) -> None:
         for data in (b"nonsense", b"{}", payload.read_bytes() + b"\n"):
@@ -115,7 +115,7 @@ class TestWithATokenOrAnyKeyThatSshKeygenKnows:
 
     def test_a_sig_file_that_is_none_is_refused(self, town: Town, payload: Path) -> None:
         payload.with_name(f"{payload.name}.sig").write_text("signed: alice")
-        self.hand_in(town, payload, ends=SshSignatureUncheckable.exit_code)
+        self.hand_in(town, payload, ends=PersonSignatureUncheckable.exit_code)
 
 
 def sign(town: Town, payload: Path, person: str, *, namespace: str = "approval@tidegate") -> None:
@@ -142,7 +142,7 @@ class TestApproving:
     def test_with_a_key_that_is_not_the_persons_is_refused_at_once(self, town: Town) -> None:
         words = [REF, "--tier", "team", "--person", "alice", "--reason", "x"]
         refusal = town.site.type(
-            "approve", *words, "--key", town.key("bob"), ends=SshSignatureWrong.exit_code
+            "approve", *words, "--key", town.key("bob"), ends=PersonSignatureWrong.exit_code
         )
         assert "made by another key" in refusal.output
         assert [] == town.site.ask("audit", "log", "--kind", "approved")
