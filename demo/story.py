@@ -34,12 +34,13 @@ class Story:
         """One remark."""
         print(textwrap.fill(text, 100), flush=True)
 
-    def run(self, command: str, *, ends: int = 0, quiet: bool = False) -> str:
+    def run(self, command: str, *, ends: int = 0, quiet: bool = False, last: int | None = None) -> str:
         """Type one command and show what it says.
 
         Args:
             ends: the exit code that the story tells of; another one breaks the story.
             quiet: show the command only.
+            last: show this many lines of its end only: the others were seen before.
 
         Returns: what it said on both streams, in the order in which it was said.
         """
@@ -48,7 +49,7 @@ class Story:
         if done.returncode != ends:
             raise StoryBroken(f"{command}\nended with {done.returncode}, told as {ends}\n{done.stdout}")
         if not quiet:
-            print(textwrap.indent(done.stdout.rstrip(), "  "), flush=True)
+            print(textwrap.indent(_end_of(done.stdout.rstrip(), last), "  "), flush=True)
             if ends:
                 print(f"  (exit code {ends})", flush=True)
         return done.stdout
@@ -79,3 +80,8 @@ class Story:
             check=False,
             stdin=subprocess.DEVNULL,
         )
+
+
+def _end_of(said: str, last: int | None) -> str:
+    lines = said.splitlines()
+    return said if last is None or len(lines) <= last else "\n".join(["…", *lines[-last:]])

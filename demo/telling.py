@@ -1,4 +1,4 @@
-"""The journey of a model, first half: from a hub to a site that nothing reaches. What it says is checked against what happened."""
+"""The journey of a model, first part: from a hub to a site that nothing reaches. What it says is checked against what happened."""
 
 import secrets
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from demo import judging
+from demo import auditing, judging
 from demo.engine import Engine
 from demo.hub import serve_hub
 from demo.judging import HERE, MODEL, contract
@@ -23,6 +23,7 @@ def tell(story: Story, engine: Engine) -> None:
     _first_bundle(story)
     _first_import(story)
     judging.tell(story, engine)
+    auditing.tell(story)
 
 
 def _homes(story: Story) -> None:
