@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -18,9 +18,10 @@ from pipelines import audit_rows, carried_signatures
 from pipelines.audit_readme import readme
 from pipelines.model_signatures import HOME, ORIGIN
 from pipelines.workplace import Workplace
-from registry.entities import RECORDED, Document, ModelSignature, Person, Row
-from registry.errors import NotFound, RegistryRefusal
+from registry.entities import RECORDED, Document, ModelSignature, Row
+from registry.errors import NotFound
 from registry.log_tree import LogTree, log_name
+from registry.redaction import demand_salted
 from registry.views import View
 from signing import checkpoint, cosignature, keys, tlog_proof
 from signing.canonical import canonical_bytes, parse, pretty_bytes
@@ -31,24 +32,9 @@ from signing.times import rfc3339
 FORMAT = "tidegate-audit/1"
 SUMS = "SHA256SUMS"
 _BODY = 64 << 20  # bytes
-_PLAIN = b'"format":"tidegate-event/1"'
 _SERVED = ("promoted", "rolled back")  # kinds of event that get a proof file of their own
 
 Files = Iterator[tuple[str, bytes]]
-
-
-class NamesInTheClear(RegistryRefusal):
-    """A log that begins with events of an older release, which hold people's names as they are: it cannot be redacted."""
-
-    exit_code: ClassVar[int] = 47
-    next_step: ClassVar[str] = (
-        "Export without --redact for readers who may see the names; to others give `tidegate audit prove EVENT` of the "
-        "events since then."
-    )
-
-    def __init__(self, home: str, count: int) -> None:
-        super().__init__(f"the log of {home} holds {count} events that no salt hides")
-        self.home, self.count = home, count
 
 
 @dataclass(frozen=True)
@@ -89,10 +75,10 @@ def export(work: Workplace, folder: Path, narrowing: Narrowing) -> Exported:
         head = view.head()
         if head is None:
             raise NotFound("event in the log of", work.home.name)
-        if narrowing.redact and (plain := sum(_PLAIN in data for _, data in view.leaves())):
-            raise NamesInTheClear(work.home.name, plain)
-        about = _about(work, view, narrowing)
-        for path, data in _files(work, view, narrowing, about):
+        if narrowing.redact:
+            demand_salted(work.home.name, (line[5].encode() for line in chain.from_iterable(view.logged())))
+        about, versions = _about(work, view, narrowing), _versions(view, narrowing)
+        for path, data in _files(work, view, about, versions, redact=narrowing.redact):
             _write(folder, path, data)
             sums[path] = sha256_hex(data)
     lines = "".join(f"{sums[path]}  {path}\n" for path in sorted(sums))
@@ -107,29 +93,41 @@ def log_key(work: Workplace) -> str:
     )
 
 
-def _files(work: Workplace, view: View, narrowing: Narrowing, about: Mapping[str, Any]) -> Files:
+@dataclass(frozen=True)
+class _Versions:
+    """Every version's digest with its name, and those whose files are written."""
+
+    names: Mapping[str, str]
+    wanted: Collection[str]
+
+    def take(self, row: Row) -> bool:
+        """Whether a row is about one of these, or about none."""
+        version = audit_rows.version_of(row, self.names)
+        return version is None or version in self.wanted
+
+
+def _files(
+    work: Workplace, view: View, about: Mapping[str, Any], versions: _Versions, *, redact: bool
+) -> Files:
     yield "audit.json", canonical_bytes(dict(about))
     yield "README.txt", readme(about).encode()
-    yield from _log(view, redact=narrowing.redact)
+    yield from _log(view, redact=redact)
     yield from _heads(view)
     yield from _keys(about)
     yield from _trust(work, view)
-    versions, wanted = _wanted(view, narrowing)
     written, signing_keys = set[str](), carried_signatures.keys_of(work, view)
-    for row in _rows(view, redact=narrowing.redact):
-        if (version := audit_rows.version_of(row, versions)) is not None and version not in wanted:
-            continue
-        found = chain(audit_rows.files_of(row), _bill(row, versions), _model_signature(row, signing_keys))
-        for path, data in found if not narrowing.redact else _without_words(found):
+    for row in filter(versions.take, _rows(view)):
+        found = chain(
+            audit_rows.files_of(row), _bill(row, versions.names), _model_signature(row, signing_keys)
+        )
+        for path, data in _without_words(found) if redact else found:
             if path not in written:
                 written.add(path)
                 yield path, data
-    if not narrowing.redact:
+    if not redact:
         people = view.people_recorded()
-        yield (
-            "people/people.json",
-            pretty_bytes([{**row.content(), "public_key": row.public_key} for row in people]),
-        )
+        shown = [{**row.content(), "public_key": row.public_key} for row in people]
+        yield "people/people.json", pretty_bytes(shown)
         yield "people/allowed_signers", audit_rows.allowed_signers(people)
 
 
@@ -230,24 +228,20 @@ def _trust(work: Workplace, view: View) -> Files:
                 yield f"trust/remembered/{name}.json", text.encode()
 
 
-def _wanted(view: View, narrowing: Narrowing) -> tuple[dict[str, str], Collection[str]]:
-    """Every version's digest with its name, and those whose files are written. Raises `NotFound`."""
+def _versions(view: View, narrowing: Narrowing) -> _Versions:
+    """Raises `NotFound`: no version of that model."""
     rows = view.version_columns()
-    versions = {digest: f"{model}@{ordinal}" for model, ordinal, digest in rows}
     wanted = {digest for model, _, digest in rows if narrowing.model in (None, model)}
     if narrowing.model is not None and not wanted:
         raise NotFound("model", narrowing.model)
     if narrowing.since is not None:
         served = {pin.version for pin in view.pins(at=narrowing.since)}
-        served |= {pin.version for pin in view.pin_history() if pin.since >= narrowing.since}
-        wanted &= served
-    return versions, wanted
+        wanted &= served | {pin.version for pin in view.pin_history() if pin.since >= narrowing.since}
+    return _Versions({digest: f"{model}@{ordinal}" for model, ordinal, digest in rows}, wanted)
 
 
-def _rows(view: View, *, redact: bool) -> Iterator[Row]:
+def _rows(view: View) -> Iterator[Row]:
     for table in RECORDED:
-        if redact and table is Person:
-            continue
         names = list(table.model_fields)
         for columns in chain.from_iterable(view.recorded_in(table)):
             yield table.model_construct(**dict(zip(names, columns, strict=True)))
