@@ -14,15 +14,20 @@ from pipelines import receipts
 from pipelines.bundle import documents as docs
 from pipelines.bundle.documents import Export
 from pipelines.bundle.transfers import transferred
-from registry.entities import Version
+from pipelines.questions.proving import Proof, Prover
+from pipelines.workplace import Workplace
+from registry.audit import EventKind
+from registry.entities import Export as ExportRow
+from registry.entities import Import, Row, Version
 from registry.views import View
-from signing.summaries import Transfer, TransferredFile
+from signing.errors import OperatorError
+from signing.summaries import NOTHING_SAID, Transfer, TransferredFile
 
 OUT, IN = "out", "in"
 COLUMNS = (
     "date", "direction", "originator", "approver", "file", "format", "sha256", "bytes", "classification", "source",
     "destination", "source_system", "destination_system", "medium", "control_numbers", "bundle", "sequence",
-    "recorded_by", "outcome",
+    "recorded_by", "outcome", "evidence",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
@@ -43,6 +48,7 @@ class Crossing:
     media: tuple[str, ...]  # serial numbers of the media that were read back here
     actor: str  # who packed it, or took it in
     outcome: str
+    proof: Proof  # of the row that this is read from
 
     def document(self) -> dict[str, Any]:
         """The crossing for programs."""
@@ -59,6 +65,7 @@ class Crossing:
             "media": list(self.media),
             "recorded_by": self.actor,
             "outcome": self.outcome,
+            "proof": self.proof.document(),
         }
 
     def lines(self) -> Iterator[dict[str, object]]:
@@ -80,6 +87,7 @@ class Crossing:
             "sequence": self.sequence,
             "recorded_by": self.actor,
             "outcome": self.outcome,
+            "evidence": self.proof.mark,
         }
         for one in self.files:
             yield same | {"file": one.name, "format": one.format, "sha256": one.sha256, "bytes": one.size}
@@ -87,17 +95,33 @@ class Crossing:
             yield same
 
 
-def crossings(view: View, *, since: str | None = None, until: str | None = None) -> list[Crossing]:
-    """Return every transfer, oldest first.
+def crossings(
+    work: Workplace, view: View, *, since: str | None = None, until: str | None = None
+) -> tuple[list[Crossing], list[str]]:
+    """Return every transfer, oldest first; and in words each one that the log has and the tables have not.
 
     Args:
-        since, until: moments, RFC 3339 in UTC; both included.
+        since, until: moments, RFC 3339 in UTC; both included. What is not verified is there whatever was asked for:
+            its date may be what somebody edited.
     """
-    found = [*_left(view), *_came(view)]
+    prover = Prover(work, view)
     chosen = [
-        one for one in found if (since is None or one.date >= since) and (until is None or one.date <= until)
+        one
+        for one in (*_left(prover, view), *_came(prover, view))
+        if not one.proof.verified
+        or ((since is None or one.date >= since) and (until is None or one.date <= until))
     ]
-    return sorted(chosen, key=lambda one: (one.date, one.direction, one.sequence))
+    return sorted(chosen, key=lambda one: (one.date, one.direction, one.sequence)), list(_gone(prover, view))
+
+
+def _gone(prover: Prover, view: View) -> Iterator[str]:
+    tables: tuple[tuple[str, Sequence[Row], EventKind], ...] = (
+        (ExportRow.label, view.exports(), EventKind.BUNDLE_MADE),
+        (Import.label, view.imports(), EventKind.BUNDLE_IMPORTED),
+    )
+    for label, rows, kind in tables:
+        for event, said in prover.recorded.removed(label, prover.recorded.entries(kind=kind), rows):
+            yield f"{label} {said['bundle']}, recorded by event {event}, was taken out of the table"
 
 
 def as_csv(found: Sequence[Crossing]) -> str:
@@ -116,39 +140,54 @@ def _harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _left(view: View) -> Iterator[Crossing]:
+def _left(prover: Prover, view: View) -> Iterator[Crossing]:
     newest = {site.name: receipts.newest(view, site.name) for site in view.sites()}
     for row in view.exports():
-        export = docs.decode_export(row.body.encode())
         said = newest.get(row.site)
         arrived = said is not None and row.sequence in said.arrivals
         outcome = "acknowledged" if arrived else "no receipt yet"
-        yield _crossing(view, export, row.digest, (row.made_at, OUT, row.actor, outcome))
+        yield _crossing(view, row, prover.row(row), (row.made_at, OUT, outcome))
 
 
-def _came(view: View) -> Iterator[Crossing]:
+def _came(prover: Prover, view: View) -> Iterator[Crossing]:
     for row in view.imports():
-        export = docs.decode_export(row.body.encode())
-        yield _crossing(view, export, row.digest, (row.imported_at, IN, row.actor, "taken in"))
+        yield _crossing(view, row, prover.row(row), (row.imported_at, IN, "taken in"))
 
 
-def _crossing(view: View, export: Export, digest: str, how: tuple[str, str, str, str]) -> Crossing:
-    date, direction, actor, outcome = how
-    readings = [row for row in view.custody(export.bundle) if row.export == digest]
+def _crossing(view: View, row: ExportRow | Import, proof: Proof, how: tuple[str, str, str]) -> Crossing:
+    date, direction, outcome = how
+    export = _read(row)
+    readings = [one for one in view.custody(row.bundle) if one.export == row.digest]
     return Crossing(
         date=date,
         direction=direction,
-        bundle=export.bundle,
-        sequence=export.sequence,
-        export=digest,
-        source=export.origin,
-        destination=export.audience,
-        said=export.transfer,
-        files=tuple(transferred(_versions(view, export))),
-        media=tuple(dict.fromkeys(row.serial for row in readings if row.serial)),
-        actor=actor,
+        bundle=row.bundle,
+        sequence=row.sequence,
+        export=row.digest,
+        source=export.origin if export else "unknown",
+        destination=export.audience if export else "unknown",
+        said=export.transfer if export else NOTHING_SAID,
+        files=_files(view, export) if export else (),
+        media=tuple(dict.fromkeys(one.serial for one in readings if one.serial)),
+        actor=row.actor,
         outcome=outcome,
+        proof=proof,
     )
+
+
+def _read(row: ExportRow | Import) -> Export | None:
+    """The export document; None where somebody made it unreadable, which its proof tells."""
+    try:
+        return docs.decode_export(row.body.encode())
+    except OperatorError:
+        return None
+
+
+def _files(view: View, export: Export) -> tuple[TransferredFile, ...]:
+    try:
+        return tuple(transferred(_versions(view, export)))
+    except OperatorError:
+        return ()  # a manifest was edited: `audit origin` says which
 
 
 def _versions(view: View, export: Export) -> list[Version]:

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.bundle import documents as docs
-from pipelines.questions.proving import Proof, Prover
+from pipelines.questions.proving import Proof, Prover, predicate_of
 from pipelines.workplace import Workplace
 from registry import manifests
 from registry.entities import Claim, Custody, Import, ModelSignature, Statement, Version
 from registry.names import Ref
 from registry.views import View
 from signing import statements
-from signing.canonical import parse
 from signing.digests import sha256_hex
+from signing.errors import OperatorError
 
-_BYTES = 16 << 20
+_HERE = ("fetch", "add")  # ways in that no bundle brought
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Whence:
     bundle: dict[str, Any] | None  # that brought it; None where it was fetched or added
     media: tuple[dict[str, Any], ...]  # that were read back here
     proofs: tuple[Proof, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def doubts(self) -> list[str]:
+        """What does not hold, in words."""
+        return [*(proof.doubt for proof in self.proofs if not proof.verified), *self.problems]
 
     def document(self) -> dict[str, Any]:
         """The answer for programs."""
@@ -48,43 +54,75 @@ class Whence:
             "bundle": self.bundle,
             "media": list(self.media),
             "evidence": [proof.document() for proof in self.proofs],
+            "problems": list(self.problems),
         }
 
 
 def whence(work: Workplace, view: View, ref: Ref) -> Whence:
     """Return where a version came from. Raises `NotFound`."""
-    version = view.version(ref)
-    manifest = manifests.decode(version.manifest.encode())
-    prover = Prover(work, view)
+    return whence_of(Prover(work, view), view, view.version(ref))
+
+
+def whence_of(prover: Prover, view: View, version: Version) -> Whence:
+    """Return where a version came from, each step proved."""
     claims = {claim.statement: claim for claim in view.claims(version.digest)}
-    said = view.statements(version.digest)
-    fetched = [row for row in said if row.predicate == statements.PROVENANCE]
-    taken = [row for row in said if row.predicate == statements.IMPORT]
+    fetched = [row for row in view.statements(version.digest) if row.predicate == statements.PROVENANCE]
     brought = next((row for row in view.imports() if row.bundle == version.brought_by), None)
-    media = view.custody(version.brought_by) if brought else []
-    proved = [version.digest, *(row.digest for row in (*fetched, *taken))]
+    media = (
+        [row for row in view.custody(version.brought_by) if row.export == brought.digest] if brought else []
+    )
+    signatures = view.model_signatures(version.digest)
+    proofs = [prover.row(version)]
+    proofs += [prover.row(row, ours=row.digest not in claims) for row in fetched]
+    proofs += [prover.row(row) for row in (*signatures, *media)]
+    proofs += _import_proofs(prover, view, brought) if brought else []
     return Whence(
         version=version,
-        upstream=vars(manifest.upstream) if manifest.upstream else None,
+        upstream=_upstream(version),
         fetched=tuple(_fetched(row, claims.get(row.digest)) for row in fetched),
-        signatures=tuple(_signature(row) for row in view.model_signatures(version.digest)),
-        bundle=_bundle(brought) if brought else None,
-        media=tuple(_medium(row) for row in media if brought and row.export == brought.digest),
-        proofs=tuple(prover.prove(digest) for digest in dict.fromkeys(proved)),
+        signatures=tuple(_signature(row) for row in signatures),
+        bundle=_bundle(prover, brought) if brought else None,
+        media=tuple(_medium(row) for row in media),
+        proofs=tuple(proofs),
+        problems=() if brought or version.brought_by in _HERE else (_lost(version),),
     )
 
 
+def _lost(version: Version) -> str:
+    return f"the bundle {version.brought_by}, which brought it, is not recorded here any more"
+
+
+def _upstream(version: Version) -> dict[str, Any] | None:
+    try:
+        found = manifests.decode(version.manifest.encode()).upstream
+    except OperatorError:
+        return None  # edited; its proof says so
+    return vars(found) if found else None
+
+
+def _import_proofs(prover: Prover, view: View, row: Import) -> list[Proof]:
+    """The bundle, and this site's own signed word that it took it in: about all its versions, named by the first."""
+    digests = [
+        str(said["digest"])
+        for entry in prover.recorded.entries(subject=row.digest)
+        for label, said in entry.rows
+        if label == Statement.label and said["predicate"] == statements.IMPORT
+    ]
+    held = [found for digest in digests if (found := view.statement(digest)) is not None]
+    return [prover.row(row), *(prover.row(one, ours=True) for one in held)]
+
+
 def _fetched(row: Statement, claim: Claim | None) -> dict[str, Any]:
-    predicate = parse(row.payload.encode(), max_bytes=_BYTES, at="statement")["predicate"]
-    definition, run = predicate["buildDefinition"], predicate["runDetails"]
+    predicate = predicate_of(row)
+    definition, run = predicate.get("buildDefinition", {}), predicate.get("runDetails", {})
     return {
         "statement": row.digest,
         "claimed_with": claim.bundle if claim else None,
-        "by": run["builder"]["id"].removeprefix("urn:tidegate:home:"),
-        "how": definition["buildType"],
-        "asked_for": definition["externalParameters"],
-        "sources": len(definition["resolvedDependencies"]),
-        "finished": run["metadata"]["finishedOn"],
+        "by": str(run.get("builder", {}).get("id", "unknown")).removeprefix("urn:tidegate:home:"),
+        "how": definition.get("buildType"),
+        "asked_for": definition.get("externalParameters"),
+        "sources": len(definition.get("resolvedDependencies", [])),
+        "finished": run.get("metadata", {}).get("finishedOn", row.made_at),
     }
 
 
@@ -100,19 +138,29 @@ def _signature(row: ModelSignature) -> dict[str, Any]:
     }
 
 
-def _bundle(row: Import) -> dict[str, Any]:
-    export = docs.decode_export(row.body.encode())
-    return {
+def _bundle(prover: Prover, row: Import) -> dict[str, Any]:
+    notes = [
+        entry.note
+        for entry in prover.recorded.entries(subject=row.digest)
+        for label, _said in entry.rows
+        if label == Import.label
+    ]
+    note = notes[0] if notes else {}
+    said = {
         "bundle": row.bundle,
         "sequence": row.sequence,
         "export": row.digest,
-        "whole": sha256_hex(row.body.encode()) == row.digest,
-        "origin": export.origin,
         "signed_at": row.signed_time,
         "taken_in_at": row.imported_at,
         "taken_in_by": row.actor,
-        "said": export.transfer.fields(),
+        "root": note.get("root"),
+        "profile": note.get("profile"),
     }
+    try:
+        export = docs.decode_export(row.body.encode())
+    except OperatorError:
+        return {**said, "origin": note.get("origin"), "said": {}}  # edited; its proof says so
+    return {**said, "origin": export.origin, "said": export.transfer.fields()}
 
 
 def _medium(row: Custody) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.questions.transfers import COLUMNS, Crossing, as_csv, crossings
+from pipelines.workplace import Workplace
 from registry.home import Home
 from registry.views import View
 from signing.summaries import Transfer
@@ -24,14 +25,17 @@ def gap(tmp_path: Path) -> World:
 
 
 @contextmanager
-def looking(gap: World, home: Home) -> Iterator[View]:
+def looking(gap: World, home: Home) -> Iterator[tuple[Workplace, View]]:
     with gap.at(home) as work, work.store.view() as view:
-        yield view
+        yield work, view
 
 
 def at(gap: World, home: Home) -> list[Crossing]:
-    with looking(gap, home) as view:
-        return crossings(view)
+    with looking(gap, home) as place:
+        found, gone = crossings(*place)
+    assert [] == gone
+    assert all(one.proof.verified for one in found)
+    return found
 
 
 def test_both_ends_have_the_same_columns_filled(gap: World) -> None:
@@ -70,11 +74,11 @@ def test_a_bundle_without_versions_is_a_transfer_too(gap: World) -> None:
 def test_only_the_days_that_were_asked_for(gap: World) -> None:
     gap.ship("acme/tiny", out="one")
     gap.ship("acme/tiny", out="two")
-    with looking(gap, gap.origin) as view:
-        first, second = crossings(view)
-        assert [second] == crossings(view, since=second.date)
-        assert [first] == crossings(view, until=first.date)
-        assert [] == crossings(view, since="2030-01-01T00:00:00Z")
+    with looking(gap, gap.origin) as place:
+        first, second = crossings(*place)[0]
+        assert [second] == crossings(*place, since=second.date)[0]
+        assert [first] == crossings(*place, until=first.date)[0]
+        assert ([], []) == crossings(*place, since="2030-01-01T00:00:00Z")
 
 
 def test_the_table_reads_back_and_runs_nothing(gap: World) -> None:

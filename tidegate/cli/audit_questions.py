@@ -1,19 +1,16 @@
 """The auditor's questions under `tidegate audit`: one command each, each answer proved while it is given."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
-from registry.names import Ref
+from registry.names import Ref, model_name
 from tidegate.cli.doors import Door, pass_app
 from tidegate.errors import EvidenceDoubted, PolicyBroken
-from tidegate.output import SHORT, show, table
+from tidegate.output import show
 from tidegate.wiring import App
-
-if TYPE_CHECKING:
-    from pipelines.questions.proving import Proof
-    from pipelines.questions.serving import Allowed, Word
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # generic only to the type checker
@@ -37,20 +34,18 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic only to the 
 _at = click.option(
     "--at", type=Moment(), help="Then, instead of now: 2026-11-20 (its last second) or 2026-11-20T08:30:00Z."
 )
-_tier_and_model = (click.argument("tier"), click.argument("model"))
 
 
 def _about_a_pin(function: Any) -> Any:
-    for option in reversed((*_tier_and_model, _at)):
+    for option in reversed((click.argument("tier"), click.argument("model"), _at)):
         function = option(function)
     return function
 
 
-def _mark(proofs: "Iterable[Proof]", *more: str | None) -> None:
+def _end(doubts: Iterable[str]) -> None:
     """End the command with the refusal's code when anything that was shown does not hold."""
-    doubts = [proof.said for proof in proofs if not proof.verified] + [text for text in more if text]
-    if doubts:
-        raise EvidenceDoubted(doubts)
+    if found := list(dict.fromkeys(doubts)):
+        raise EvidenceDoubted(found)
 
 
 @click.command(cls=Door)
@@ -65,30 +60,21 @@ def served(app: App, tier: str | None, model: str | None, at: str | None) -> Non
     tidegate audit served --tier org --at 2026-11-20
     """
     from pipelines.questions.serving import served as ask
+    from tidegate.audit_lines import served_table
 
     with app.store.view() as view:
         if tier is not None:
             view.tier(tier)
-        found = ask(app.work, view, tier=tier, model=model, at=at)
-        names = {row.digest: row.name for row in view.documents()}
-    lines = [
-        (
-            one.pin.tier,
-            f"{one.pin.model}@{one.pin.ordinal}",
-            one.pin.version[:SHORT],
-            names.get(one.pin.profile or "", "-"),
-            names.get(one.pin.router or "", "-"),
-            one.pin.since,
-            one.until or "now",
-            "BREAK-GLASS" if one.pin.override else one.pin.kind,
-            "VERIFIED" if one.problem is None else "NOT VERIFIED",
-        )
-        for one in found
-    ]
-    headings = ("tier", "served", "digest", "engine profile", "router", "from", "until", "by", "in the log")
-    text = table(headings, lines, empty="Nothing was served." if at else "Nothing is served.")
+        found, gone = ask(app.work, view, tier=tier, model=model_name(model) if model else None, at=at)
+        documents = (view.document_by_digest(one) for line in found for one in _parts(line.pin))
+        names = {row.digest: row.name for row in documents if row is not None}
+    text = served_table(found, names, then=at is not None)
     show([one.document() for one in found], text, as_json=app.settings.as_json)
-    _mark((), *(one.problem for one in found))
+    _end([*(f"{one.proof.said}: {one.problem}" for one in found if one.problem), *gone])
+
+
+def _parts(pin: Any) -> list[str]:
+    return [one for one in (pin.profile, pin.router, pin.companions) if one]
 
 
 @click.command(cls=Door)
@@ -100,29 +86,13 @@ def why(app: App, tier: str, model: str, at: str | None) -> None:
     \b
     tidegate audit why org acme/coder --at 2026-11-20
     """
-    from pipelines.questions.serving import why as ask
-    from registry.names import model_name
+    from pipelines.questions.allowing import why as ask
+    from tidegate.audit_lines import why_text
 
     with app.store.view() as view:
         found = ask(app.work, view, tier, model_name(model), at=at)
-    show(found.document(), _why_text(found), as_json=app.settings.as_json)
-    _mark(found.proofs, found.served.problem)
-
-
-def _why_text(found: "Allowed") -> str:
-    pin = found.served.pin
-    until = f"until {found.served.until}" if found.served.until else "until now"
-    lines = [f"{pin.tier} served {pin.model}@{pin.ordinal} ({pin.version[:SHORT]}) from {pin.since} {until}."]
-    if found.overridden:
-        lines.append(f"BREAK-GLASS: one person overrode {', '.join(found.overridden)}.")
-    rules = found.policy or {}
-    lines.append(
-        f"The tier's policy then: {rules.get('approvals')} approvals, suites {', '.join(rules.get('suites', [])) or 'none'}."
-    )
-    answer = found.verdict or "no summary was kept: the pin is of an older release, or a rollback"
-    lines += [f"The gate answered: {answer}.", "Evidence, looked at now:"]
-    lines += [f"  {proof}" for proof in found.proofs]
-    return "\n".join(lines)
+    show(found.document(), why_text(found), as_json=app.settings.as_json)
+    _end(found.doubts)
 
 
 @click.command(cls=Door)
@@ -135,32 +105,13 @@ def decided(app: App, tier: str, model: str, at: str | None, *, pages: bool) -> 
     \b
     tidegate audit decided org acme/coder --pages
     """
-    from pipelines.questions.serving import decided as ask
-    from registry.names import model_name
+    from pipelines.questions.deciding import decided as ask
+    from tidegate.audit_lines import decided_text
 
     with app.store.view() as view:
         found = ask(app.work, view, tier, model_name(model), at=at)
-    text = "\n".join(line for word in found for line in _word_lines(word, pages=pages))
-    show(
-        [word.document() for word in found],
-        text or "Nobody's word is on record.",
-        as_json=app.settings.as_json,
-    )
-    _mark(word.proof for word in found)
-
-
-def _word_lines(word: "Word", *, pages: bool) -> list[str]:
-    counted = "counted" if word.counted else "did not count"
-    lines = [
-        f"{word.at}  {word.person}: {word.decision} ({counted}): {word.reason}",
-        f"  {word.how}",
-        f"  {word.proof}",
-    ]
-    if word.shown is None:
-        return [*lines, "  What was shown is not on record."]
-    if not pages:
-        return [*lines, f"  Saw a page of {len(word.shown.splitlines())} lines; --pages shows it."]
-    return [*lines, *(f"  | {line}" for line in word.shown.splitlines())]
+    show(found.document(), decided_text(found, pages=pages), as_json=app.settings.as_json)
+    _end(found.doubts)
 
 
 @click.command(cls=Door)
@@ -173,61 +124,34 @@ def origin(app: App, ref: str) -> None:
     tidegate audit origin acme/coder@2
     """
     from pipelines.questions.whence import whence
+    from tidegate.audit_lines import origin_text
 
     with app.store.view() as view:
         found = whence(app.work, view, Ref.parse(ref))
-    version = found.version
-    lines = [f"{version.model}@{version.ordinal}  {version.digest}"]
-    if found.upstream:
-        lines.append(f"Upstream    {found.upstream['uri']} at commit {found.upstream['commit'] or 'unknown'}")
-    for one in found.fetched:
-        claim = f" (claimed with bundle {one['claimed_with']})" if one["claimed_with"] else ""
-        lines.append(f"Fetched     {one['finished']} by {one['by']}, {one['sources']} sources{claim}")
-    lines += [
-        f"Signed      {one['source']}, {one['method']}: {one['signer']}: {one['outcome']}"
-        for one in found.signatures
-    ]
-    if found.bundle:
-        one = found.bundle
-        lines.append(
-            f"Bundle      {one['bundle']} (number {one['sequence']}) of {one['origin']}, signed {one['signed_at']}"
-        )
-        lines += [f"            {name.replace('_', ' ')}: {said}" for name, said in one["said"].items()]
-    lines += [
-        f"Medium      {one['volume']} of {one['of']}: {one['outcome']}, serial {one['serial'] or '-'}, read {one['at']} by {one['by']}"
-        for one in found.media
-    ]
-    lines += [
-        f"Taken in    {version.added_at} by {version.added_by}",
-        *(f"  {proof}" for proof in found.proofs),
-    ]
-    show(found.document(), "\n".join(lines), as_json=app.settings.as_json)
-    _mark(found.proofs)
+    show(found.document(), origin_text(found), as_json=app.settings.as_json)
+    _end(found.doubts)
 
 
 @click.command(cls=Door)
-@click.argument("who", metavar="PERSON|FINGERPRINT")
+@click.argument("who", metavar="PERSON|KEY")
 @pass_app
 def touched(app: App, who: str) -> None:
     """What else a person or a key touched: what they signed (proved), and what ran in their name (claimed).
+
+    A key is named by its fingerprint as `tidegate people list` shows it, or by the id of a trust key; the beginning
+    is enough.
 
     \b
     tidegate audit touched alice
     tidegate audit touched SHA256:Wb3lh9Mn
     """
     from pipelines.questions.touched import touched as ask
+    from tidegate.audit_lines import touched_text
 
     with app.store.view() as view:
         found = ask(app.work, view, who)
-    lines = ["Keys", *(f"  {key.line}" for key in found.keys), "Signed (proved by the signature)"]
-    lines += [
-        f"  {one.at}  {one.what}: {one.about}: {'VERIFIED' if one.proof.verified else 'NOT VERIFIED'}  [{one.proof.digest[:SHORT]}]"
-        for one in found.signed
-    ] or ["  nothing"]
-    lines.append("Ran in this name (what the shell said, proved by nothing)")
-    lines += [f"  {one['at']}  event {one['event']}: {one['kind']}" for one in found.acted] or ["  nothing"]
-    show(found.document(), "\n".join(lines), as_json=app.settings.as_json)
-    _mark(one.proof for one in found.signed)
+    show(found.document(), touched_text(found), as_json=app.settings.as_json)
+    _end(found.doubts)
 
 
 @click.command(cls=Door)
@@ -243,74 +167,35 @@ def transfers(app: App, since: str | None, until: str | None, *, as_csv: bool) -
     """
     from pipelines.questions.transfers import as_csv as written
     from pipelines.questions.transfers import crossings
+    from tidegate.audit_lines import transfers_table
 
+    if as_csv and app.settings.as_json:
+        raise click.UsageError("--csv and --json name two forms; give one")
     with app.store.view() as view:
-        found = crossings(view, since=since, until=until)
-    if as_csv and not app.settings.as_json:
+        found, gone = crossings(app.work, view, since=since, until=until)
+    if as_csv:
         click.echo(written(found), nl=False)
-        return
-    lines = [
-        (
-            one.date,
-            one.direction,
-            one.bundle,
-            f"{one.source} to {one.destination}",
-            one.said.requester or "-",
-            one.said.approver or "-",
-            one.said.classification or "-",
-            one.said.medium or "-",
-            f"{len(one.files)} ({', '.join(sorted({file.format for file in one.files}))})"
-            if one.files
-            else "none",
-            one.outcome,
-        )
-        for one in found
-    ]
-    headings = (
-        "date",
-        "way",
-        "bundle",
-        "from, to",
-        "originator",
-        "approver",
-        "class",
-        "medium",
-        "files",
-        "outcome",
-    )
-    show(
-        [one.document() for one in found],
-        table(headings, lines, empty="Nothing crossed."),
-        as_json=app.settings.as_json,
-    )
+    else:
+        document = [one.document() for one in found]
+        show(document, transfers_table(found), as_json=app.settings.as_json)
+    _end([*(one.proof.doubt for one in found if not one.proof.verified), *gone])
 
 
 @click.command(cls=Door)
 @pass_app
 def overrides(app: App) -> None:
-    """What was let pass by a person's word: waivers, licences, cases set aside, break-glass. All that ever was."""
+    """What was let pass by a person's word: waivers, licences, cases set aside, break-glass. All that ever was.
+
+    \b
+    tidegate audit overrides
+    """
     from pipelines.questions.overridden import overridden
+    from tidegate.audit_lines import overrides_table
 
     with app.store.view() as view:
-        found = overridden(app.work, view)
-    lines = [
-        (
-            one.at,
-            one.what,
-            one.about[:60],
-            one.person,
-            one.reason,
-            one.standing,
-            "VERIFIED" if one.verified else "claimed",
-        )
-        for one in found
-    ]
-    headings = ("date", "what", "about", "who", "reason", "now", "signature")
-    show(
-        [one.document() for one in found],
-        table(headings, lines, empty="Nothing was overridden."),
-        as_json=app.settings.as_json,
-    )
+        found, gone = overridden(app.work, view)
+    show([one.document() for one in found], overrides_table(found), as_json=app.settings.as_json)
+    _end([*(one.proof.doubt for one in found if not one.proof.verified), *gone])
 
 
 @click.command(cls=Door)
@@ -323,16 +208,17 @@ def overrides(app: App) -> None:
 )
 @pass_app
 def expiring(app: App, days: int) -> None:
-    """Which roots, roles, keys, certificates and decisions end soon, or have ended; what to do about each."""
+    """Which roots, roles, keys, certificates and decisions end soon, or have ended; what to do about each.
+
+    \b
+    tidegate audit expiring --days 90
+    """
     from pipelines.questions.expiring import expiring as ask
+    from tidegate.audit_lines import expiring_text
 
     with app.store.view() as view:
         found = ask(app.work, view, days=days)
-    lines = [(one.level, one.until, one.days, one.what) for one in found]
-    text = table(("", "ends", "days left", "what"), lines, empty=f"Nothing ends within {days} days.")
-    steps = dict.fromkeys(one.next_step for one in found)
-    text = "\n".join([text, *(f"Next:    {step}" for step in steps)])
-    show([one.document() for one in found], text, as_json=app.settings.as_json)
+    show([one.document() for one in found], expiring_text(found, days), as_json=app.settings.as_json)
 
 
 @click.command(cls=Door)
@@ -341,23 +227,51 @@ def breaches(app: App) -> None:
     """What breaks policy today: each pin before the gate as it stands now, and what serves against what is pinned.
 
     Nothing stops serving because of it. Exits 0 only when nothing does break it.
+
+    \b
+    tidegate audit breaches
     """
     from pipelines.questions.breaking import breaking
+    from tidegate.audit_lines import breaches_text
 
     with app.store.view() as view:
         found = breaking(app.work, view)
-    lines = [
-        line
-        for one in found
-        for line in (
-            f"{one.tier}: {one.model}{f'@{one.ordinal}' if one.ordinal else ''}: {one.check}: {one.message}",
-            f"  Next: {one.next_step}",
-        )
-    ]
-    text = "\n".join(lines) or "Everything that serves keeps to the policy of today."
-    show([one.document() for one in found], text, as_json=app.settings.as_json)
+    show([one.document() for one in found], breaches_text(found), as_json=app.settings.as_json)
     if found:
         raise PolicyBroken(len(found))
 
 
-QUESTIONS = (served, why, decided, origin, touched, transfers, overrides, expiring, breaches)
+@click.command(cls=Door)
+@click.argument("model")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The file to write; it must not be there yet.",
+)
+@pass_app
+def report(app: App, model: str, out: Path) -> None:
+    """A page about MODEL to print or to file: whence, who decided, what served, every piece of evidence verified now.
+
+    The page asks nothing of the network and runs nothing. It is written also when something does not hold; then it
+    says so, and the command does not end with 0.
+
+    \b
+    tidegate audit report acme/coder --out coder.html
+    """
+    from pipelines.questions.reporting import report as ask
+    from pipelines.report_page import page
+
+    from signing.durable import write_new
+
+    with app.store.view() as view:
+        found = ask(app.work, view, model_name(model))
+    write_new(out, page(found).encode())
+    document = {"model": found.model, "written": str(out), "doubts": found.doubts}
+    show(document, f"Wrote {out}.", as_json=app.settings.as_json)
+    _end(found.doubts)
+
+
+QUESTIONS = (
+    served, why, decided, origin, touched, transfers, overrides, expiring, breaches,
+)  # fmt: skip
