@@ -4,6 +4,7 @@ The half of a second reader that protects who reads: `verifier/verify.py` proves
 its form. Give this folder to it: `verify.py bundle … --reader airgap-bundles/reader`. Each vector is judged by both.
 """
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -14,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 import verify
-from verify import Wrong, canonical, demand, sha256
+from verify import Wrong, canonical, demand
 
 import frames
 
@@ -23,6 +24,11 @@ __all__ = ["frames", "look"]
 CHUNK, COMPACT, GUARD, FRAME, PIECE = 64 << 20, 16 << 20, (4 << 30) - 1, 4 << 20, 16 << 20  # bytes
 LOADED, MISSING = 16 << 30, object()  # bytes that frames may make a reader load, beside twice what there is
 WITH_BASE, WITHOUT = {"delta", "sparse", "exponent", "blocks-delta"}, {"planes", "zstd", "blocks"}
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
 
 # -- forms: section 2 --------------------------------------------------------------------------------------------------
 
@@ -137,6 +143,7 @@ EXPORT = {
     "documents": [{"digest": "digest", "kind": "text", "name": "text", "size": "number"}],
     "statements": [{"digest": "digest", "predicate": "text", "signature": "digest"}],
     "chunks": COUNTED, "history": COUNTED, "packer": {}, "withdrawals": [{"version": "digest", "reason": "text"}],
+    "baseline?": "flag",
     "transfer?": {**{f"{name}?": "text" for name in TRANSFER}, "control_numbers?": ["text"]},
 }  # fmt: skip
 RELEASE = {"model": "model", "ordinal": "from 1", "digest": "digest", "modelpack": "digest", "contract": "digest?"}
@@ -404,6 +411,7 @@ RECEIPT: dict[str, Any] = LETTER | {
 }
 RECEIPT |= {"log": {"size": "number", "root": "digest?"}, "inventory?": "digest", "holds?": ["digest"]}
 RECEIPT |= {"items?": [{"model": "text", "ordinal": "from 1", "digest": "digest", "outcome": "text", "scan": "text"}]}
+PERSON = "x-tidegate-person"
 SIZES = ({"items", "holds"}, {"inventory"})
 
 
@@ -445,22 +453,53 @@ def read_letter(data: bytes, kind: str, key: dict[str, Any]) -> dict[str, Any]:
 # -- a whole bundle ----------------------------------------------------------------------------------------------------
 
 
+NEEDED = {
+    "officers": (2, 2, 1),
+    "hybrid": (4, 3, 2),
+    "cnsa2": (2, 2, 1),
+}  # signatures of people, of a site, of the station
+
+
 def lint(trust: verify.Trust) -> None:
-    """Nobody alone, no key in two roles, no role beyond its own paths: TUF itself asks for none of it."""
-    solo, groups = trust.root["x-tidegate-profile"] == "solo", dict[str, set[str]]()
+    """Nobody alone, no key or person in two roles, no role beyond its own paths: TUF itself asks for none of it."""
+    profile, groups = trust.root["x-tidegate-profile"], dict[str, set[str]]()
+    demand(profile in ("solo", *NEEDED), f"{trust.place}: a profile that is not known")
     delegations = trust.targets.get("delegations") or {"keys": {}, "roles": []}
     roles = [(name, role, trust.root["keys"]) for name, role in trust.root["roles"].items()]
     roles += [(role["name"], role, delegations["keys"]) for role in delegations["roles"]]
+    people: dict[str, set[str]] = {}
     for name, role, keys in roles:
         group = {"snapshot": "station", "timestamp": "station"}.get(name, name.partition("-")[0])
-        groups.setdefault(group, set()).update(keys[keyid]["keyval"]["public"].strip() for keyid in role["keyids"])
-        demand(solo or group == "station" or role["threshold"] >= 2, f"{trust.place}: {name} needs one person only")
+        mine = [keys[keyid] for keyid in role["keyids"]]
+        groups.setdefault(group, set()).update(key["keyval"]["public"].strip() for key in mine)
+        people.setdefault(group, set()).update(key.get(PERSON, "") for key in mine)
+        stated = trust.root.get("x-tidegate-persons") is not True or all(PERSON in key for key in mine)
+        demand(group == "station" or stated, f"{trust.place}: a key of {name} states nobody")
+        if profile != "solo":
+            lint_role(f"{trust.place}: {name}", profile, group, role["threshold"], mine)
     shared = [one for one in groups for other in groups if one < other and groups[one] & groups[other]]
-    demand(solo or not shared, f"{trust.place}: one key serves {shared} and another role")
+    demand(profile == "solo" or not shared, f"{trust.place}: one key serves {shared} and another role")
+    both = people.get("catalog", set()) & people.get("site", set()) - {""}
+    demand(profile == "solo" or not both, f"{trust.place}: {sorted(both)} in catalog and a site")
     for role in delegations["roles"]:
         paths = ["releases/*/*/*"] if role["name"] == "catalog" else [f"exports/{role['name'][5:]}/*"]
         right = role["paths"] == paths and role["terminating"] is True
         demand(right, f"{trust.place}: {role['name']} reaches too far")
+
+
+def lint_role(at: str, profile: str, group: str, threshold: int, keys: list[dict[str, Any]]) -> None:
+    """What a profile asks of one role, so that neither one person nor one kind of key is enough."""
+    person, site, station = NEEDED[profile]
+    demand(threshold >= {"station": station, "site": site}.get(group, person), f"{at} needs too few signatures")
+    modern = [key for key in keys if key["keytype"] == "ml-dsa"]
+    if profile == "cnsa2":
+        demand(all(key["scheme"] == "ml-dsa-87/1" for key in keys), f"{at}: a key that is not ML-DSA-87")
+    if profile == "hybrid":
+        fewer = max(len(modern), len(keys) - len(modern)) < threshold
+        demand(fewer, f"{at}: keys of one kind are enough")
+    for name in {key[PERSON] for key in keys if PERSON in key}:
+        own = [key["keytype"] == "ml-dsa" for key in keys if key.get(PERSON) == name]
+        demand(own.count(True) <= 1 and own.count(False) <= 1 and len(own) < threshold, f"{at}: {name} alone is enough")
 
 
 def look(bundle: verify.Bundle, trusts: list[verify.Trust], volumes: list[verify.Folder]) -> Iterator[str]:

@@ -49,10 +49,6 @@ def demand(true: object, what: str) -> None:
         raise Wrong(what)
 
 
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 def canonical(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode(errors="replace")
 
@@ -163,7 +159,7 @@ class Trust:
             said = json.loads(data)["signed"]
             root = signed(data, at, "root", [(one["keys"], one["roles"]["root"]) for one in (root, said) if one])
             demand(root["version"] == number, f"{at}: is root {root['version']}")
-            anchored = anchored or sha256(data) == fingerprint
+            anchored = anchored or hashed([data]) == fingerprint
         demand(anchored, f"{place}: no root with the fingerprint {fingerprint[:12]}")
         demand(datetime.fromisoformat(root["expires"]) > now, f"{place}: root expired on {root['expires']}")
         self.root, self.listed = root, dict[str, Any]()
@@ -176,7 +172,7 @@ class Trust:
         """A role's metadata: the very file that is listed, signed by the role's quorum."""
         about = self.listed[f"{name}.json"] if name != "timestamp" else {}
         data = self.folder.read(at := f"{self.place}/" + (f"{about['version']}." if about else "") + f"{name}.json")
-        demand(not about or about["hashes"]["sha256"] == sha256(data), f"{at}: not the file that was signed")
+        demand(not about or about["hashes"]["sha256"] == hashed([data]), f"{at}: not the file that was signed")
         body = signed(data, at, kind, [(keys, role)])
         demand(datetime.fromisoformat(body["expires"]) > self.now, f"{at}: expired on {body['expires']}")
         return body
@@ -192,13 +188,14 @@ class Trust:
 
 
 class Bundle:
-    def __init__(self, volume: Folder, trusted: dict[str, str], catalogues: list[dict[str, str]]) -> None:
-        [path] = volume.below("exports/")
-        self.volume, data = volume, volume.read(path)
-        demand(trusted.get(path) == sha256(data), f"{path}: the site's role does not sign for it")
+    def __init__(self, volume: Folder, trusts: list[Trust], site: str) -> None:
+        [path], catalogues = volume.below("exports/"), [one.role("catalog", "releases/") for one in trusts]
+        self.volume, data, trusted = volume, volume.read(path), trusts[0].role(f"site-{site}", f"exports/{site}/")
+        demand(trusted.get(path) == hashed([data]), f"{path}: the site's role does not sign for it")
         self.export = export = document(data, path, "tidegate-export/1", EXPORT)
         demand(path == f"exports/{export['audience']}/{export['sequence']}.json", f"{path}: says it is another one")
-        pins = {f"{name}.jsonl": export[name]["sha256"] for name in ("chunks", "history")}
+        pins = {name: one["hashes"]["sha256"] for name, one in trusts[0].targets["targets"].items()}
+        pins |= {f"{name}.jsonl": export[name]["sha256"] for name in ("chunks", "history")}
         pins |= {f"documents/{one['digest']}.json": one["digest"] for one in export["documents"]}
         pins |= {f"statements/{one['digest']}.json": one["digest"] for one in export["statements"]}
         pins |= {f"statements/{one['digest']}.sig.json": one["signature"] for one in export["statements"]}
@@ -265,8 +262,7 @@ def check_bundle(options: Namespace, strict: Any) -> Iterator[str]:
     known = {"trust": options.root_fingerprint, "upstream": options.upstream}
     trusts = [Trust(volumes[0], place, root, options.now) for place, root in known.items() if root is not None]
     yield f"trust: root {trusts[0].root['version']} of profile {trusts[0].root['x-tidegate-profile']}, signatures fit"
-    exports = trusts[0].role(f"site-{options.site}", below)
-    bundle = Bundle(volumes[0], exports, [one.role("catalog", "releases/") for one in trusts])
+    bundle = Bundle(volumes[0], trusts, options.site)
     [*map(bundle.check_volume, volumes)]
     files = {path.name: path for folder in options.held for path in folder.rglob("*") if HEX.fullmatch(path.name)}
     files |= {name: volume.path / path for volume in volumes for path, name in volume.stored.items()}
@@ -366,7 +362,7 @@ class Audit:
             for step in (one.replace("~1", "/").replace("~0", "~") for one in pointer.split("/")[1:]):
                 holder, last = spot, int(step) if isinstance(spot, list) else step
                 spot = spot[last]
-            same = spot == {"salted": sha256(bytes.fromhex(salt) + canonical(value))}
+            same = spot == {"salted": hashed([bytes.fromhex(salt) + canonical(value)])}
             demand(same, f"event {position}: {pointer} opens to something else")
             holder[last] = value
         for one in event["rows"] if isinstance(event["rows"], list) else ():
@@ -375,7 +371,7 @@ class Audit:
     def text(self, value: str, name: str = "") -> str:
         """A text of a row as a file has it, by default `texts/<digest>`: a long one stands in the log as its SHA-256."""
         found = self.folder.read(name or f"texts/{value[7:]}") if name or value[:7] == "sha256:" else value.encode()
-        demand(value in (found.decode(), f"sha256:{sha256(found)}"), f"{name or value}: not as the log has it")
+        demand(value in (found.decode(), f"sha256:{hashed([found])}"), f"{name or value}: not as the log has it")
         return found.decode()
 
     def find(self, table: str, before: float = float("inf"), **same: Any) -> list[dict[str, Any]]:
@@ -387,7 +383,7 @@ class Audit:
         at, known = f"{top}/{row['digest']}", self.find("person", row["event"], name=row["person"])
         payload, signature = self.folder.read(f"{at}.json"), self.text(row["signature"], f"{at}.sig")
         said: dict[str, Any] = json.loads(payload)
-        right = sha256(payload) == row["digest"] and said["person"] == row["person"] and known and known[-1]["active"]
+        right = hashed([payload]) == row["digest"] and said["person"] == row["person"] and known and known[-1]["active"]
         demand(right, f"{at}: nobody of that name was registered, or it is another's")
         return said, known[-1], how_made(signature, payload, f"{top[:-1]}@tidegate", self.text(known[-1]["public_key"]))
 
