@@ -197,3 +197,16 @@ def test_a_head_that_another_key_signed_is_named(made: Home) -> None:
     forged = checkpoint.sign_checkpoint("tidegate/clinic", size, root, Ed25519PrivateKey.generate())
     with edited(made, f"UPDATE checkpoint SET note = '{forged}' WHERE size = 256") as problems:
         assert ["head 256: checkpoint by tidegate/clinic: no signature by this key"] == problems
+
+
+def test_a_home_on_either_database_is_read_in_pieces(site_home: Home) -> None:
+    """Events and heads are streamed side by side, from one snapshot."""
+    with at_work(site_home, actor="ines", now=NOON) as work:
+        grow(work.store, 300)
+        assert [] == verifying.verify(work.store, site_home, every_signature=True)
+        with work.store.change(actor="ines", now=NOON) as change:
+            change.session.add(observation(999))  # past the log's back
+        problems = verifying.verify(work.store, site_home)
+    assert 1 == len(problems)
+    assert problems[0].startswith("observation: a row is not in the log")
+    assert "node=node 999" in problems[0]
