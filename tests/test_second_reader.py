@@ -142,6 +142,15 @@ def test_what_a_relay_passes_on_fits_with_both_roots(
     assert "no catalogue signs for it" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("profile", ["officers", "hybrid", "cnsa2"])
+def test_a_bundle_of_each_profile_fits(
+    reader: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    monkeypatch.setattr(world, "new_home", partial(world.new_home, profile=profile))
+    gap = make_world(tmp_path / profile)
+    assert 0 == reader.main(arguments(gap, gap.ship(out="heartbeat")))
+
+
 def test_two_people_are_asked_for_where_the_root_says_so(
     reader: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "model": like(rf"(?!.*\.git$){PART}/{PART}"), "release": like(rf"releases/{PART}/{PART}/[1-9][0-9]*\.json"),
     "number": is_number, "from 1": lambda value: is_number(value, 1), "flag": lambda value: isinstance(value, bool),
     "commit": like("[0-9a-f]{40}"), "runs": like(RUNS), "extension": like("[a-z0-9]{1,16}"),
-    "any": lambda value: value is not MISSING,
+    "note": lambda value: isinstance(value, str) and len(value) <= 16384, "any": lambda value: value is not MISSING,
 }  # fmt: skip
 
 
@@ -143,7 +143,8 @@ EXPORT = {
     "documents": [{"digest": "digest", "kind": "text", "name": "text", "size": "number"}],
     "statements": [{"digest": "digest", "predicate": "text", "signature": "digest"}],
     "chunks": COUNTED, "history": COUNTED, "packer": {}, "withdrawals": [{"version": "digest", "reason": "text"}],
-    "baseline?": "flag",
+    "baseline?": "flag", "log?": {"checkpoint": "note", "proofs": [{"from": "from 1", "path": ["digest"]}],
+    "seen?": {"size": "from 1", "root": "digest"}, "cosigned?": "note"},
     "transfer?": {**{f"{name}?": "text" for name in TRANSFER}, "control_numbers?": ["text"]},
 }  # fmt: skip
 RELEASE = {"model": "model", "ordinal": "from 1", "digest": "digest", "modelpack": "digest", "contract": "digest?"}

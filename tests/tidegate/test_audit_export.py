@@ -151,6 +151,25 @@ class TestWhatIsSo:
             assert "not that many pins" in capsys.readouterr().out
 
 
+def test_a_bundle_that_carries_people_is_held_to_the_officers_word(
+    town: Town, verify: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    making.new_ssh_key(town.key("olaf"))
+    town.origin.type("people", "add", "olaf", "--public-key", town.key("olaf").with_suffix(".pub"))
+    town.origin.type("people", "publish")
+    town.origin.type("bundles", "create", f"{MODEL}@1", "--to", "clinic", "--out", town.folder / "people")
+    root = sha256((town.origin.home / "trust" / "1.root.json").read_bytes()).hexdigest()
+    words = ["bundle", str(town.folder / "people"), "--root-fingerprint", root, "--site", "clinic"]
+    words += ["--reader", str(second_reader.READER), "--held", str(town.site.home / "store")]
+    capsys.readouterr()
+    assert 0 == verify.main(words), capsys.readouterr().out
+    people = next((town.folder / "people").rglob("identities/people.json"))
+    people.write_bytes(people.read_bytes().replace(b"olaf", b"mall"))
+    mend(people.parents[1])
+    assert 1 == verify.main(words)
+    assert "identities/people.json: not what" in capsys.readouterr().out
+
+
 class TestHowASignatureWasMade:
     """The verifier's own reading of people's signatures, against the product's."""
 
