@@ -6,15 +6,19 @@ ceremony can be published again, changes nothing more, and is recorded then.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from pipelines.handover import keep_published
 from pipelines.people_carried import current
+from pipelines.shipment_words import demand_publishable, words
 from pipelines.workplace import Workplace
 from registry import people
 from registry.audit import EventKind
 from registry.entities import Document
 from registry.errors import NotFound
 from registry.store import Change
-from signing import draft_words, drafts
+from registry.views import View
+from signing import drafts
 from signing.digests import sha256_hex
 from signing.drafts import CeremonyUnusable, Draft, PartialSignature
 from signing.durable import write_durably
@@ -63,7 +67,8 @@ def put_in_force(work: Workplace, draft: Draft, signatures: Collection[PartialSi
     """Verify every signature and every count, publish under the station's snapshot and timestamp, record it.
 
     Raises:
-        CeremonyUnusable: another origin's, or its trust has moved on.
+        CeremonyUnusable: another origin's, its trust has moved on, or its documents do not fit together.
+        UnsignedBundleRefused: the number of a bundle that it publishes is taken, or a version was withdrawn since.
         PeopleRefused: the list of people that it publishes is none.
         BadRoot, PartialSignatureRefused, TooFewSigners: as `drafts.finish`; nothing was changed then.
         HomeBusy: a bundle is made at this moment.
@@ -72,13 +77,12 @@ def put_in_force(work: Workplace, draft: Draft, signatures: Collection[PartialSi
         raise CeremonyUnusable(
             "ceremony.json", f"is of {draft.origin} ({draft.profile}), not of {work.home.name}"
         )
-    for path, data in draft.payloads.items():
-        if path != PEOPLE_PATH:
-            raise CeremonyUnusable(path, "is nothing that a ceremony publishes")
-        people.decode(data)
+    if PEOPLE_PATH in draft.payloads:
+        people.decode(draft.payloads[PEOPLE_PATH])
     repository = TrustRepository(work.home.trust)
     with work.home.busy("export"), work.store.change(actor=work.actor, now=work.now) as change:
         state = held_at(repository)
+        demand_publishable(work, change, state, draft)
         again = drafts.in_force(draft, state)
         if not again:
             state = drafts.finish(draft, state, signatures, work.publishers, now=work.now)
@@ -87,11 +91,19 @@ def put_in_force(work: Workplace, draft: Draft, signatures: Collection[PartialSi
         _keep(work, draft, change)
         note = {
             "kind": draft.kind,
-            "changes": draft_words.changes(draft)[:_LINES],
+            "changes": words(draft)[:_LINES],
             "signed": {role: list(who) for role, who in signers.items()},
         }
-        change.record(EventKind.TRUST_CHANGED, sha256_hex(state.metadata["targets"]), note=note)
+        subject = sha256_hex(state.metadata["targets"])
+        if not (again and _recorded(change, subject, note)):
+            change.record(EventKind.TRUST_CHANGED, subject, note=note)
     return Published(state, signers, again)
+
+
+def _recorded(view: View, subject: str, note: Mapping[str, Any]) -> bool:
+    """Whether the log tells of these very changes; who signed may have become more since."""
+    said = [entry.note for entry in view.events(subject=subject, kind=EventKind.TRUST_CHANGED)]
+    return any((one.get("kind"), one.get("changes")) == (note["kind"], note["changes"]) for one in said)
 
 
 def _signers(draft: Draft, signatures: Collection[PartialSignature]) -> dict[str, tuple[str, ...]]:
@@ -103,7 +115,8 @@ def _signers(draft: Draft, signatures: Collection[PartialSignature]) -> dict[str
 
 
 def _keep(work: Workplace, draft: Draft, change: Change) -> None:
-    """Keep the list of people that was signed, where the next bundle takes it from."""
+    """Keep what was signed where the next bundle takes it from: releases, exports, the list of people."""
+    keep_published(work, {path: data for path, data in draft.payloads.items() if path != PEOPLE_PATH})
     data = draft.payloads.get(PEOPLE_PATH)
     if data is None:
         return
