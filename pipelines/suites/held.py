@@ -51,6 +51,18 @@ def write(path: Path, data: bytes) -> None:
         raise ReportUnwritable(str(path), exc.strerror or str(exc)) from exc
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Write a page that takes no file's place. Raises `ReportUnwritable`."""
+    if path.exists() or path.is_symlink():
+        raise ReportUnwritable(str(path), "is there already; a page never takes the place of a file")
+    writable(path)
+    try:
+        with path.open("xb") as stream:
+            stream.write(data)
+    except OSError as exc:
+        raise ReportUnwritable(str(path), exc.strerror or str(exc)) from exc
+
+
 def find_report(view: View, digest: str) -> tuple[Report, Mapping[str, Any]]:
     """Return a run's report, or a log taken in as evidence, with its body.
 

@@ -261,8 +261,7 @@ def report(app: App, model: str, out: Path) -> None:
     """
     from pipelines.questions.reporting import report as ask
     from pipelines.report_page import page
-
-    from signing.durable import write_new
+    from pipelines.suites.held import write_new
 
     with app.store.view() as view:
         found = ask(app.work, view, model_name(model))
@@ -273,5 +272,5 @@ def report(app: App, model: str, out: Path) -> None:
 
 
 QUESTIONS = (
-    served, why, decided, origin, touched, transfers, overrides, expiring, breaches,
+    served, why, decided, origin, touched, transfers, overrides, expiring, breaches, report,
 )  # fmt: skip
