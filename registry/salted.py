@@ -173,7 +173,8 @@ def _place(document: Any, pointer: str) -> tuple[Any, Any]:
     holder, found = None, document
     key: Any = None
     for step in pointer.split("/")[1:]:
-        holder, key = found, _key(found, step.replace("~1", "/").replace("~0", "~"))
+        step = step.replace("~1", "/").replace("~0", "~") if "~" in step else step  # noqa: PLW2901
+        holder, key = found, _key(found, step)
         if key is None:
             break
         found = holder[key]
