@@ -137,13 +137,13 @@ def bom(app: App, ref: str, out: Path | None) -> None:
 
     Example: tidegate models bom acme/tiny@3 --out tiny.cdx.json
     """
-    import json
-
-    from pipelines.bom import bill
+    from pipelines.bom import MAX_BODY, bill
+    from signing.canonical import parse, pretty_bytes
 
     if out is None:
         row, _ = bill(app.work, Ref.parse(ref))
-        show(json.loads(row.body), json.dumps(json.loads(row.body), indent=2), as_json=app.settings.as_json)
+        document = parse(row.body.encode(), max_bytes=MAX_BODY, at="bill of materials")
+        show(document, pretty_bytes(document).decode().rstrip(), as_json=app.settings.as_json)
         return
     with _new_file(out) as sink:
         row, new = bill(app.work, Ref.parse(ref))
