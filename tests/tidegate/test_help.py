@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from signing.summaries import Transfer
 from tests.command_lines import in_backticks, problems
 from tidegate.cli.root import COMMANDS, main
 from tidegate.cli.signatures import Hand
@@ -87,6 +88,8 @@ def test_every_parameter_reaches_its_function(path: str) -> None:
     wanted = set(inspect.signature(callback).parameters) - {"app"}
     if "hand" in wanted:  # how a person signs is one value, made of six options
         wanted = wanted - {"hand"} | {field.name for field in dataclasses.fields(Hand)}
+    if "transfer" in wanted:  # what people say of a transfer, likewise
+        wanted = wanted - {"transfer"} | {field.name for field in dataclasses.fields(Transfer)}
     read_by_the_door = {"home", "actor", "as_json", "passphrase_file", "passphrase_fd"}
     if "given" in wanted:  # the many options of `suites run`, handed on as one table
         return
