@@ -72,4 +72,5 @@ def _forge(honest: Path, forged: Path) -> None:
         payload.with_suffix(".sig").rename(payload.with_name(f"{digest}.sig"))
         payload.unlink()
         payload.with_name(f"{digest}.json").write_bytes(changed)
-    (forged / "SHA256SUMS").write_text(sums)
+    lines = sorted(sums.splitlines(), key=lambda line: line.partition("  ")[2])
+    (forged / "SHA256SUMS").write_text("".join(f"{line}\n" for line in lines))

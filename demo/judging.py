@@ -141,7 +141,8 @@ def _asked_and_signed(story: Story) -> None:
     )
     ref = f"{MODEL}@2 --tier org"
     story.run(
-        f"tidegate approvals request {ref} --reason 'the wards need the sums right' --home site --actor sam"
+        f"tidegate approvals request {ref} --reason 'the wards need the sums right' --home site --actor sam",
+        last=4,
     )
     said = story.run(f"tidegate approvals show {ref} --home site --actor bob")
     [page] = re.findall(r"^Page ([0-9a-f]{64})$", said, flags=re.MULTILINE)
