@@ -18,10 +18,14 @@ The steps of `create_bundle`, in order, and why that order survives a crash:
 
 A crash before step 10 leaves a hidden folder, which the next export to that destination removes, and at worst a
 recorded bundle that was never handed over: the site reports its number as missing and loses nothing by it.
+
+Where the officers are elsewhere, `draft_bundle` takes steps 1 to 6, sets the folder aside (`unsigned.py`) and begins a
+ceremony. Step 7 is then `tidegate trust publish`; `finishing.finish` takes steps 8 to 10.
 """
 
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -29,7 +33,7 @@ from pathlib import Path
 
 from securesystemslib.signer import Signer
 
-from pipelines import witness
+from pipelines import drafting, handover, shipment_words, unsigned
 from pipelines.bundle import documents as docs
 from pipelines.bundle import history, plan, tables
 from pipelines.bundle.cargo import Cargo, select, signed_paths
@@ -39,37 +43,42 @@ from pipelines.bundle.errors import OutputUnusable, ParityImpossible
 from pipelines.bundle.heads import Heads
 from pipelines.bundle.heads import encode as encode_heads
 from pipelines.bundle.media import Medium
-from pipelines.bundle.office import keep, office
-from pipelines.bundle.plan import Plan
-from pipelines.bundle.reader import HISTORY, PLAN, PLAN_SIGNATURE, README, TABLE
+from pipelines.bundle.reader import HISTORY, README, TABLE
 from pipelines.bundle.readme import Heading, readme
 from pipelines.bundle.tables import Table
-from pipelines.bundle.transfers import export_statement
-from pipelines.bundle.volumes import Layout, demand_no_volume, lay_out, reveal, write_documents
+from pipelines.bundle.volumes import Layout, demand_no_volume, lay_out, reveal
+from pipelines.drafting import Drafted
 from pipelines.encodings.names import FRAME
-from pipelines.evidence import signed_statement
+from pipelines.handover import Packed, Shipped, next_number, people_of, told_heads
 from pipelines.receipts import read as read_receipt
+from pipelines.unsigned import Unsigned
 from pipelines.workplace import Workplace
-from registry.audit import EventKind
 from registry.blobs import Progress, no_progress
 from registry.bulk import space_watched
-from registry.entities import Export as ExportRow
 from registry.entities import Version
 from registry.errors import SpaceShort
 from registry.names import Ref
 from registry.views import View
-from signing import ceremony
+from signing import ceremony, draft_folder, draft_making
 from signing.canonical import canonical_bytes, parse
 from signing.ceremony import NoSuchRole, TooFewSigners
 from signing.digests import sha256_hex
-from signing.durable import write_durably
-from signing.envelope import sign
+from signing.drafts import CeremonyUnusable
 from signing.keys import public_key_from_json, public_key_json
 from signing.repository import TrustRepository, TrustState
-from signing.roots import CATALOG, PEOPLE_PATH, site_role
+from signing.roots import CATALOG, site_role
 from signing.summaries import NOTHING_SAID, Transfer
 from signing.times import rfc3339
-from signing.walk import read_target
+
+__all__ = [
+    "Drafted",
+    "Packing",
+    "Shipped",
+    "bundle_id",
+    "check_shipment",
+    "create_bundle",
+    "draft_bundle",
+]
 
 _LEAST_CHUNK = 64 << 10  # bytes; a medium has room for at least one such beside the documents
 _MARGIN = 1 << 20  # bytes left free on a destination
@@ -96,24 +105,6 @@ class Packing:
         """Raise `ParityImpossible` for what does not go together."""
         if self.parity and self.profile == GUARD:
             raise ParityImpossible("profile guard carries files that a guard can read, and parity is none")
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A bundle that has been made."""
-
-    bundle: str
-    sequence: int
-    digest: str  # SHA-256 of the export document
-    site: str
-    folders: tuple[Path, ...]  # one per volume, as they have to be carried
-    parity: tuple[int, ...]  # the volumes that hold parity alone
-    bytes: int  # of all volumes together
-    stored: int  # bytes of chunks
-    carried: int  # bytes of blobs in it
-    left_out: int  # bytes of blobs that the site holds already
-    versions: tuple[str, ...]  # namespace/name@ordinal
-    notes: tuple[str, ...]  # what a person should know, in plain words
 
 
 def create_bundle(
@@ -146,36 +137,90 @@ def create_bundle(
         RoleExpired: see `signing.ceremony.publish`.
         HomeBusy: another export is being made.
     """
-    packing.check()
-    alone = packing.self_contained or packing.baseline
     with work.home.busy("export"):  # step 1
         state = TrustRepository(work.home.trust).load()
-        with work.store.view() as view:
-            view.site(site)
-            packing = replace(packing, baseline=packing.baseline or not _heard_from(view, site))
-            cargo = select(  # steps 2 and 3
-                work, view, state, site, refs=refs, extra=documents, self_contained=alone
-            )
-            sequence, previous = _next_number(view, state, site)  # step 4
-            sent = history.encode(history.of(view.exports(site)))
-            heads = witness.offer(view, to=site, known=witness.told_site(view, site))
-        bundle = bundle_id(work.now, sequence)
-        _demand_signers(state, site, cargo, signers)  # step 5
-        small = _estimate(cargo, state, site) + len(sent) + sum(map(len, _people(work, state).values()))
-        small += _bytes_of(heads)
-        if packing.medium is not None:
-            releases = [release.path for release, _data in cargo.releases]
-            trusted = [f"trust/{name}" for name in state.files(site=site)]
-            small = packing.medium.documents(small, [*cargo.files, *releases, *trusted])
-        hidden = _claim(work, out, cargo, packing, site=site, bundle=bundle, small=small)
-        shipment = _Shipment(
-            work, site, bundle, sequence, previous, cargo, packing, sent, heads, hidden, out, small
+
+        def demand(cargo: Cargo, _sequence: int) -> None:
+            _demand_signers(state, site, cargo, signers)
+
+        shipment = _prepared(
+            work, state, site=site, refs=refs, out=out, documents=documents, packing=packing, demand=demand
         )
         try:
-            with space_watched(out, cargo.size):
+            with space_watched(out, shipment.cargo.size):
                 return shipment.make(state, signers, progress, expect)
         finally:
-            shutil.rmtree(hidden, ignore_errors=True)
+            shutil.rmtree(shipment.hidden, ignore_errors=True)
+
+
+def draft_bundle(
+    work: Workplace,
+    *,
+    site: str,
+    refs: Sequence[Version | Ref],
+    out: Path,
+    ceremony: Path,
+    documents: Sequence[str] = (),
+    packing: Packing = Packing(),
+    progress: Progress = no_progress,
+    expect: Progress = no_progress,
+) -> Drafted:
+    """Pack a bundle whose officers sign elsewhere: set it aside in `out` and begin the ceremony in `ceremony`.
+
+    Raises:
+        CeremonyUnusable: something lies at `ceremony`.
+        else: as `create_bundle`, and what `draft_making.publishing` raises; all before anything is written.
+    """
+    with work.home.busy("export"):
+        draft_folder.demand_new(ceremony)
+        state = TrustRepository(work.home.trust).load()
+
+        def demand(cargo: Cargo, sequence: int) -> None:
+            _demand_draftable(work, state, site, cargo, sequence)
+
+        shipment = _prepared(
+            work, state, site=site, refs=refs, out=out, documents=documents, packing=packing, demand=demand
+        )
+        try:
+            with space_watched(out, shipment.cargo.size):
+                return shipment.draft(state, ceremony, progress, expect)
+        finally:
+            shutil.rmtree(shipment.hidden, ignore_errors=True)
+
+
+def _prepared(
+    work: Workplace,
+    state: TrustState,
+    *,
+    site: str,
+    refs: Sequence[Version | Ref],
+    out: Path,
+    documents: Sequence[str],
+    packing: Packing,
+    demand: Callable[[Cargo, int], None],
+) -> "_Shipment":
+    """Steps 2 to 5. `demand` refuses what could not be signed for; it is given the number, too."""
+    packing.check()
+    alone = packing.self_contained or packing.baseline
+    with work.store.view() as view:
+        view.site(site)
+        packing = replace(packing, baseline=packing.baseline or not _heard_from(view, site))
+        cargo = select(  # steps 2 and 3
+            work, view, state, site, refs=refs, extra=documents, self_contained=alone
+        )
+        sequence, previous = next_number(view, state, site)  # step 4
+        sent = history.encode(history.of(view.exports(site)))
+        heads = told_heads(work, view, state, site)
+    bundle = bundle_id(work.now, sequence)
+    demand(cargo, sequence)  # step 5
+    small = _estimate(cargo, state, site) + len(sent) + sum(map(len, people_of(work, state).values()))
+    small += _bytes_of(heads)
+    if packing.medium is not None:
+        releases = [release.path for release, _data in cargo.releases]
+        trusted = [f"trust/{name}" for name in state.files(site=site)]
+        small = packing.medium.documents(small, [*cargo.files, *releases, *trusted])
+    hidden = _claim(work, out, cargo, packing, site=site, bundle=bundle, small=small)
+    return _Shipment(work, site, bundle, sequence, previous, cargo, packing, sent, heads, hidden, out, small)
 
 
 def check_shipment(
@@ -183,15 +228,23 @@ def check_shipment(
     *,
     site: str,
     refs: Sequence[Version | Ref],
-    signers: Sequence[Signer],
+    signers: Sequence[Signer] | None,
     documents: Sequence[str] = (),
 ) -> None:
-    """Refuse what `create_bundle` would refuse before it writes anything; for what is recorded before it is called."""
+    """Refuse what `create_bundle` would refuse before it writes anything; for what is recorded before it is called.
+
+    Args:
+        signers: None where they sign elsewhere.
+    """
     state = TrustRepository(work.home.trust).load()
     with work.store.view() as view:
         view.site(site)
         cargo = select(work, view, state, site, refs=refs, extra=documents)
-    _demand_signers(state, site, cargo, signers)
+        sequence, _previous = next_number(view, state, site)
+    if signers is None:
+        _demand_draftable(work, state, site, cargo, sequence)
+    else:
+        _demand_signers(state, site, cargo, signers)
 
 
 def bundle_id(made: datetime, sequence: int) -> str:
@@ -219,9 +272,34 @@ class _Shipment:
     def make(
         self, state: TrustState, signers: Sequence[Signer], progress: Progress, expect: Progress
     ) -> Shipped:
+        work, packed = self.work, self._packed(self.bundle, progress, expect)  # step 6
+        signed = {path: data for path, data in self._releases().items() if path not in self.cargo.relayed}
+        published = ceremony.publish(
+            state, {packed.export.path: packed.body, **signed}, [*work.publishers, *signers], now=work.now
+        )
+        handover.keep_published(work, signed)
+        TrustRepository(work.home.trust).save(published)  # step 7
+        size = handover.write(work, packed, published)  # step 8
+        handover.record(work, packed, size=size)  # step 9
+        folders = reveal(self.hidden, self.out, packed.plan)  # step 10
+        return handover.shipped(packed, folders=folders, size=size)
+
+    def draft(self, state: TrustState, folder: Path, progress: Progress, expect: Progress) -> Drafted:
+        place = unsigned.place_of(self.out, self.work.home, self.site, self.bundle)
+        if os.path.lexists(place):
+            raise OutputUnusable(str(place), "a bundle waits there for its officers")
+        packed = self._packed(unsigned.PACKED, progress, expect)
+        waiting = Unsigned(self.hidden, packed, self.cargo.relayed, self.cargo.lines)
+        waiting = unsigned.set_aside(self.work, waiting, place)
+        draft = drafting.draft_of(self.work, state, waiting)
+        draft_folder.create(folder, draft, more=shipment_words.of_bundles(draft))
+        return drafting.drafted(waiting, draft, folder)
+
+    def _packed(self, name: str, progress: Progress, expect: Progress) -> Packed:
+        """Step 6. `name`: what the bundle's folder on a volume is called."""
         expect(self.cargo.size * (2 if self.packing.parity else 1))
-        table = self._pack(progress)  # step 6
-        layout = self._lay_out(table, progress)
+        table = self._pack(progress)
+        layout = self._lay_out(table, name, progress)
         text = readme(
             Heading(self.bundle, self.work.home.name, self.site, self.sequence, rfc3339(self.work.now)),
             self.cargo.lines,
@@ -229,30 +307,19 @@ class _Shipment:
         lines = tables.encode_table(table, {blob.sha256: blob.size for blob in self.cargo.blobs})
         export = self._export(table, lines, text)
         body = docs.encode_export(export)
-        digest = sha256_hex(body)
-        releases = {release.path: data for release, data in self.cargo.releases}
-        signed = {path: data for path, data in releases.items() if path not in self.cargo.relayed}
-        published = ceremony.publish(
-            state, {export.path: body, **signed}, [*self.work.publishers, *signers], now=self.work.now
-        )
-        self._keep_releases()
-        TrustRepository(self.work.home.trust).save(published)  # step 7
         shared = {
             **self.cargo.files,
-            **releases,
+            **self._releases(),
             export.path: body,
-            **{f"trust/{name}": data for name, data in published.files(site=self.site).items()},
             README: text,
             TABLE: lines,
             HISTORY: self.history,
-            **_people(self.work, published),
         }
-        made = layout.plan(self.bundle, digest)
-        written = self._write(layout, made, table, shared)  # step 8
-        self._record(export, digest, body, made, size=written)  # step 9
-        folders = reveal(self.hidden, self.out, made)  # step 10
-        stored = sum(chunk.size for chunk in table.chunks)
-        return self._shipped(export, digest, made, stored=stored, folders=folders, written=written)
+        releases = tuple(release for release, _data in self.cargo.releases)
+        return Packed(layout, table, export, body, releases, shared, self.cargo.notes)
+
+    def _releases(self) -> dict[str, bytes]:
+        return {release.path: data for release, data in self.cargo.releases}
 
     def _pack(self, progress: Progress) -> Table:
         from pipelines.bundle.packer import Packer, Style  # noqa: PLC0415 - numpy, only where it is packed
@@ -268,29 +335,20 @@ class _Shipment:
             list(pool.map(self.work.blobs.verify, sorted(used)))  # a rotten base would only show at the site
         return table
 
-    def _lay_out(self, table: Table, progress: Progress) -> Layout:
+    def _lay_out(self, table: Table, name: str, progress: Progress) -> Layout:
         of = {blob: sorted(table.chunks_of(blob)) for blob in table.blobs}
         items = [[n for blob in item if blob in of for n in of[blob]] for item in self.cargo.items]
         divided = plan.split(items, table.chunks, medium=self.packing.medium, small=self.small)
         return lay_out(
             divided,
             table.chunks,
-            folder=lambda index: self.hidden / f"volume-{index:02d}" / self.bundle,
+            folder=lambda index: self.hidden / f"volume-{index:02d}" / name,
             place=lambda chunk: self.hidden / "pack" / chunk.path,
             parity=self.packing.parity,
             medium=self.packing.medium,
             small=self.small,
             progress=progress,
         )
-
-    def _write(self, layout: Layout, made: Plan, table: Table, shared: dict[str, bytes]) -> int:
-        data = plan.encode_plan(made)
-        signature = sign(data, plan.PLAN_TYPE, self.work.station).to_json()
-        chunks = {chunk.chunk: chunk for chunk in table.chunks}
-        written = write_documents(layout, made, signature, chunks, shared)
-        mine = {**shared, PLAN: data, PLAN_SIGNATURE: signature}
-        keep(office(self.work.home, self.site, self.bundle), mine)
-        return written
 
     def _export(self, table: Table, lines: bytes, text: bytes) -> Export:
         cargo, work = self.cargo, self.work
@@ -326,87 +384,12 @@ class _Shipment:
             log=self.heads,
         )
 
-    def _shipped(
-        self,
-        export: Export,
-        digest: str,
-        made: Plan,
-        *,
-        stored: int,
-        folders: tuple[Path, ...],
-        written: int,
-    ) -> Shipped:
-        return Shipped(
-            bundle=self.bundle,
-            sequence=self.sequence,
-            digest=digest,
-            site=self.site,
-            folders=folders,
-            parity=tuple(v.index for v in made.volumes if v.parity and not v.chunks),
-            bytes=written + sum(volume.bytes for volume in made.volumes),
-            stored=stored,
-            carried=export.size,
-            left_out=sum(blob.size for blob in export.assumed),
-            versions=tuple(f"{release.model}@{release.ordinal}" for release, _data in self.cargo.releases),
-            notes=self.cargo.notes,
-        )
-
-    def _keep_releases(self) -> None:
-        """A release document never changes once published, so its bytes are kept for the next bundle."""
-        for release, data in self.cargo.releases:
-            place = self.work.home.trust / release.path
-            if release.path not in self.cargo.relayed and not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                write_durably(place, data)
-
-    def _record(self, export: Export, digest: str, body: bytes, made: Plan, *, size: int) -> None:
-        work = self.work
-        size += sum(volume.bytes for volume in made.volumes)
-        said = export_statement(work, export, digest, volumes=len(made.volumes), size=size)
-        row = ExportRow(
-            site=self.site,
-            sequence=self.sequence,
-            bundle=self.bundle,
-            digest=digest,
-            body=body.decode(),
-            made_at=rfc3339(work.now),
-            actor=work.actor,
-        )
-        note = {
-            "site": self.site,
-            "bundle": self.bundle,
-            "versions": [release.digest for release, _data in self.cargo.releases],
-            "receipt": self.cargo.receipt,
-        }
-        with work.store.change(actor=work.actor, now=work.now) as change:
-            change.record(EventKind.BUNDLE_MADE, digest, row, signed_statement(work, said), note=note)
-
 
 def _heard_from(view: View, site: str) -> bool:
     """Say whether a receipt came that the site signed with the key that it has: docs/decisions/0023."""
     key = public_key_from_json(view.site(site).identity.encode(), at=f"identity of {site}")
     newest_first = reversed(view.receipts(site))
     return any(read_receipt(row.body.encode())[1].envelope.keyid == key.keyid for row in newest_first)
-
-
-def _people(work: Workplace, state: TrustState) -> dict[str, bytes]:
-    """Return path to bytes of the list of people, if the targets role signs for one.
-
-    Raises:
-        TrustFileMissing, MetadataTampered: the one that is kept here is not the one that was signed.
-    """
-    listed = state.targets.targets.get(PEOPLE_PATH)
-    return {} if listed is None else {PEOPLE_PATH: read_target(work.home.trust, PEOPLE_PATH, listed)}
-
-
-def _next_number(view: View, state: TrustState, site: str) -> tuple[int, str | None]:
-    """Step 4. Returns the number and the digest of the export before it."""
-    made = {row.sequence: row.digest for row in view.exports(site)}
-    prefix = export_path(site, 0).removesuffix("0.json")
-    for path, digest in signed_paths(state, site_role(site)).items():
-        made[int(path.removeprefix(prefix).removesuffix(".json"))] = digest
-    last = max(made, default=0)
-    return last + 1, made.get(last)
 
 
 def _demand_signers(state: TrustState, site: str, cargo: Cargo, signers: Sequence[Signer]) -> None:
@@ -424,6 +407,19 @@ def _demand_signers(state: TrustState, site: str, cargo: Cargo, signers: Sequenc
         have = len(here & set(roles[name].keyids))
         if have < roles[name].threshold:
             raise TooFewSigners(name, have=have, need=roles[name].threshold)
+
+
+def _demand_draftable(work: Workplace, state: TrustState, site: str, cargo: Cargo, sequence: int) -> None:
+    """Refuse before hours of copying what the ceremony would refuse after them."""
+    releases = {release.path: data for release, data in cargo.releases if release.path not in cargo.relayed}
+    draft_making.publishing(
+        state, {export_path(site, sequence): b"{}", **releases}, work.home.name, now=work.now
+    )
+    if 2 * len(cargo.releases) > draft_folder.MAX_FILES:
+        raise CeremonyUnusable(
+            "a ceremony",
+            f"explains at most {draft_folder.MAX_FILES // 2} versions; ship them in several bundles",
+        )
 
 
 def _estimate(cargo: Cargo, state: TrustState, site: str) -> int:

@@ -3,6 +3,7 @@
 ceremony.json            what kind, whose, begun when, from which trust; the changes in words
 documents/N.ROLE.json    the new TUF metadata, without signatures
 targets/…                what is published with it, such as identities/people.json
+evidence/…               what explains that, such as the manifests of versions; believed by digest alone
 trust/                   the origin's public trust as it was, to hold the new documents against
 signatures/ROLE/KEY.json one signature each; the only thing that a signer adds
 WHAT.txt                 the changes in words, for people without this program
@@ -13,6 +14,7 @@ whose trust is not signed as an origin signs it.
 
 import os
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -34,10 +36,12 @@ from signing.times import TimeUnreadable, from_rfc3339, rfc3339
 
 FORMAT = "tidegate-ceremony/1"
 SIGNATURE_FORMAT = "tidegate-partial-signature/1"
-_FIELDS = {"format", "kind", "origin", "profile", "base", "made_at", "changes", "quorums", "payloads"}
+_FIELDS = {
+    *("format", "kind", "origin", "profile", "base", "made_at", "changes", "quorums", "payloads", "evidence"),
+}
 _MAX_SMALL = 1 << 20  # bytes of ceremony.json and of a signature file
 _MAX_PAYLOAD = 16 << 20  # bytes
-_MAX_FILES = 512  # in one folder of the ceremony
+MAX_FILES = 512  # in one folder of the ceremony
 _DOCUMENT = re.compile(r"([1-9][0-9]{0,8})\.([a-z0-9-]{1,68})\.json")
 _ROLE = re.compile(r"[a-z0-9-]{1,68}")
 _KEY_FILE = re.compile(r"[0-9a-f]{64}\.json")
@@ -51,26 +55,31 @@ def demand_new(folder: Path) -> None:
         raise CeremonyUnusable(str(folder), "is there already; a ceremony begins in a new or empty folder")
 
 
-def create(folder: Path, draft: Draft) -> None:
-    """Write a new ceremony. Raises `CeremonyUnusable`: there is something at `folder` already."""
+def create(folder: Path, draft: Draft, *, more: Sequence[str] = ()) -> None:
+    """Write a new ceremony. Raises `CeremonyUnusable`: there is something at `folder` already.
+
+    Args:
+        more: lines for WHAT.txt, in words that this layer does not have.
+    """
     demand_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if draft.base.roots:
         TrustRepository(folder / "trust").save(draft.base)
-    for path, data in draft.payloads.items():
-        (folder / "targets" / path).parent.mkdir(parents=True, exist_ok=True)
-        write_durably(folder / "targets" / path, data)
-    rewrite(folder, draft)
+    for name, files in (("targets", draft.payloads), ("evidence", draft.evidence)):
+        for path, data in files.items():
+            (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
+            write_durably(folder / name / path, data)
+    rewrite(folder, draft, more=more)
 
 
-def rewrite(folder: Path, draft: Draft) -> None:
+def rewrite(folder: Path, draft: Draft, *, more: Sequence[str] = ()) -> None:
     """Write the documents of a ceremony that nobody has signed yet; `ceremony.json` comes last."""
     place = folder / "documents"
     place.mkdir(exist_ok=True)
     for role, data in draft.documents.items():
         write_durably(place / f"{_number(draft, role)}.{role}.json", data)
     words = draft_words.changes(draft)
-    write_durably(folder / "WHAT.txt", ("\n".join(words) + "\n").encode())
+    write_durably(folder / "WHAT.txt", ("\n".join([*words, *more]) + "\n").encode())
     write_durably(folder / "ceremony.json", pretty_bytes(_stated(draft, words)))
 
 
@@ -123,7 +132,8 @@ def _read(folder: Path) -> Draft:
         base=base,
         documents=MappingProxyType(_documents(folder)),
         quorums=MappingProxyType(_quorums(stated["quorums"])),
-        payloads=MappingProxyType(_payloads(folder, stated["payloads"])),
+        payloads=MappingProxyType(_files(folder, "targets", stated["payloads"])),
+        evidence=MappingProxyType(_files(folder, "evidence", stated["evidence"])),
     )
     _demand_honest(base)
     if (draft.kind == "init") != (not base.roots) or not draft.documents:
@@ -162,6 +172,7 @@ def _stated(draft: Draft, words: list[str]) -> dict[str, Any]:
         "changes": words,
         "quorums": {role: [quorum.need, quorum.of] for role, quorum in draft.quorums.items()},
         "payloads": {path: sha256_hex(data) for path, data in draft.payloads.items()},
+        "evidence": {path: sha256_hex(data) for path, data in draft.evidence.items()},
     }
 
 
@@ -210,12 +221,12 @@ def _quorums(value: object) -> dict[str, Quorum]:
     return found
 
 
-def _payloads(folder: Path, value: object) -> dict[str, bytes]:
-    if not isinstance(value, dict) or len(value) > _MAX_FILES:
-        raise CeremonyUnusable("ceremony.json", "payloads is not an object")
+def _files(folder: Path, name: str, value: object) -> dict[str, bytes]:
+    if not isinstance(value, dict) or len(value) > MAX_FILES:
+        raise CeremonyUnusable("ceremony.json", f"what lies in {name} is not an object of {MAX_FILES} names")
     if not all(_PAYLOAD.fullmatch(path) and is_sha256(digest) for path, digest in value.items()):
-        raise CeremonyUnusable("ceremony.json", "payloads names something that is no target")
-    return {path: read_inside(folder, f"targets/{path}", max_bytes=_MAX_PAYLOAD) for path in value}
+        raise CeremonyUnusable("ceremony.json", f"names something in {name} that is no path and digest")
+    return {path: read_inside(folder, f"{name}/{path}", max_bytes=_MAX_PAYLOAD) for path in value}
 
 
 def _signature(folder: Path, role: str, name: str) -> PartialSignature:
@@ -247,7 +258,7 @@ def _names(place: Path, pattern: re.Pattern[str]) -> list[str]:
     names: list[str] = []
     with os.scandir(place) as entries:
         for entry in entries:
-            if not pattern.fullmatch(entry.name) or len(names) >= _MAX_FILES:
+            if not pattern.fullmatch(entry.name) or len(names) >= MAX_FILES:
                 raise CeremonyUnusable(f"{place.name}/{entry.name}"[:80], "does not belong in a ceremony")
             names.append(entry.name)
     return sorted(names)

@@ -151,14 +151,18 @@ def publishing(
     origin: str,
     *,
     now: datetime,
+    evidence: Mapping[str, bytes] = MappingProxyType({}),
     lifetimes: Lifetimes = DEFAULTS,
 ) -> Draft:
     """Return the draft that vouches for documents: `identities/people.json`, releases, exports.
 
+    Args:
+        evidence: path to bytes of what a signer's program needs to say in words what the payloads are.
+
     Raises:
         NoSuchRole, AlreadyPublished: as `ceremony.publish`.
     """
-    draft = Draft("publish", origin, now, state, {}, payloads=dict(payloads))
+    draft = Draft("publish", origin, now, state, {}, payloads=dict(payloads), evidence=dict(evidence))
     return _settled(draft, None, edited_for(state, payloads), lifetimes)
 
 

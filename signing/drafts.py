@@ -90,6 +90,9 @@ class Draft:
     payloads: Mapping[str, bytes] = field(
         default_factory=lambda: _NOTHING
     )  # target path to what is published
+    evidence: Mapping[str, bytes] = field(
+        default_factory=lambda: _NOTHING
+    )  # path to what explains it; published by nobody, believed by its digest alone
 
     @property
     def root(self) -> Root:
@@ -217,7 +220,8 @@ def finish(
     """Return the state in which the draft's documents are in force, under a new snapshot and timestamp.
 
     Args:
-        state: what the origin publishes now; `TrustState(())` before its first ceremony.
+        state: what the origin publishes now; `TrustState(())` before its first ceremony. Its newest root may be the
+            draft's own: a publication that was cut short wrote that one first.
 
     Raises:
         CeremonyUnusable: the state is not the one that the draft starts from.
@@ -225,12 +229,17 @@ def finish(
         PartialSignatureRefused: a signature that is not of this ceremony.
         TooFewSigners: for one of the documents, or for snapshot and timestamp.
     """
+    written = _root_written(draft, state)
+    if written is not None:
+        state = TrustState(state.roots[:-1], state.metadata)
     demand_base(draft, state)
     refuse("the ceremony", problems(draft, now=now))
     for count in waiting(draft, signatures):
         if not count.done:
             raise TooFewSigners(count.role, have=len(count.signed), need=count.need)
     done = {role: _signed(draft, role, signatures) for role in draft.documents}
+    if written is not None:  # a bundle may have carried it: it stays as it is, to the byte
+        done["root"] = written
     roots = (*state.roots, done.pop("root")) if "root" in done else state.roots
     return issue(TrustState(roots, {**state.metadata, **done}), {}, station, now, lifetimes)
 
@@ -245,6 +254,14 @@ def in_force(draft: Draft, state: TrustState) -> bool:
         if held != draft.signed_bytes(role):
             return False
     return True
+
+
+def _root_written(draft: Draft, state: TrustState) -> bytes | None:
+    """Return the draft's root as the origin holds it already, above the roots that the draft starts from."""
+    if "root" not in draft.documents or state.roots[:-1] != draft.base.roots or not state.roots:
+        return None
+    newest = open_metadata(Root, state.roots[-1], name="root")
+    return state.roots[-1] if newest.signed_bytes == draft.signed_bytes("root") else None
 
 
 def demand_base(draft: Draft, state: TrustState) -> None:

@@ -320,7 +320,8 @@ class TooFewSigners(OperatorError):
 
     exit_code: ClassVar[int] = 94
     next_step: ClassVar[str] = (
-        "Bring the missing key holders to the table and pass all their keys (--key, once per person)."
+        "Bring the missing key holders to the table and pass all their keys (--key, once per person). Where they are "
+        "elsewhere give --draft FOLDER instead: each signs it on their own machine (`tidegate trust sign`)."
     )
 
     def __init__(self, role: str, *, have: int, need: int) -> None:

@@ -87,7 +87,6 @@ def select(
         NotFound: no such version or document.
     """
     versions = {v.digest: v for v in (ref if isinstance(ref, Version) else view.version(ref) for ref in refs)}
-    withdrawals = view.withdrawals()
     base = NOTHING if self_contained else baseline(view, site)
     held = base.held
     hold = _Hold(work, view)
@@ -109,7 +108,7 @@ def select(
         files=hold.files,
         documents=tuple(hold.documents.values()),
         statements=tuple(hold.statements.values()),
-        withdrawals=tuple(ShippedWithdrawal(row.version, _one_line(row.reason)) for row in withdrawals),
+        withdrawals=withdrawals_of(view),
         blobs=tuple(blob for blob in blobs if blob.sha256 not in held),
         assumed=tuple(blob for blob in blobs if blob.sha256 in held),
         bases=_bases(work, view, list(versions.values()), held),
@@ -121,6 +120,11 @@ def select(
         lines=tuple(hold.lines),
         notes=tuple(hold.notes),
     )
+
+
+def withdrawals_of(view: View) -> tuple[ShippedWithdrawal, ...]:
+    """Return every withdrawal, as an export document tells it."""
+    return tuple(ShippedWithdrawal(row.version, _one_line(row.reason)) for row in view.withdrawals())
 
 
 def _bases(

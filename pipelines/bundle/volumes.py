@@ -189,9 +189,14 @@ def _write_small(folder: Path, small: Mapping[str, bytes], stored: Mapping[str, 
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+    settle(folder)
+    return sum(map(len, everything.values()))
+
+
+def settle(folder: Path) -> None:
+    """Make the names in a folder durable, and those in every folder below; empty ones go."""
     for parent in _folders(folder):
         sync_directory(parent)
-    return sum(map(len, everything.values()))
 
 
 def _folders(top: Path) -> Iterator[Path]:

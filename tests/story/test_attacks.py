@@ -55,7 +55,7 @@ def weaker(folder: Path) -> Path:
 
 def with_number(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The next bundle is signed under this number, as whoever holds the export keys can do."""
-    monkeypatch.setattr(ship, "_next_number", lambda *_: (number, "ab" * 32))
+    monkeypatch.setattr(ship, "next_number", lambda *_: (number, "ab" * 32))
 
 
 class TestAThiefOfTheSitesExportKeys:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipelines.bundle.history import Missing
     from pipelines.bundle.media import Medium
+    from pipelines.drafting import Drafted
     from pipelines.people_carried import Taken
     from pipelines.receive import Imported, Inspection
     from pipelines.ship import Shipped
@@ -123,6 +124,13 @@ def bundles() -> None:
     "--key", "keys", multiple=True, metavar="URI|PATH", help="Officers' keys. Default: those in the home."
 )
 @passphrase_option
+@click.option(
+    "--draft",
+    "ceremony",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="The officers are elsewhere: pack, set it aside in --out, and begin the ceremony that they sign in FOLDER.",
+)
 @pass_app
 def create(
     app: App,
@@ -143,20 +151,29 @@ def create(
     next_by: str | None,
     transfer: "Transfer",
     keys: tuple[str, ...],
+    ceremony: Path | None,
 ) -> None:
     """Pack versions for a site, signed, in one or several volumes.
 
     What the site has acknowledged is left out, and what is like it is sent as a difference. With no REF the bundle
     carries freshness and withdrawals only.
+
+    \b
+    tidegate bundles create acme/coder@2 --to clinic --out media
+    tidegate bundles create acme/coder@2 --to clinic --out media --draft ceremony
     """
-    from pipelines.ship import Packing, check_shipment, create_bundle
+    from pipelines.ship import Packing, check_shipment, create_bundle, draft_bundle
     from tidegate.keyring import role_signers
 
     app.demand("origin")
     expected = None if next_by is None else _day(next_by)
     if expected is not None and expected.date() < app.now.date():
         raise click.BadParameter(f"{next_by} is over", param_hint="--next-by")
-    signers = role_signers(app.home, named=keys, passphrase=app.passphrase)
+    if ceremony is not None and keys:
+        raise click.UsageError(
+            "--draft takes no --key: the officers sign the ceremony with `tidegate trust sign`"
+        )
+    signers = None if ceremony else role_signers(app.home, named=keys, passphrase=app.passphrase)
     with app.store.view() as view:
         extra = [_document(view, name) for name in documents]
     versions = [Ref.parse(ref) for ref in refs]
@@ -175,6 +192,22 @@ def create(
         next_expected_by=expected,
         transfer=transfer,
     )
+    if signers is None:
+        assert ceremony is not None, "signers are left out for a draft alone"
+        with progress("packing") as bar:
+            drafted = draft_bundle(
+                app.work,
+                site=site,
+                refs=versions,
+                out=out,
+                ceremony=ceremony,
+                documents=extra,
+                packing=packing,
+                progress=bar,
+                expect=bar.expect,
+            )
+        _show_drafted(app, drafted)
+        return
     with progress("packing") as bar:
         done = create_bundle(
             app.work,
@@ -187,6 +220,84 @@ def create(
             progress=bar,
             expect=bar.expect,
         )
+    _show_shipped(app, done, parity)
+
+
+@bundles.command()
+@click.argument("place", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@pass_app
+def finish(app: App, place: Path) -> None:
+    """Make a bundle of one that was packed with --draft, once its ceremony is published.
+
+    DIR is the --out that it was packed for, or its hidden folder where several wait. Every packed byte is read again.
+    Stopped at any moment, the same command finishes the job.
+
+    \b
+    tidegate bundles finish media
+    """
+    from pipelines.finishing import finish as complete
+
+    app.demand("origin")
+    with progress("reading back") as bar:
+        done = complete(app.work, place, progress=bar, expect=bar.expect)
+    _show_shipped(app, done, 0)
+
+
+@bundles.command()
+@click.argument("place", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--draft",
+    "ceremony",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    required=True,
+    help="Where the new ceremony begins: a new or empty folder.",
+)
+@pass_app
+def redraft(app: App, place: Path, ceremony: Path) -> None:
+    """Give a bundle that waits for its officers the next free number, and begin another ceremony for it.
+
+    For when another bundle took its number, the catalogue changed, or a version was withdrawn meanwhile. Nothing is
+    packed again; the officers sign again.
+
+    \b
+    tidegate bundles redraft media --draft ceremony-2
+    """
+    from pipelines.finishing import redraft as renew
+
+    app.demand("origin")
+    _show_drafted(app, renew(app.work, place, ceremony))
+
+
+def _show_drafted(app: App, done: "Drafted") -> None:
+    lines = [
+        f"Bundle {done.bundle} (number {done.sequence} for {done.site}) is packed, {size(done.bytes)}, and not signed."
+    ]
+    lines += [f"  {version}" for version in done.versions]
+    lines += [f"  {note}" for note in done.notes]
+    lines += [
+        f"  it waits in {done.hidden}",
+        f"  {done.ceremony}: to be signed for {' and '.join(done.roles)}",
+    ]
+    lines.append(
+        f"Next:    each officer, on their own machine: tidegate trust sign {done.ceremony.name} --key KEY; then here: "
+        f"tidegate trust publish {done.ceremony} and tidegate bundles finish {done.hidden.parent}"
+    )
+    document = {
+        "bundle": done.bundle,
+        "sequence": done.sequence,
+        "site": done.site,
+        "waits_in": str(done.hidden),
+        "ceremony": str(done.ceremony),
+        "roles": list(done.roles),
+        "versions": list(done.versions),
+        "bytes": done.bytes,
+        "notes": list(done.notes),
+    }
+    show(document, "\n".join(lines), as_json=app.settings.as_json)
+
+
+def _show_shipped(app: App, done: "Shipped", parity: int) -> None:
     document = {
         "bundle": done.bundle,
         "sequence": done.sequence,

@@ -135,6 +135,7 @@ def lint(app: App, place: Path) -> None:
     tidegate trust lint ceremony
     tidegate trust lint harbour-root.json
     """
+    from pipelines.shipment_words import shipments
     from signing import draft_folder, drafts
     from signing.issue import refuse
     from signing.lint import lint_root
@@ -143,6 +144,7 @@ def lint(app: App, place: Path) -> None:
         draft = draft_folder.read(place)
         drafts.waiting(draft, draft_folder.signatures(place))
         problems = drafts.problems(draft, now=app.now)
+        shipments(draft)
     else:
         problems = lint_root(read_file(place, max_bytes=_ROOT_BYTES), now=app.now)
     refuse(place.name, problems)
@@ -171,15 +173,17 @@ def sign(app: App, folder: Path, keys: tuple[str, ...]) -> None:
     \b
     tidegate trust sign ceremony --key alice.pem
     """
-    from signing import draft_folder, draft_words, drafts
+    from pipelines.shipment_words import words
+    from signing import draft_folder, drafts
     from signing.issue import refuse
     from signing.keys import load_signer
     from tidegate.keyring import key_uri
 
     draft = draft_folder.read(folder)
     refuse("the ceremony", drafts.problems(draft, now=app.now))
+    changes = words(draft)
     if not app.settings.as_json:
-        click.echo(plain("\n".join(["You sign this:", "", *draft_words.changes(draft), ""])))
+        click.echo(plain("\n".join(["You sign this:", "", *changes, ""])))
         click.echo(plain("\n".join(_base_lines(draft))))
     made = []
     for name in keys:
@@ -191,7 +195,7 @@ def sign(app: App, folder: Path, keys: tuple[str, ...]) -> None:
         "Next:    carry the folder on, or these files back into it; at the origin: tidegate trust publish FOLDER"
     )
     document = {"files": [str(file) for file in files], "roles": [one.role for one in made]}
-    show({**document, "changes": draft_words.changes(draft)}, "\n".join(lines), as_json=app.settings.as_json)
+    show({**document, "changes": changes}, "\n".join(lines), as_json=app.settings.as_json)
 
 
 @click.command(cls=Door)
@@ -205,17 +209,22 @@ def publish(app: App, folder: Path) -> None:
     \b
     tidegate trust publish ceremony
     """
+    from pipelines.shipment_words import shipments
     from pipelines.trust_changes import put_in_force
     from signing import draft_folder
     from signing.digests import sha256_hex
 
     app.demand("origin")
-    done = put_in_force(app.work, draft_folder.read(folder), draft_folder.signatures(folder))
+    draft = draft_folder.read(folder)
+    done = put_in_force(app.work, draft, draft_folder.signatures(folder))
     root = done.state.roots[-1]
     lines = [f"{role}: signed by {', '.join(who)}" for role, who in done.signers.items()]
     lines.insert(0, "In force already." if done.again else f"In force: root {len(done.state.roots)}.")
+    packed = ", ".join(one.export.bundle for one in shipments(draft))
     lines.append(
-        "Next:    tidegate trust root FILE, for sites that enrol; others get it with their next bundle."
+        f"Next:    tidegate bundles finish DIR, where bundle {packed} was packed"
+        if packed
+        else "Next:    tidegate trust root FILE, for sites that enrol; others get it with their next bundle."
     )
     document = {"root": len(done.state.roots), "fingerprint": sha256_hex(root), "signed": dict(done.signers)}
     show(document, "\n".join(lines), as_json=app.settings.as_json)
@@ -324,19 +333,20 @@ def _begun(app: App, folder: Path, draft: "Draft") -> None:
 
 
 def _shown(app: App, folder: Path, draft: "Draft") -> None:
-    from signing import draft_folder, draft_words, drafts
+    from pipelines.shipment_words import words
+    from signing import draft_folder, drafts
 
     counts = drafts.waiting(draft, draft_folder.signatures(folder))
     problems = drafts.problems(draft, now=app.now)
-    words = draft_words.changes(draft)
-    lines = [*words, ""]
+    changes = words(draft)
+    lines = [*changes, ""]
     lines += (
         [f"lacking: {problem}" for problem in problems] if problems else [_count_line(one) for one in counts]
     )
     lines.append(f"Next:    {_next_step(problems, counts)}")
     document = {
         "kind": draft.kind,
-        "changes": words,
+        "changes": changes,
         "lacking": problems,
         "signatures": [
             {"role": one.role, "asked_by": one.asked_by, "need": one.need, "signed": sorted(one.signed)}
