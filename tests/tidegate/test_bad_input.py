@@ -59,7 +59,7 @@ from registry.errors import (
 from registry.gate import GateClosed
 from registry.pins import NothingToRollBackTo
 from signing import keys
-from signing.canonical import NotCanonical
+from signing.canonical import NotCanonical, pretty_bytes
 from signing.checkpoint import CheckpointUnreadable
 from signing.drafts import CeremonyUnusable
 from signing.errors import OperatorError
@@ -565,9 +565,9 @@ def _receipts(town: Town) -> None:
     """One that says it is of a site nobody knows, one that claims to hold less."""
     receipt = json.loads(town.receipt.read_text())
     foreign = receipt | {"payload": receipt["payload"] | {"site": "elsewhere"}}
-    (town.folder / "foreign.json").write_text(json.dumps(foreign, indent=2, sort_keys=True) + "\n")
+    (town.folder / "foreign.json").write_bytes(pretty_bytes(foreign))
     changed = receipt | {"payload": receipt["payload"] | {"holds": receipt["payload"]["holds"][1:]}}
-    (town.folder / "changed.json").write_text(json.dumps(changed, indent=2, sort_keys=True) + "\n")
+    (town.folder / "changed.json").write_bytes(pretty_bytes(changed))
 
 
 def _requests(town: Town) -> None:
@@ -585,7 +585,7 @@ def _requests(town: Town) -> None:
     (town.folder / "blob").rename(blob)
     asked = json.loads(request.read_text())
     less = asked | {"payload": asked["payload"] | {"chunks": []}}
-    (town.folder / "changed-request").write_text(json.dumps(less, indent=2, sort_keys=True) + "\n")
+    (town.folder / "changed-request").write_bytes(pretty_bytes(less))
 
 
 def _sign(town: Town, file: Path) -> str:
