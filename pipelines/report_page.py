@@ -22,7 +22,7 @@ body { max-width: 72rem; }
 svg.way { width: 100%; margin: .8rem 0 1rem; }
 svg.way .box { fill: var(--field); stroke: var(--line); stroke-width: 1.5; }
 svg.way .box.good { stroke: var(--good); }
-svg.way .box.bad { stroke: var(--bad); stroke-width: 3; }
+svg.way .box.bad, svg.way .box.loud { stroke: var(--bad); stroke-width: 3; }
 svg.way .box.claimed { stroke-dasharray: 5 4; }
 svg.way path { fill: var(--faint); }
 svg.way .go { stroke: var(--faint); stroke-width: 1.5; fill: none; }
@@ -37,12 +37,15 @@ table.evidence code { font-size: 11.5px; }
 td { overflow-wrap: anywhere; }
 td.date { white-space: nowrap; overflow-wrap: normal; }
 .problem { color: var(--bad); }
-.word { border-left: 3px solid var(--line); padding: .1rem 0 .1rem .9rem; margin: .8rem 0; }
+.spoken { border-left: 3px solid var(--line); padding: .1rem 0 .1rem .9rem; margin: .8rem 0; }
 @media print {
   :root { color-scheme: light; --paper: #fff; --ink: #000; --faint: #444; --line: #bbb; --field: #fff; --good: #14653c;
     --bad: #a01c14; }
-  body { font-size: 10pt; padding: 0; } h2 { break-after: avoid; } h3 { break-after: avoid; }
-  svg.way, tr, .word { break-inside: avoid; } .wide { overflow: visible; }
+  body { font-size: 9.5pt; padding: 0; } table, .said, code { font-size: 8pt; } .badge { font-size: 6.5pt; }
+  th, td { padding-right: .5rem; } td code, table.evidence code { font-size: 7pt; }
+  table.evidence td:nth-child(1) { width: 5.2rem; } table.evidence td:nth-child(3) { width: 14.5rem; }
+  h2 { break-after: avoid; } h3 { break-after: avoid; }
+  svg.way, tr, .spoken > p { break-inside: avoid; } .wide { overflow: visible; }
 }
 @page { size: A4; margin: 14mm 12mm; }
 """
@@ -75,7 +78,7 @@ def _verdict(found: ModelReport) -> Markup:
     said = (
         f"All {pieces} pieces of evidence are what was recorded, signed as they say, and in the signed log."
         if not doubts
-        else f"{len(doubts)} things do not hold. Do not rely on what rests on them."
+        else f"Of what this page rests on, {len(doubts)} {'does' if len(doubts) == 1 else 'do'} not hold. Do not rely on it."
     )
     facts = (
         ("Home", f"{found.home} ({found.profile})"),
@@ -86,7 +89,7 @@ def _verdict(found: ModelReport) -> Markup:
     return tag(
         "div",
         tag("h1", found.model),
-        tag("p", tag("span", word, class_="word-of"), " ", said, class_=f"says {_class(word)}"),
+        tag("p", tag("span", word, class_="word"), " ", said),
         tag("p", "Head of the log: ", tag("code", found.root)),
         tag("div", *(tag("span", name, " ", tag("b", value)) for name, value in facts), class_="facts"),
         tag("ul", *(tag("li", doubt, class_="problem") for doubt in doubts), class_="why")
@@ -166,17 +169,27 @@ def _line(line: Line) -> Markup:
         tag("h2", f"Why {pin.tier} served @{pin.ordinal} from {pin.since}"),
         tag(
             "p",
-            f"The gate answered {answered}{past}. The policy asked for {rules.get('approvals', '?')} approvals and ",
-            f"these suites: {', '.join(map(str, rules.get('suites', []))) or 'none'}.",
+            f"The gate answered {answered}{past}. The policy then: approvals {rules.get('approvals', '?')}, ",
+            f"suites {', '.join(map(str, rules.get('suites', []))) or 'none'}.",
         ),
         tag("p", f"It looked at: {', '.join(why.checks) or 'unknown'}.", class_="faint"),
         back,
-        *(_word(word) for word in line.decided.words),
+        tag("p", f"{pin.actor} typed the {pin.kind}, and why: ", pin.reason),
+        *_words(line.decided.words),
         _evidence([line.served.proof, *why.proofs], [*line.served.gone, *why.problems]),
     )
 
 
-def _word(word: Word) -> Markup:
+def _words(words: Iterable[Word]) -> Iterator[Markup]:
+    """What each person said; a page that two of them saw stands there once."""
+    seen: dict[str, str] = {}
+    for word in words:
+        yield _word(word, seen.get(word.shown or ""))
+        if word.shown:
+            seen.setdefault(word.shown, word.person)
+
+
+def _word(word: Word, same: str | None) -> Markup:
     counted = "counted" if word.counted else "did not count"
     missed = ", ".join(one[:16] for one in word.not_signed)
     return tag(
@@ -187,12 +200,19 @@ def _word(word: Word) -> Markup:
         tag("p", word.reason),
         tag("p", word.how, class_="faint"),
         tag("p", "Did not sign for: ", missed, class_="problem") if missed else None,
-        tag("p", "What they saw, with its SHA-256 in what they signed:", class_="faint")
-        if word.shown
-        else None,
-        tag("div", word.shown, class_="said") if word.shown else tag("p", "What they saw is not on record."),
-        class_="word",
+        *_shown(word, same),
+        class_="spoken",
     )
+
+
+def _shown(word: Word, same: str | None) -> Iterator[Markup]:
+    if word.shown is None:
+        yield tag("p", "What they saw is not on record.")
+    elif same is not None:
+        yield tag("p", f"Saw the same page as {same}, and signed its SHA-256 too.", class_="faint")
+    else:
+        yield tag("p", "What they saw; its SHA-256 stands in what they signed:", class_="faint")
+        yield tag("div", word.shown, class_="said")
 
 
 def _evidence(proofs: Iterable[Proof], problems: Iterable[str]) -> Markup:

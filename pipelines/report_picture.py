@@ -10,7 +10,7 @@ from pipelines.questions.reporting import Finding, Line, ModelReport, VersionSto
 from pipelines.suites.html_parts import Markup, joined, tag
 
 WIDTH, ACROSS = 1000.0, 4  # units; boxes in a row
-_BOX, _HIGH, _GAP, _TURN = 226.0, 92.0, 32.0, 34.0
+_BOX, _HIGH, _GAP, _TURN = 226.0, 108.0, 32.0, 34.0
 _LETTERS = 32  # of a line in a box
 
 
@@ -21,6 +21,7 @@ class Step:
     title: str
     lines: tuple[str, ...]  # at most three: who, when, which
     verified: bool | None  # None: this is somebody's word, or nothing that could be proved
+    loud: bool = False  # shown as what it is for ever, verified or not
 
 
 def picture(found: ModelReport, story: VersionStory) -> Markup:
@@ -119,8 +120,12 @@ def _approved(line: Line) -> Step:
     counted = [word for word in line.decided.words if word.counted]
     names = ", ".join(word.person for word in counted) or "nobody"
     title = "BREAK-GLASS" if line.served.pin.override else "Approved"
-    lines = (f"by {names}", counted[-1].at if counted else "", f"{len(counted)} signatures counted")
-    return Step(title, lines, not line.decided.doubts)
+    lines = (
+        f"by {names}",
+        counted[-1].at if counted else "",
+        f"{len(counted)} {'signature' if len(counted) == 1 else 'signatures'} counted",
+    )
+    return Step(title, lines, not line.decided.doubts, loud=line.served.pin.override is not None)
 
 
 def _pinned(line: Line) -> Step:
@@ -147,9 +152,17 @@ def _box(number: int, step: Step) -> Markup:
     return tag(
         "g",
         tag("title", ", ".join([step.title, *step.lines, mark])),
-        tag("rect", x=x + 1, y=y, width=_BOX - 2, height=_HIGH, rx=8, class_=f"box {tone}"),
-        _text(step.title, x + 14, y + 21, "step", letters=17),
-        tag("text", mark, x=x + _BOX - 14, y=y + 20, text_anchor="end", class_=f"mark {tone}"),
+        tag(
+            "rect",
+            x=x + 1,
+            y=y,
+            width=_BOX - 2,
+            height=_HIGH,
+            rx=8,
+            class_=f"box {tone}{' loud' if step.loud else ''}",
+        ),
+        _text(step.title, x + 14, y + 21, "step", letters=24),
+        tag("text", mark, x=x + 14, y=y + _HIGH - 11, class_=f"mark {tone}"),
         *texts,
     )
 

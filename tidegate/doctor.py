@@ -62,6 +62,7 @@ def examine(app: App, *, deep: bool) -> list[Check]:
         ("freshness", lambda: _freshness(app)),
         ("people", lambda: _people(app)),
         ("break-glass", lambda: _break_glass(app)),
+        ("trust", lambda: _expiry(app)),  # so named where trust itself cannot be read
         ("blobs", lambda: _blobs(app, deep=deep)),
         ("quarantine", lambda: _quarantine(home)),
     ]
@@ -264,6 +265,23 @@ def _break_glass(app: App) -> Iterator[Check]:
         message="; ".join(found) or "nothing serves on one person's word that nobody has reviewed",
         next_step="Have another person review it: `tidegate approvals list` names it, `tidegate approvals review` signs.",
     )
+
+
+def _expiry(app: App) -> Iterator[Check]:
+    """What ends soon. Nothing stops serving because of it, so only what is over or urgent is a problem."""
+    from pipelines.questions.expiring import expiring
+
+    with app.store.view() as view:
+        found = expiring(app.work, view, days=180)
+    near = [one for one in found if one.level in ("OVER", "URGENT")]
+    for one in near:
+        said = f"is over since {one.until}" if one.days < 0 else f"ends in {one.days} days, {one.until}"
+        yield Check("expiry", ok=False, message=f"{one.what}: {said}", next_step=one.next_step)
+    counts = [(days, sum(one.days < days for one in found)) for days in (30, 90, 180)]
+    listed = ", ".join(f"{count} within {days}" for days, count in counts)
+    if not near:
+        message = f"what ends, in days: {listed} (`tidegate audit expiring`)"
+        yield Check("expiry", ok=True, message=message)
 
 
 def _blobs(app: App, *, deep: bool) -> Iterator[Check]:

@@ -8,8 +8,10 @@ from typing import Any
 from cryptography import x509
 
 from pipelines.bundle.opening import remembered
-from pipelines.decide import standing
+from pipelines.decide import CARD_ISSUER, CARD_LIST, standing
+from pipelines.questions.serving import evidence_of
 from pipelines.workplace import Workplace
+from registry import approvals_payload
 from registry.decisions import NEEDS, Kind
 from registry.views import View
 from signing import piv
@@ -27,6 +29,9 @@ _NEXT = {
     "person": "Register the person's next key: `tidegate people add NAME --public-key FILE`.",
     "publisher": "Ask the publisher for the next certificate: `tidegate publishers add`.",
     "decision": "Decide again, or let it end: `tidegate decisions list`.",
+    "approval": "Promote what was approved, or ask again: `tidegate approvals list`.",
+    "issuer": "Ask the issuer of the cards for the next certificate: `tidegate people anchors add FILE`.",
+    "list": "Bring the issuer's newest list of revoked certificates: `tidegate people crl add FILE`.",
 }
 
 
@@ -35,7 +40,7 @@ class Ending:
     """One thing that ends."""
 
     what: str
-    kind: str  # root, role, person, publisher, decision
+    kind: str  # root, role, person, publisher, decision, approval, issuer, list
     until: str  # RFC 3339, UTC
     days: int  # left; below 0: over
     next_step: str
@@ -52,7 +57,14 @@ class Ending:
 
 def expiring(work: Workplace, view: View, *, days: int | None = 180) -> list[Ending]:
     """Return what ends within so many days, what is over included; with None everything that ever ends."""
-    moments = [*_roles(work, view), *_people(view), *_publishers(view), *_decisions(work, view)]
+    moments = [
+        *_roles(work, view),
+        *_people(view),
+        *_cards(view),
+        *_publishers(view),
+        *_decisions(work, view),
+        *_approvals(work, view),
+    ]
     found = [_ending(what, kind, until, work.now) for what, kind, until in moments]
     chosen = [one for one in found if days is None or one.days < days]
     return sorted(chosen, key=lambda one: (one.until, one.what))
@@ -67,7 +79,7 @@ _Moment = tuple[str, str, datetime]
 
 
 def _roles(work: Workplace, view: View) -> Iterator[_Moment]:
-    if work.home.is_origin:
+    if work.home.is_origin and (work.home.trust / "1.root.json").exists():
         state = TrustRepository(work.home.trust).load()
         yield from _documents("published here", {"root": state.roots[-1], **state.metadata})
     if work.home.is_site:
@@ -98,6 +110,19 @@ def _people(view: View) -> Iterator[_Moment]:
             yield f"{row.name}'s certificate", "person", card.x509.not_valid_after_utc
 
 
+def _cards(view: View) -> Iterator[_Moment]:
+    for row in view.documents(CARD_ISSUER):
+        for one in x509.load_pem_x509_certificates(row.body.encode()):
+            yield f"issuer of cards {row.name}", "issuer", one.not_valid_after_utc
+    newest: dict[str, datetime] = {}
+    for row in view.documents(CARD_LIST):
+        until = x509.load_pem_x509_crl(row.body.encode()).next_update_utc
+        if until is not None:
+            newest[row.name] = max(until, newest.get(row.name, until))
+    for name, until in newest.items():
+        yield f"list of revoked cards {name}", "list", until
+
+
 def _publishers(view: View) -> Iterator[_Moment]:
     for row in view.publishers():
         if row.active and row.method == "certificate":
@@ -112,3 +137,18 @@ def _decisions(work: Workplace, view: View) -> Iterator[_Moment]:
         for one in standing(work, view, kind):
             if one.expires_at is not None:
                 yield f"{kind} by {one.person}: {one.reason}", "decision", one.expires_at
+
+
+def _approvals(work: Workplace, view: View) -> Iterator[_Moment]:
+    """Approvals that no promotion has used up and that are not over: after that, the person is asked again."""
+    spent = {digest for pin in view.pin_history() for digest in evidence_of(pin)}
+    for row in view.approvals():
+        if row.digest in spent or row.decision == approvals_payload.REJECT:
+            continue
+        try:
+            said, _ = approvals_payload.decode(row.payload.encode())
+        except approvals_payload.ApprovalUnreadable:
+            continue  # edited; `audit verify` names it
+        if said.expires_at > work.now:
+            what = f"{row.person}'s approval of {said.model}@{said.ordinal} for {row.tier}"
+            yield what, "approval", said.expires_at

@@ -41,6 +41,7 @@ from pipelines.rollout.refusals import ServingMalformed
 from pipelines.second_opinion import OpinionUnreadable
 from pipelines.spoken import SpokenCodeWrong
 from pipelines.suites.evidence_logs import EvidenceUnreadable
+from pipelines.suites.held import ReportUnwritable
 from pipelines.suites.refusals import SuiteMalformed
 from registry.approval_requests import NotAsShown
 from registry.approvals import ApprovalUnreadable
@@ -419,6 +420,16 @@ def _logs() -> list[Case]:
         Case(SITE, "audit export {other}", FolderNotEmpty, "not empty"),
         Case(SITE, "audit export {out} --model demo/none", NotFound, "demo/none"),
         Case(SITE, "audit export {empty}/x", SystemRefused, "empty"),
+        Case(SITE, "audit served --tier nowhere", NotFound, "nowhere"),
+        Case(SITE, "audit served --model one", NameUnusable, "one"),
+        Case(SITE, "audit why nowhere demo/none", NotFound, "nowhere"),
+        Case(SITE, "audit why team demo/none", NotFound, "demo/none"),
+        Case(SITE, "audit decided team demo/none", NotFound, "demo/none"),
+        Case(SITE, "audit origin demo/none", NotFound, "demo/none"),
+        Case(SITE, "audit touched nobody", NotFound, "nobody"),
+        Case(SITE, "audit report demo/none --out {out}", NotFound, "demo/none"),
+        Case(SITE, "audit report demo/tiny-toolcaller --out {list.json}", ReportUnwritable, "already"),
+        Case(SITE, "audit report demo/tiny-toolcaller --out {empty}/x", ReportUnwritable, "empty"),
     ]
 
 

@@ -32,7 +32,7 @@ def test_a_sound_home_is_sound_and_looking_changes_nothing(town: Town) -> None:
         checks = home.ask("doctor", "--deep")
         assert all(check["ok"] for check in checks)
     assert {
-        "packages", "home", "keys", "space", "audit log", "clock", "trust", "other logs", "freshness", "people", "break-glass",
+        "packages", "home", "keys", "space", "audit log", "clock", "trust", "other logs", "freshness", "people", "break-glass", "expiry",
         "blobs", "quarantine",
     } == {check["check"] for check in town.site.ask("doctor")}  # fmt: skip
     assert before == tree(town.folder)
