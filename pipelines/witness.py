@@ -112,8 +112,9 @@ class Witnessed:
         """Raise `LogForked` or `LogRolledBack`; called once everything else is done."""
         if self.held is None or self.outcome not in BROKEN:
             return
-        refusal = LogForked if self.outcome is Outcome.FORK else LogRolledBack
-        raise refusal(self.log, held=self.held, offered=self.offered)
+        if self.outcome is Outcome.FORK:
+            raise LogForked(self.log, held=self.held, offered=self.offered)
+        raise LogRolledBack(self.log, held=self.held, offered=self.offered)
 
 
 def offer(view: View, *, to: str, known: Iterable[int]) -> Heads | None:
