@@ -363,7 +363,7 @@ class TestWhatWasTouched:
 
 
 def test_audit_json_is_as_its_schema_says(exported: Town) -> None:
-    schema = json.loads((second_reader.HOUSE / "airgap-bundles/schemas/audit.schema.json").read_text())
+    schema = json.loads((second_reader.HOUSE / "airgap-bundles/schemas/audit/audit.schema.json").read_text())
     about = json.loads((exported.folder / FOLDER / "audit.json").read_bytes())
     Draft202012Validator(schema).validate(about)
     assert set(schema["required"]) == set(about)
