@@ -1,4 +1,4 @@
-"""What attackers tried, each told as it happened: nothing of it may work. The table of attackers is SECURITY.md."""
+"""What attackers tried, each told as it happened: nothing of it may work. The table of attackers is docs/explanation/threats.md."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
 """What couriers, publishers, thieves and tired operators tried on bundles, each told as it happened.
 
-The table of attackers is SECURITY.md; what is said of the format itself, airgap-bundles/abuse.md.
+The table of attackers is docs/explanation/threats.md; what is said of the format itself, airgap-bundles/abuse.md.
 """
 
 import hashlib

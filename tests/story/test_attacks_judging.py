@@ -1,6 +1,6 @@
 """What was tried to turn a no of the gate into a yes, or to make a judgement hang, each told as it happened.
 
-Each story has the legitimate step, the attack, and nothing changed. The table of attackers is SECURITY.md.
+Each story has the legitimate step, the attack, and nothing changed. The table of attackers is docs/explanation/threats.md.
 """
 
 import io
