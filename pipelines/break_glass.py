@@ -253,8 +253,12 @@ def overrides(work: Workplace, view: View) -> list[Override]:
 
 
 def _override(work: Workplace, view: View, pin: Pin) -> Override:
-    row = next(row for row in view.decisions(str(Kind.BREAK_GLASS)) if row.digest == pin.override)
-    request = decisions.decode(row.payload.encode())
+    held = [row for row in view.decisions(str(Kind.BREAK_GLASS)) if row.digest == pin.override]
+    try:
+        row = held[0]
+        request = decisions.decode(row.payload.encode())
+    except (IndexError, DecisionUnreadable):
+        return _damaged(pin)
     return Override(
         pin,
         row,
@@ -263,6 +267,21 @@ def _override(work: Workplace, view: View, pin: Pin) -> Override:
         checks=tuple(request.details["checks"]),
         reviews=tuple(_reviews(work, view, row)),
     )
+
+
+def _damaged(pin: Pin) -> Override:
+    """What is left when somebody took the decision out or edited it: nobody may silence it that way."""
+    row = Decision(
+        digest=pin.override or "",
+        kind=str(Kind.BREAK_GLASS),
+        subject=pin.version,
+        person="nobody on record",
+        payload="",
+        signature="",
+        made_at=pin.since,
+    )
+    reason = "the decision was taken out or edited; `tidegate audit verify` says more"
+    return Override(pin, row, person=row.person, reason=reason, checks=("unknown checks",), reviews=())
 
 
 def _reviews(work: Workplace, view: View, broken: Decision) -> list[Review]:

@@ -399,6 +399,10 @@ class View:
         """Bundles taken in here, by sequence."""
         return list(self.session.exec(select(Import).order_by(col(Import.sequence))))
 
+    def import_of(self, bundle: str) -> Import | None:
+        """How a bundle was taken in here; None if it was not."""
+        return self.session.exec(select(Import).where(Import.bundle == bundle).limit(1)).first()
+
     def imported(self, bundle: str) -> bool:
         """Whether a bundle was taken in here."""
         return (

@@ -1,6 +1,5 @@
 """What breaks policy today: every pin before the gate as it stands now, the people behind it, and what truly serves."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from pipelines import break_glass
 from pipelines.case import case
 from pipelines.decide import signers
 from pipelines.drift import drift
+from pipelines.questions.serving import evidence_of, served
 from pipelines.workplace import Workplace
 from registry.entities import Pin
 from registry.errors import RegistryRefusal
@@ -37,7 +37,7 @@ class Breach:
 
 def breaking(work: Workplace, view: View) -> list[Breach]:
     """Return everything that breaks policy today, by tier and model. Expiry is among it and stops nothing."""
-    found: list[Breach] = []
+    found: list[Breach] = list(_by_the_log(work, view))
     for pin in view.pins():
         found += _by_the_gate(work, view, pin)
         found += _by_its_people(work, view, pin)
@@ -54,6 +54,14 @@ def breaking(work: Workplace, view: View) -> list[Breach]:
     return found
 
 
+def _by_the_log(work: Workplace, view: View) -> Iterator[Breach]:
+    """Lines that are not what was recorded: whoever edited them went round the gate."""
+    step = "Find out who wrote it: `tidegate audit verify`; then promote what shall serve, or roll back."
+    for line in served(work, view)[0]:
+        if line.problem is not None:
+            yield _breach(line.pin, "record", line.problem, step)
+
+
 def _by_the_gate(work: Workplace, view: View, pin: Pin) -> Iterator[Breach]:
     try:
         findings = case(work, view, Ref(pin.model, ordinal=pin.ordinal), pin.tier).findings
@@ -67,7 +75,7 @@ def _by_the_gate(work: Workplace, view: View, pin: Pin) -> Iterator[Breach]:
 
 def _by_its_people(work: Workplace, view: View, pin: Pin) -> Iterator[Breach]:
     """Whoever approved it and may not sign any more."""
-    here, evidence = {one.name for one in signers(work, view)}, set(json.loads(pin.evidence))
+    here, evidence = {one.name for one in signers(work, view)}, set(evidence_of(pin))
     for row in view.approvals(pin.version, pin.tier):
         if row.digest in evidence and row.person not in here:
             step = f"Have it approved again by somebody who is here: `tidegate approvals request {pin.model}@{pin.ordinal} --tier {pin.tier}`."

@@ -8,7 +8,8 @@ from typing import Any
 from cryptography import x509
 
 from pipelines.bundle.opening import remembered
-from pipelines.decide import CARD_ISSUER, CARD_LIST, standing
+from pipelines.decide import CARD_ISSUER, standing
+from pipelines.people_ground import CARD_LIST
 from pipelines.questions.serving import evidence_of
 from pipelines.workplace import Workplace
 from registry import approvals_payload

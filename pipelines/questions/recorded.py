@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pipelines import bom
 from pipelines.workplace import Workplace
 from registry.audit import Entry, EventKind
-from registry.entities import Claim, Document, Import, Person, Receipt, Row, Statement, TierPolicy
+from registry.entities import Claim, Document, Person, Receipt, Row, Statement, TierPolicy
 from registry.errors import NotFound, RegistryRefusal
 from registry.log_tree import LogTree, log_name
 from registry.names import Ref
@@ -97,8 +97,11 @@ class Recorded:
         ]
 
     def _about(self, row: Row) -> Iterator[Entry]:
-        for subject in dict.fromkeys(self._subjects(row)):
-            yield from self.entries(subject=subject)
+        seen: set[str] = set()
+        for subject in self._subjects(row):  # one after the other: mostly the first is the one
+            if subject not in seen:
+                seen.add(subject)
+                yield from self.entries(subject=subject)
         if isinstance(row, TierPolicy) or (isinstance(row, Document) and row.kind == "policy"):
             yield from self.entries(kind=EventKind.POLICY_ADDED)
         elif isinstance(row, Person):
@@ -114,7 +117,7 @@ class Recorded:
         if isinstance(row, Statement):
             yield from self._exports(row)
         elif isinstance(row, Claim):
-            yield from (one.digest for one in self._imports if one.bundle == row.bundle)
+            yield from self._brought_by(row.bundle)
         elif isinstance(row, Document) and row.kind == bom.KIND:
             try:
                 yield self._view.version(Ref.parse(row.name)).digest
@@ -130,12 +133,13 @@ class Recorded:
                 ]
             except (NotCanonical, KeyError, TypeError):
                 return
-        bundles = {claim.bundle for claim in self._view.claims(row.subject)}
-        yield from (one.digest for one in self._imports if one.bundle in bundles)
+        for bundle in dict.fromkeys(claim.bundle for claim in self._view.claims(row.subject)):
+            yield from self._brought_by(bundle)
 
-    @cached_property
-    def _imports(self) -> list[Import]:
-        return self._view.imports()
+    def _brought_by(self, bundle: str) -> Iterator[str]:
+        found = self._view.import_of(bundle)
+        if found is not None:
+            yield found.digest
 
     @cached_property
     def _tree(self) -> tuple[LogTree, bytes] | str:

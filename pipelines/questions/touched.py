@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.decide import registered
+from pipelines.people_ground import registered
 from pipelines.questions.proving import Proof, Prover
 from pipelines.questions.trust_keys import TrustKey, TrustSigned, trust_keys
 from pipelines.workplace import Workplace

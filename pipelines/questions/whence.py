@@ -67,7 +67,7 @@ def whence_of(prover: Prover, view: View, version: Version) -> Whence:
     """Return where a version came from, each step proved."""
     claims = {claim.statement: claim for claim in view.claims(version.digest)}
     fetched = [row for row in view.statements(version.digest) if row.predicate == statements.PROVENANCE]
-    brought = next((row for row in view.imports() if row.bundle == version.brought_by), None)
+    brought = view.import_of(version.brought_by)
     media = (
         [row for row in view.custody(version.brought_by) if row.export == brought.digest] if brought else []
     )

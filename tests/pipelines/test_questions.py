@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.break_glass import loud
 from pipelines.people import leaver
 from pipelines.promote import withdraw
 from pipelines.questions.allowing import Allowed, why
@@ -198,9 +199,24 @@ class TestBreakGlass:
         assert any("was taken out of the table" in text for text in gone)
         assert any("nothing is recorded under this digest" in text for text in ask_why(desk).doubts)
 
+    def test_a_decision_that_was_taken_out_silences_nobody(self, desk: Stewards) -> None:
+        digest = broken_glass(desk)
+        for attack in (
+            "update decision set payload = 'x' where digest = ?",
+            "delete from decision where digest = ?",
+        ):
+            sql(desk, attack, digest)
+            with desk.work.store.view() as view:
+                (line,) = loud(desk.work, view)
+                checks = {one.check for one in breaking(desk.work, view)}
+            assert "on nobody on record's word alone" in line
+            assert "break-glass" in checks
+
     def test_a_pin_that_hides_it_is_named(self, desk: Stewards) -> None:
         broken_glass(desk)
         sql(desk, "update pin set override = null where override is not null")
+        with desk.work.store.view() as view:
+            assert "record" in {one.check for one in breaking(desk.work, view)}
         (doubt, *_) = ask_why(desk).doubts
         assert "override is nothing, recorded was" in doubt
 
