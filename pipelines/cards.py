@@ -9,7 +9,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pipelines.decide import CARD_ISSUER, CARD_LIST, people
+from pipelines.decide import CARD_ISSUER, people
+from pipelines.people_ground import CARD_LIST
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.entities import Document

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from pipelines import template_served
-from pipelines.decide import card_issuers, people, registered, signers
+from pipelines.decide import card_issuers, people, signers
 from pipelines.fitting import contract_fact, engine_fact, memory_fact, way_back
 from pipelines.intake.record import read_scan_report
+from pipelines.people_ground import registered
 from pipelines.removed import demand_bytes
 from pipelines.rollout.durations import durations
 from pipelines.workplace import Workplace

@@ -2,10 +2,10 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from pipelines.people_ground import CARD_LIST, before_people, ground, registered, signed
 from pipelines.workplace import Workplace
 from registry import authority, decisions
 from registry.approvals import Person as Signer
@@ -14,13 +14,12 @@ from registry.authority import Registered
 from registry.decisions import Kind, Request, Standing
 from registry.entities import Decision, Person
 from registry.errors import NotFound
-from registry.people import KIND
 from registry.signed import NO_CARDS, CardIssuers, Signed
 from registry.store import Change
 from registry.views import View
 from signing.times import rfc3339
 
-CARD_ISSUER, CARD_LIST = "piv-anchor", "piv-crl"  # kinds of documents, PEM
+CARD_ISSUER = "piv-anchor"  # a kind of document, PEM
 
 
 def request_decision(
@@ -106,7 +105,7 @@ def standing(work: Workplace, view: View, kind: Kind) -> list[Standing]:
 def _standing(
     work: Workplace, view: View, kind: Kind, found: authority.Standing, cards: CardIssuers
 ) -> list[Standing]:
-    rows = [_signed(row) for wanted in (kind, Kind.REVOKE) for row in view.decisions(str(wanted))]
+    rows = [signed(row) for wanted in (kind, Kind.REVOKE) for row in view.decisions(str(wanted))]
     revoking = sorted({row.person for row in view.decisions(str(Kind.REVOKE))})
     return decisions.standing(
         rows,
@@ -122,17 +121,6 @@ def _standing(
 def people(work: Workplace, view: View) -> authority.Standing:
     """Whose word puts whom in force here; see `registry.authority`."""
     return authority.walk([registered(row) for row in view.people_recorded()], ground(work, view))
-
-
-def ground(work: Workplace, view: View) -> authority.Ground:
-    """What rows about people are held against here."""
-    return authority.Ground(
-        home=work.home.name,
-        solo=_alone(work),
-        decisions=tuple(_signed(row) for row in view.decisions(str(Kind.SET_PERSON))),
-        documents=tuple(row.body.encode() for row in view.documents(KIND)),
-        cards=CardIssuers(crls=_lists(view)),
-    )
 
 
 def people_now(work: Workplace, view: View) -> list[Registered]:
@@ -164,26 +152,9 @@ def card_issuers(work: Workplace, view: View, found: authority.Standing | None =
     )
 
 
-def before_people(view: View, digest: str) -> bool:
-    """Whether the log told of a document before it told of any person: at the founding, when nobody could sign."""
-    told = [entry.position for entry in view.events(subject=digest, kind=str(EventKind.TRUST_CHANGED))]
-    people = [
-        entry.position
-        for kind in (EventKind.PERSON_SET, EventKind.PEOPLE_TAKEN)
-        for entry in view.events(kind=str(kind))
-        if any(label == Person.label for label, _ in entry.rows)
-    ]
-    return bool(told) and (not people or min(told) < min(people))
-
-
 def ever_signed_as(work: Workplace, view: View, role: str) -> bool:
     """Whether anybody ever had the role here, also somebody who has left since: sending all away frees nobody."""
     return any(role in _signer(work, row).roles for row in view.people_recorded())
-
-
-def registered(row: Person) -> Registered:
-    """The row as it is judged."""
-    return Registered(**{entry.name: getattr(row, entry.name) for entry in fields(Registered)})
 
 
 def _lists(view: View) -> tuple[bytes, ...]:
@@ -192,10 +163,6 @@ def _lists(view: View) -> tuple[bytes, ...]:
 
 def _alone(work: Workplace) -> bool:
     return work.home.profile == "solo"
-
-
-def _signed(row: Decision) -> Signed:
-    return Signed(row.payload.encode(), row.signature, row.person)
 
 
 def _signer(work: Workplace, row: Person) -> Signer:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 from pipelines import bom, publishers
 from pipelines.agreements import KINDS
-from pipelines.decide import CARD_ISSUER, CARD_LIST
+from pipelines.decide import CARD_ISSUER
 from pipelines.engines import advisories
 from pipelines.model_signatures import KEY_DOCUMENT, key_name
-from pipelines.people_following import FOLLOWING
+from pipelines.people_ground import CARD_LIST, FOLLOWING
 from pipelines.suites.format import KIND as SUITE
 from pipelines.suites.format import unpack
 from registry import companions, contracts, people

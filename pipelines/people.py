@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from pipelines.decide import people, registered, request_decision, standing, take_decision
+from pipelines.decide import people, request_decision, standing, take_decision
 from pipelines.people_carried import Published, publish_people, published, take_people
+from pipelines.people_ground import registered
 from pipelines.workplace import Workplace
 from registry import authority
 from registry.audit import EventKind

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.decide import people, registered
+from pipelines.decide import people
 from pipelines.people_following import enrolled_root, follows, home_document
+from pipelines.people_ground import registered
 from pipelines.workplace import Workplace
 from registry import authority
 from registry import people as documents

@@ -4,12 +4,11 @@ An origin's document of people takes rights away at every site. That it gives an
 (`pipelines.people_carried`): with a signed decision `follow-origin`, or at the founding, when nobody could sign.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pipelines.decide import before_people, ground, people, registered, standing, take_decision
+from pipelines.decide import people, standing, take_decision
+from pipelines.people_ground import FOLLOWING, ground
 from pipelines.workplace import Workplace
-from registry import authority
 from registry.audit import EventKind
 from registry.decisions import Kind
 from registry.entities import Document
@@ -17,11 +16,10 @@ from registry.errors import NotFound, PeopleUnsigned
 from registry.signed import Signed
 from registry.store import Change
 from registry.views import View
-from signing.canonical import canonical_bytes, parse_canonical
+from signing.canonical import canonical_bytes
 from signing.digests import sha256_hex
-from signing.times import from_rfc3339, rfc3339
+from signing.times import rfc3339
 
-FOLLOWING = "people-following"  # a document of this home: whose people are followed
 _FORMAT = "tidegate-following/1"
 
 
@@ -30,13 +28,11 @@ def follows(work: Workplace, view: View) -> bool:
 
     Walked anew from the first word about it, like the rows of people: what nobody had the right to say is passed over.
     """
-    enrolment, following, since = view.enrolment(), False, ""
-    for row in view.documents(FOLLOWING):
-        said = parse_canonical(row.body.encode(), max_bytes=1 << 16, at="following")
-        ours = enrolment is not None and said["root"] == enrolment.fingerprint and said["since"] >= since
-        if ours and _justified(work, view, row, said, since):
-            following, since = said["follow"], said["since"]
-    return following
+    enrolment = view.enrolment()
+    said = ground(work, view).followed if enrolment is not None else ()
+    return [one.follow for one in said if enrolment is not None and one.root == enrolment.fingerprint][
+        -1:
+    ] == [True]
 
 
 def follow_unsigned(work: Workplace) -> bool:
@@ -95,27 +91,6 @@ def home_document(work: Workplace, kind: str, name: str, body: bytes) -> Documen
     return Document(
         digest=sha256_hex(body), kind=kind, name=name, body=body.decode(), added_at=rfc3339(work.now), added_by=work.actor
     )  # fmt: skip
-
-
-def _justified(work: Workplace, view: View, row: Document, said: Mapping[str, Any], after: str) -> bool:
-    """Whether a document `people-following` rests on what it has to rest on.
-
-    Args:
-        after: when the one before it was written; a decision of before that brings nothing back.
-    """
-    if not said["decisions"]:
-        return before_people(view, row.digest)
-    at = from_rfc3339(said["since"])
-    rows = [registered(one) for one in view.people_recorded() if one.since <= said["since"]]
-    found, names = authority.walk(rows, ground(work, view)), set()
-    for decision in view.decisions(str(Kind.FOLLOW_ORIGIN), said["root"]):
-        one = Signed(decision.payload.encode(), decision.signature, decision.person)
-        request = authority.authentic(one, found.signers(at), found.ground, at=at)
-        if decision.digest not in said["decisions"] or request is None:
-            continue
-        if request.details["follow"] == said["follow"] and rfc3339(request.issued_at) >= after:
-            names.add(request.person)
-    return len(names) >= (found.needed if said["follow"] else 1)
 
 
 def record_following(work: Workplace, change: Change, *, follow: bool, decisions: Sequence[str]) -> None:

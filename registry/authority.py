@@ -6,7 +6,8 @@ log would carry it. So who may sign here is worked out anew each time, from the 
 1. While nobody here could ever sign as steward, a row needs no signature: the founding, recorded as such.
 2. After that, a row needs signed decisions `set-person` about exactly this row: by one steward in a single-person
    home and while there was only one; by two, with two keys, as soon as there were two. Never by the person alone.
-3. Or it stands in a document of people that the origin signed, and that this site follows (`pipelines.people`).
+3. Or it stands so in a document of people that the origin signed, while this site follows that origin, and no newer
+   edition has come in force here: an edition of before somebody left brings nobody back (`pipelines.people_ground`).
 4. To take somebody out, one steward is enough: an error in this direction takes a right away and gives none.
 5. Rows of before there was a choice carry no authority; they count until the first row that carries one.
 
@@ -34,7 +35,7 @@ from signing.person_signature import (
     key_material,
     method_of,
 )
-from signing.times import from_rfc3339
+from signing.times import from_rfc3339, rfc3339
 
 FOUNDING = {"founding": True}
 _MAX_AUTHORITY = 64 << 10  # bytes
@@ -75,13 +76,33 @@ class Registered:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """A document of people, and the origin that signed it: the caller has looked at the signatures."""
+
+    root: str  # fingerprint of the root that the site was enrolled with
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Followed:
+    """From when on an origin's people are followed, or no longer; said by who could say it then."""
+
+    root: str
+    since: str
+    follow: bool
+
+
+@dataclass(frozen=True)
 class Ground:
     """What rows are held against."""
 
     home: str
     solo: bool  # one person holds every role, and their own word is enough
     decisions: tuple[Signed, ...] = ()  # of the kind `set-person`
-    documents: tuple[bytes, ...] = ()  # the documents of people that were taken in here
+    documents: tuple[
+        Carried, ...
+    ] = ()  # the documents of people that were taken in here and that an origin signed
+    followed: tuple[Followed, ...] = ()  # in the order in which it was said
     cards: CardIssuers = NO_CARDS
 
 
@@ -95,6 +116,10 @@ class Standing:
     passed_over: list[tuple[Registered, str]] = field(default_factory=list)
     modern: bool = False  # a row that carries an authority was seen
     seen: Counter[str] = field(default_factory=Counter)  # rows of each person, passed over or not
+    latest: str = (
+        ""  # the latest moment of a row that gave a right: none after it is judged by an earlier one
+    )
+    editions: dict[str, int] = field(default_factory=dict)  # of each origin, the newest that a row rests on
 
     @property
     def founding(self) -> bool:
@@ -130,6 +155,8 @@ class Standing:
             self.passed_over.append((row, why))
             return
         self.rows[row.name] = row
+        self.latest = max(self.latest, row.since) if row.active else self.latest
+        self._note_edition(row)
         if STEWARD in signer(row, solo=self.ground.solo).roles:
             self.stewards.add(row.name)
 
@@ -147,16 +174,52 @@ class Standing:
         if said == FOUNDING:
             return None if self.founding else "was not signed, and there was somebody who could have"
         if "document" in said:
-            return None if _said(self.ground, said["document"], row) else "no document held here says so"
+            return self._unsaid(row, said["document"])
         return self._unsigned(row, said.get("decisions"))
 
     def _unsigned(self, row: Registered, digests: Any) -> str | None:
         wanted = set(digests) if isinstance(digests, list) else set()
         found = [one for one in self.ground.decisions if one.digest in wanted]
-        names = agreed(found, row, self.signers(from_rfc3339(row.since)), self.ground)
+        at = self._moment(row)  # whatever moment the row claims
+        names = agreed(found, row, self.signers(at), self.ground, at=at)
         if missing := self.missing(row, names):
             return f"{missing} more signature(s) of stewards would have been needed"
         return None
+
+    def _moment(self, row: Registered) -> datetime:
+        return from_rfc3339(max(row.since, self.latest))
+
+    def _unsaid(self, row: Registered, digest: Any) -> str | None:
+        """Why a document does not put a row in force."""
+        carried = _carried(self.ground, digest)
+        said = None if carried is None else _document(carried.body)
+        if carried is None or said is None:
+            return "no document that an origin signed for says so"
+        at = self._moment(row)
+        states = [
+            one.follow
+            for one in self.ground.followed
+            if one.root == carried.root and one.since <= rfc3339(at)
+        ]
+        if not states or not states[-1]:
+            return "this home did not follow that origin's people"
+        if said.version < self.editions.get(carried.root, 0):
+            return "a newer edition has taken the place of that document"
+        entry = next((one for one in said.people if one.name == row.name), None)
+        key = entry.key(at) if entry is not None else None
+        if entry is None or key is None or row.roles != ",".join(entry.roles):
+            return "the document does not say so"
+        return (
+            None
+            if (key.public_key, key.until) == (row.public_key, row.until)
+            else "the document gives another key"
+        )
+
+    def _note_edition(self, row: Registered) -> None:
+        carried = _carried(self.ground, _read(row.authority or "{}").get("document"))
+        said = None if carried is None else _document(carried.body)
+        if carried is not None and said is not None:
+            self.editions[carried.root] = max(said.version, self.editions.get(carried.root, 0))
 
 
 def signer(row: Registered, *, solo: bool) -> Signer:
@@ -187,13 +250,22 @@ def _walk(rows: tuple[Registered, ...], ground: Ground) -> Standing:
 
 
 def agreed(
-    found: Sequence[Signed], row: Registered, signers: Sequence[Signer], ground: Ground
+    found: Sequence[Signed],
+    row: Registered,
+    signers: Sequence[Signer],
+    ground: Ground,
+    *,
+    at: datetime | None = None,
 ) -> dict[str, str]:
-    """Return who signed for exactly this row, each with the digest of their decision; one key counts once."""
+    """Return who signed for exactly this row, each with the digest of their decision; one key counts once.
+
+    Args:
+        at: when their decisions have to stand; the row's own moment by default.
+    """
     names: dict[str, str] = {}
     keys: set[str] = set()
     for one in found:
-        request = authentic(one, signers, ground, at=from_rfc3339(row.since))
+        request = authentic(one, signers, ground, at=at or from_rfc3339(row.since))
         if request is None or request.kind is not Kind.SET_PERSON or request.subject != row.name:
             continue
         if dict(request.details) != row.details() or request.person in names:
@@ -222,27 +294,16 @@ def _read(authority: str) -> Mapping[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _said(ground: Ground, digest: Any, row: Registered) -> bool:
-    """Whether a document that is held here gives this person this key and these roles."""
-    for body in ground.documents:
-        name, entries = _entries(body)
-        if name == digest:
-            return (row.name, row.public_key, row.roles) in entries
-    return False
+def _carried(ground: Ground, digest: Any) -> Carried | None:
+    return next((one for one in ground.documents if sha256_hex(one.body) == digest), None)
 
 
 @lru_cache(maxsize=64)
-def _entries(body: bytes) -> tuple[str, frozenset[tuple[str, str, str]]]:
+def _document(body: bytes) -> documents.People | None:
     try:
-        found = documents.decode(body)
+        return documents.decode(body)
     except documents.PeopleRefused:
-        return "", frozenset()
-    return sha256_hex(body), frozenset(
-        (entry.name, key.public_key, ",".join(entry.roles))
-        for entry in found.people
-        if entry.active
-        for key in entry.keys
-    )
+        return None
 
 
 def authority(**said: Any) -> str:

@@ -16,8 +16,8 @@ from signing.digests import sha256_hex
 from signing.errors import OperatorError
 from signing.lint import lint_root
 from signing.profiles import Profile
-from signing.refusals import BadRoot, RootFingerprintWrong
-from signing.roots import check_signatures, open_metadata
+from signing.refusals import BadRoot, BundleUntrusted, RootFingerprintWrong
+from signing.roots import PEOPLE_PATH, check_signatures, open_metadata
 from signing.stream import Export
 
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
@@ -191,3 +191,27 @@ def _compared(root_bytes: bytes, fingerprint: str) -> bytes:
     if problems := lint_root(root_bytes):
         raise BadRoot(f"root {opened.signed.version}", problems)
     return root_bytes
+
+
+def people_vouched(metadata: Mapping[str, bytes], fingerprint: str) -> str | None:
+    """Return the SHA-256 of the list of people that remembered metadata signs for; None if it signs for none.
+
+    Whoever may edit what is remembered is not believed: the signatures are looked at again, from a root on.
+
+    Args:
+        metadata: of one import, as in `Verified.new_metadata`, the root included.
+        fingerprint: SHA-256 of the root that a site was enrolled with; it has to be in the chain.
+    """
+    try:
+        chain = Held(metadata["root"], metadata).roots or (metadata["root"],)
+        opened = [open_metadata(Root, data, name="root, as remembered") for data in chain]
+        for before, one in zip([None, *opened], opened, strict=False):
+            signers = [one.signed] if before is None else [before.signed, one.signed]
+            check_signatures(one, "root", signers, name="root, as remembered", surplus=before is None)
+        targets = open_metadata(Targets, metadata["targets"], name="targets, as remembered")
+        check_signatures(targets, "targets", [opened[-1].signed], name="targets, as remembered")
+    except (KeyError, BundleUntrusted):
+        return None
+    listed = targets.signed.targets.get(PEOPLE_PATH)
+    anchored = fingerprint in map(sha256_hex, chain)
+    return listed.hashes.get("sha256") if anchored and listed is not None else None

@@ -13,13 +13,13 @@ from pipelines.decide import request_decision as ask
 from pipelines.people import Published, publish_people, take_people
 from pipelines.people_carried import Taken
 from pipelines.people_following import (
-    FOLLOWING,
     enrolled_root,
     follow,
     follow_unsigned,
     follows,
     record_following,
 )
+from pipelines.people_ground import FOLLOWING
 from registry import people as documents
 from registry.audit import EventKind
 from registry.authority import Registered
