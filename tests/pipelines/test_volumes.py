@@ -155,11 +155,11 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
         small_chunks(patched, 40_000)
         volumes = {
             "one": made.volumes(*both, out="one"),
-            "plain": made.volumes(*both, out="plain", volume_bytes=240_000),
-            "p": made.volumes(*both, out="p", volume_bytes=240_000, parity=1),
-            "pq": made.volumes(*both, out="pq", volume_bytes=240_000, parity=2),
+            "plain": made.volumes(*both, out="plain", volume_bytes=254_000),
+            "p": made.volumes(*both, out="p", volume_bytes=254_000, parity=1),
+            "pq": made.volumes(*both, out="pq", volume_bytes=254_000, parity=2),
         }
-        volumes["again"] = made.resplit(*volumes["plain"], out="again", volume_bytes=250_000)
+        volumes["again"] = made.resplit(*volumes["plain"], out="again", volume_bytes=274_000)
         small_chunks(patched, 2100)
         volumes["inner p"] = made.volumes("acme/tiny@1", out="inner-p", parity=1)
         volumes["inner pq"] = made.volumes("acme/tiny@1", out="inner-pq", parity=2)
