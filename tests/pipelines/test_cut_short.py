@@ -17,12 +17,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
 from pipelines import people
 from pipelines.break_glass import promote_by_break_glass, request_break_glass
 from pipelines.people import Wanted, change_person, propose, set_person
 from pipelines.restamp import restamp_bundle
-from pipelines.trust_changes import people_to_sign, put_in_force
+from pipelines.trust_changes import held_at, people_to_sign, put_in_force
 from pipelines.workplace import Workplace
 from registry import decisions
 from registry.home import Home
@@ -30,6 +31,7 @@ from registry.people import KIND as PEOPLE
 from signing import draft_making, drafts
 from signing.drafts import Draft, PartialSignature
 from signing.errors import OperatorError
+from signing.profiles import Profile
 from signing.repository import TrustRepository
 from signing.roots import PEOPLE_PATH
 from signing.sshsig import public_key_line, sign
@@ -38,11 +40,12 @@ from tests.pipelines import stewards
 from tests.pipelines.compact_world import quick_folder
 from tests.pipelines.gap import World, make_world, model_files, state_of
 from tests.pipelines.stewards import KEYS, ONE, Stewards
-from tidegate import verifying
+from tidegate import founding, verifying
 
 pytestmark = pytest.mark.slow
 EXHAUSTIVE = bool(os.environ.get("TIDEGATE_EXHAUSTIVE"))
 LATER = timedelta(hours=1)
+ROLES = ("root", "targets", "catalog")
 
 
 @dataclass
@@ -75,7 +78,7 @@ def demand_sound(world: World) -> None:
     for home in (world.origin, world.site):
         with world.at(home) as work:
             assert [] == verifying.verify(work.store, home)
-    TrustRepository(world.origin.trust).load()
+    held_at(TrustRepository(world.origin.trust))
 
 
 def endure(story: Story) -> None:
@@ -186,6 +189,30 @@ def publishing(gap: World, ceremony: Ceremony) -> Story:
             put_in_force(work, ceremony.draft, ceremony.signatures)
 
     return Story(gap, publish, trust_of)
+
+
+@pytest.fixture(scope="module")
+def first_ceremony(gap: World) -> Story:
+    """The first root of an origin whose officers are elsewhere."""
+    place = gap.base / "founded" / "origin"
+    place.parent.mkdir()
+    home = founding.found(
+        place, name="quay", roles=("origin",), profile="officers", database=None, passphrase=lambda _key: b"",
+        actor="root", now=gap.now, officers_elsewhere=True,
+    )  # fmt: skip
+    start = replace(gap, base=place.parent, origin=home)
+    draft = draft_making.begin(
+        Profile.OFFICERS, home.name, founding.station_keys(home, Profile.OFFICERS), now=start.now
+    )
+    keys = [
+        (role, name, CryptoSigner.generate_ed25519()) for role in ROLES for name in ("alice", "bob", "carla")
+    ]
+    for role, name, key in keys:
+        draft = draft_making.with_key(draft, role, name, key.public_key)
+    signatures = [
+        one for role, _, key in keys if role != "catalog" for one in drafts.sign(draft, key, now=start.now)
+    ]
+    return replace(publishing(start, Ceremony(draft, signatures)), turn=1)
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +331,7 @@ def cosigning(gap: World) -> Story:
 
 
 STORIES = (
-    "renewal", "list_of_people", "joiner", "broken_glass", "restamp", "revived", "cosigning",
+    "first_ceremony", "renewal", "list_of_people", "joiner", "broken_glass", "restamp", "revived", "cosigning",
 )  # fmt: skip
 
 
