@@ -240,6 +240,7 @@ def _remove(hidden: Path) -> None:
     dead = hidden.with_name(hidden.name.replace(".unsigned-", ".partial-", 1))
     shutil.rmtree(dead, ignore_errors=True)
     hidden.rename(dead)
+    sync_directory(dead.parent)
     shutil.rmtree(dead, ignore_errors=True)
 
 
