@@ -26,10 +26,6 @@ SQL_EXCEPTIONS = {"tidegate/wiring.py": "takes a database's address apart to ref
 READS_SURROUNDINGS = {"pipelines/suites/child.py": "is a program of its own: the child that runs a suite"}
 READS_JSON = {
     "pipelines/account.py": "own rows, canonical when they were written and covered by the log",
-    **{
-        f"pipelines/questions/{name}.py": "own rows; what an answer rests on is proved by its digest and the log"
-        for name in ("allowing", "breaking", "deciding", "overridden", "serving", "touched")
-    },
     "pipelines/suites/evidence_logs.py": "other tools' logs, full of fractions; refuses a name twice and NaN itself",
     "registry/jsoncompat_engine.py": "what a library of this process says; its witness is checked before it is shown",
     "tidegate/cli/contracts.py": "own rows",

@@ -3,12 +3,12 @@
 After a rollback the answer is the one of the promotion that it went back to: going back asks no gate.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.questions.proving import Proof, Prover, predicate_of
+from pipelines.questions.reading import members
 from pipelines.questions.serving import Served, evidence_of, served_once
 from pipelines.workplace import Workplace
 from registry import manifests
@@ -85,7 +85,7 @@ def allowed(prover: Prover, view: View, line: Served, lines: Sequence[Pin]) -> A
     return Allowed(
         served=line,
         judged=judged,
-        policy=_read(policy),
+        policy=dict(members(policy.body)) if policy else None,
         checks=tuple(_checks(prover, judged)),
         verdict=predicate.get("verificationResult"),
         overridden=tuple(predicate.get(summaries.OVERRIDDEN, ())),
@@ -178,14 +178,6 @@ def _policy(view: View, judged: Pin, predicate: dict[str, Any]) -> TierPolicy | 
     named = predicate.get("policy", {}).get("digest", {}).get("sha256")
     meant = [row for row in rows if sha256_hex(row.body.encode()) == named]
     return next(reversed(meant or rows), None)
-
-
-def _read(policy: TierPolicy | None) -> dict[str, Any] | None:
-    try:
-        found = json.loads(policy.body) if policy else None
-    except ValueError:
-        return None  # edited; its proof says so
-    return found if isinstance(found, dict) else None
 
 
 def _checks(prover: Prover, judged: Pin) -> list[str]:

@@ -1,12 +1,12 @@
 """Who decided that a tier serves what it serves, with which key, on what they saw, and what they did not sign for."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.questions.allowing import judged_line, requests_of
 from pipelines.questions.proving import Proof, Prover, described
+from pipelines.questions.reading import members
 from pipelines.questions.serving import Served, evidence_of, served_once
 from pipelines.workplace import Workplace
 from registry import approval_requests, approvals_payload
@@ -112,11 +112,9 @@ def _answer(prover: Prover, row: Approval, pin: Pin, pages: Mapping[str, str]) -
 
 
 def _decision(prover: Prover, row: Decision, pin: Pin, pages: Mapping[str, str]) -> Word:
-    try:
-        said = json.loads(row.payload)
-        details, reason = dict(said["details"]), str(said["reason"])
-    except (ValueError, KeyError, TypeError):
-        details, reason = {}, "not readable any more"
+    said = members(row.payload)
+    reason, held = str(said.get("reason", "not readable any more")), said.get("details")
+    details = held if isinstance(held, dict) else {}
     shown = details.get("page_sha256")
     matching = [text for text in pages.values() if sha256_hex(text.encode()) == shown]
     verdict = f" {details['verdict']}" if "verdict" in details else ""

@@ -1,12 +1,12 @@
 """What was overridden: waivers, licences accepted, cases set aside, broken glass, words that stood for receipts."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.decide import standing
 from pipelines.questions.proving import Proof, Prover
+from pipelines.questions.reading import members
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.decisions import Kind
@@ -147,8 +147,6 @@ _NOTHING: Mapping[str, Any] = {"details": {}, "reason": "not readable any more",
 
 def _payload(row: Decision) -> Mapping[str, Any]:
     """What a decision says; nothing where somebody made it unreadable, which its proof tells."""
-    try:
-        said = json.loads(row.payload)
-        return {name: said[name] for name in _NOTHING} if isinstance(said["details"], dict) else _NOTHING
-    except (ValueError, KeyError, TypeError):
-        return _NOTHING
+    said = members(row.payload)
+    whole = isinstance(said.get("details"), dict) and set(_NOTHING) <= set(said)
+    return {name: said[name] for name in _NOTHING} if whole else _NOTHING

@@ -1,12 +1,12 @@
 """What served in a tier on a date, and until when: the tier's own lines, each held against the log."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from pipelines.questions.proving import Proof, Prover
+from pipelines.questions.reading import texts
 from pipelines.workplace import Workplace
 from registry.audit import Entry, EventKind
 from registry.entities import Pin
@@ -82,11 +82,7 @@ def history(prover: Prover, view: View, model: str) -> list[Served]:
 
 def evidence_of(pin: Pin) -> list[str]:
     """The digests that a line rests on; none where somebody made the list unreadable."""
-    try:
-        found = json.loads(pin.evidence)
-    except ValueError:
-        return []
-    return [str(one) for one in found] if isinstance(found, list) else []
+    return texts(pin.evidence)
 
 
 def missing_lines(

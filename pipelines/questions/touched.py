@@ -3,13 +3,13 @@
 The one question that reads more than the rows that it is about: whoever asks it wants everything.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.people_ground import registered
 from pipelines.questions.proving import Proof, Prover
+from pipelines.questions.reading import members
 from pipelines.questions.trust_keys import TrustKey, TrustSigned, trust_keys
 from pipelines.workplace import Workplace
 from registry import approvals_payload, authority
@@ -183,11 +183,8 @@ def _told(row: Approval | Decision) -> tuple[str, str]:
     """What was signed, and about what. What somebody made unreadable is named by its row alone."""
     if isinstance(row, Decision):
         return row.kind, row.subject
-    try:
-        said = json.loads(row.payload)
-        about = f"{said['model']}@{said['ordinal']} for {row.tier}"
-    except (ValueError, KeyError, TypeError):
-        about = f"{row.version[:12]} for {row.tier}"
+    said = members(row.payload)
+    about = f"{said.get('model', row.version[:12])}@{said.get('ordinal', '?')} for {row.tier}"
     return row.decision or approvals_payload.APPROVE, about
 
 

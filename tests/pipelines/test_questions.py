@@ -17,9 +17,11 @@ from pipelines.questions.breaking import breaking
 from pipelines.questions.deciding import Decided, decided
 from pipelines.questions.overridden import Overridden, overridden
 from pipelines.questions.proving import predicate_of
+from pipelines.questions.reporting import report
 from pipelines.questions.serving import Served, served
 from pipelines.questions.touched import Touched, touched
 from pipelines.questions.whence import whence
+from pipelines.report_page import page
 from pipelines.rollback import roll_back
 from registry.audit import EventKind
 from registry.entities import Pin
@@ -302,6 +304,25 @@ class TestTamperedTables:
         assert "what carla said (reject)" in doubt
         (gone,) = ask_touched(desk, "carla").gone
         assert "approval of carla" in gone
+
+
+class TestTextsMadeUnreadable:
+    @pytest.mark.parametrize(
+        "text", ["", "x", "[]", "{}", "[1, {}]", "null", '{"details": 1}', "[" * 100_000, "\ud800"]
+    )
+    def test_no_answer_fails_over_them(self, desk: Stewards, text: str) -> None:
+        broken_glass(desk)
+        for column in ("decision.payload", "approval.payload", "approvalrequest.body", "statement.payload", "statement.signature",
+                       "pin.evidence", "report.body", "document.body", "version.manifest", "tierpolicy.body"):  # fmt: skip
+            table, name = column.split(".")
+            sql(desk, f"update {table} set {name} = ?", text.encode(errors="replace").decode())
+        assert ask_why(desk).doubts
+        assert ask_decided(desk).doubts
+        assert ask_touched(desk, "carla").doubts
+        assert not ask_overridden(desk)[0][0].proof.verified
+        with desk.work.store.view() as view:
+            assert whence(desk.work, view, Ref.parse(f"{MODEL}@1")).doubts
+            assert "NOT VERIFIED" in page(report(desk.work, view, MODEL))
 
 
 class TestForgedPeople:
