@@ -43,6 +43,7 @@ from pipelines.spoken import SpokenCodeWrong
 from pipelines.suites.evidence_logs import EvidenceUnreadable
 from pipelines.suites.held import ReportUnwritable
 from pipelines.suites.refusals import SuiteMalformed
+from pipelines.unsigned import UnsignedBundleRefused
 from registry.approval_requests import NotAsShown
 from registry.approvals import ApprovalUnreadable
 from registry.companions import CompanionsMalformed
@@ -462,6 +463,26 @@ def _ceremonies() -> list[Case]:
     ]  # fmt: skip
 
 
+def _officers_elsewhere() -> list[Case]:
+    to = "--to clinic --out {out}"
+    return [
+        Case(ORIGIN, f"bundles create {V1} {to} --draft {{other}}", CeremonyUnusable, "is there already"),
+        Case(
+            ORIGIN,
+            f"bundles create {V1} --to clinic --out {{empty}}/x --draft {{out}}",
+            OutputUnusable,
+            "empty",
+        ),
+        Case(ORIGIN, f"bundles create {V1} --to nowhere --out {{out}} --draft {{out}}", NotFound, "nowhere"),
+        Case(ORIGIN, "bundles finish {other}", UnsignedBundleRefused, "no bundle waits here"),
+        Case(ORIGIN, "bundles finish {none}", UnsignedBundleRefused, "none"),
+        Case(SITE, "bundles finish {other}", NotHere, "is not an origin"),
+        Case(ORIGIN, "bundles redraft {other} --draft {out}", UnsignedBundleRefused, "no bundle waits here"),
+        Case(ORIGIN, "bundles redraft {other} --draft {other}", CeremonyUnusable, "is there already"),
+        Case(SITE, "bundles redraft {other} --draft {out}", NotHere, "is not an origin"),
+    ]
+
+
 def _people() -> list[Case]:
     by = "--person alice --reason x --key {alice.key}"
     return [
@@ -511,6 +532,7 @@ CASES = [
     *_model_signatures(),
     *_people(),
     *_ceremonies(),
+    *_officers_elsewhere(),
     *_logs(),
     *_judging(),
     *_documents(),
