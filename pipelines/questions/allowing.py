@@ -12,6 +12,7 @@ from pipelines.questions.reading import members
 from pipelines.questions.serving import Served, evidence_of, served_once
 from pipelines.workplace import Workplace
 from registry import manifests
+from registry.audit import EventKind
 from registry.decisions import Kind
 from registry.entities import ApprovalRequest, Decision, Pin, Row, Statement, TierPolicy, Version
 from registry.views import View
@@ -79,7 +80,7 @@ def allowed(prover: Prover, view: View, line: Served, lines: Sequence[Pin]) -> A
     summary = next((row for row in ours if row.predicate == summaries.VSA), None)
     predicate = predicate_of(summary) if summary else {}
     policy = _policy(view, judged, predicate)
-    proofs = [prover.row(row) for row in _rows(view, judged, policy)]
+    proofs = [prover.row(row) for row in _rows(prover, view, judged, policy)]
     proofs += [prover.prove(digest) for digest in _digests(judged)]
     proofs += [prover.row(row, ours=True) for row in ours]
     return Allowed(
@@ -113,15 +114,27 @@ def requests_of(view: View, pin: Pin) -> list[ApprovalRequest]:
     return [row for row in view.approval_requests(pin.version, pin.tier) if row.since <= pin.since]
 
 
-def _rows(view: View, judged: Pin, policy: TierPolicy | None) -> Iterator[Row]:
+def _rows(prover: Prover, view: View, judged: Pin, policy: TierPolicy | None) -> Iterator[Row]:
     """Evidence that is no item of the line's own list: the version, the policy, what was asked, what was let pass."""
     versions = [row for row in view.versions(judged.model) if row.digest == judged.version]
     yield from versions
     if policy is not None:
         yield policy
+        yield from _behind(prover, view, policy)
     yield from requests_of(view, judged)
     for version in versions:
         yield from _let_pass(view, judged, version)
+
+
+def _behind(prover: Prover, view: View, policy: TierPolicy) -> Iterator[Row]:
+    """The file that a policy was put in force with, and who signed that file before; nothing at the founding."""
+    event = prover.recorded.trace(policy).event
+    for entry in prover.recorded.entries(kind=EventKind.POLICY_ADDED):
+        if entry.position == event:
+            document = view.document_by_digest(entry.subject)
+            yield from [document] if document else []
+            signed = view.decisions(str(Kind.APPLY_POLICY), entry.subject)
+            yield from (row for row in signed if row.made_at <= entry.at)
 
 
 def _let_pass(view: View, judged: Pin, version: Version) -> Iterator[Decision]:

@@ -117,6 +117,19 @@ class TestTheAnswer:
         inputs = [one["digest"]["sha256"] for one in said["inputAttestations"]]
         assert json.loads(pin.evidence) == inputs
 
+    def test_who_signed_the_policy_is_part_of_the_answer(self, desk: Stewards) -> None:
+        desk.policy("alice", "bob", approvals=3)
+        later = desk.at(hours=1)
+        later.ask(ref=TWO)
+        for name in ("alice", "bob", "carla"):
+            later.at(name).approve(name, ref=TWO)
+        later.promote(ref=TWO)
+        found = ask_why(later)
+        assert [] == found.doubts
+        assert 3 == (found.policy or {})["approvals"]
+        said = [proof.said.split(", ")[0] for proof in found.proofs if proof.kind == "decision"]
+        assert ["decision apply-policy by alice", "decision apply-policy by bob"] == said
+
     def test_each_person_saw_the_page_that_they_signed_for(self, desk: Stewards) -> None:
         found = ask_decided(desk)
         assert ["alice", "bob"] == [word.person for word in found.words]
