@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pipelines import template_served
+from pipelines import policy_ground, template_served
 from pipelines.decide import card_issuers, people, signers
 from pipelines.fitting import contract_fact, engine_fact, memory_fact, way_back
 from pipelines.intake.record import read_scan_report
@@ -68,7 +68,7 @@ class Case:
 
 def rules_of(work: Workplace, view: View, tier: str) -> policy.Policy:
     """The policy that a tier keeps to here and now. Raises `NotFound`."""
-    rules = policy.decode(view.tier(tier).body.encode())
+    rules = policy.decode(policy_ground.standing(work, view, tier).body.encode())
     return policy.for_one_person(rules) if work.home.profile == "solo" else rules
 
 
@@ -171,7 +171,7 @@ def _held(work: Workplace, view: View, version: Version, rules: policy.Policy) -
         scan=scans[-1] if scans else None,
         runs=tuple(runs),
         since=tuple(row.since for row in (binding, setting, *bound) if row is not None),
-        policy=sha256_hex(view.tier(rules.tier).body.encode()),
+        policy=sha256_hex(policy_ground.standing(work, view, rules.tier).body.encode()),
         serves=pin.version if (pin := view.pin(rules.tier, version.model)) else None,
     )
 

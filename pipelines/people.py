@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from pipelines import policy_ground
 from pipelines.decide import people, request_decision, standing, take_decision
 from pipelines.people_carried import Published, publish_people, published, take_people
 from pipelines.people_ground import registered
@@ -197,11 +198,12 @@ def pending_of(work: Workplace, view: View, name: str, decision: str | None = No
 
 
 def passed_over(work: Workplace, view: View) -> list[str]:
-    """Every row about a person that does not count, in words: somebody went round the commands."""
-    return [
+    """Every row about a person, and every policy, that does not count, in words: somebody went round the commands."""
+    rows = [
         f"people: row {row.position} of {row.name} does not count: {why}"
         for row, why in people(work, view).passed_over
     ]
+    return rows + policy_ground.walked(work, view).passed_over
 
 
 def certificate_line(data: bytes) -> str:

@@ -10,8 +10,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from pipelines import policy_ground
 from pipelines.case import case, rules_of
 from pipelines.decide import ever_signed_as, people, standing
+from pipelines.policy_ground import KIND, signers_needed, walked
 from pipelines.workplace import Workplace
 from registry import policy, tiers_file
 from registry.approvals import STEWARD
@@ -27,7 +29,7 @@ from registry.views import View
 from signing.digests import sha256_hex
 from signing.times import from_rfc3339, rfc3339
 
-KIND, NAME = "policy", "tiers.toml"
+NAME = "tiers.toml"
 # A policy is about what comes; what was approved and served on the way up is history.
 _PAST = ("approvals", "lower tier")
 
@@ -61,9 +63,10 @@ class Rehearsal:
     unknown: tuple[str, ...]
 
 
-def in_force(view: View) -> tuple[Policy, ...]:
+def in_force(work: Workplace, view: View) -> tuple[Policy, ...]:
     """Every tier's policy of now, lowest first."""
-    return tuple(policy.decode(row.body.encode()) for row in view.tiers())
+    rows = [policy_ground.standing(work, view, row.tier) for row in view.tiers()]
+    return tuple(policy.decode(row.body.encode()) for row in rows)
 
 
 def rehearse(work: Workplace, view: View, text: str) -> Rehearsal:
@@ -72,7 +75,7 @@ def rehearse(work: Workplace, view: View, text: str) -> Rehearsal:
     Raises:
         DocumentRefused: naming tier and field; also for a file that leaves out a tier of this home.
     """
-    wanted, now = tiers_file.read(text), in_force(view)
+    wanted, now = tiers_file.read(text), in_force(work, view)
     for missing in sorted({rules.tier for rules in now} - {rules.tier for rules in wanted}):
         raise DocumentRefused(
             "this home has the tier and the file does not name it; a tier's history stays, so it is never taken out",
@@ -127,7 +130,7 @@ def _demand_signed(work: Workplace, view: View, found: Rehearsal) -> None:
     if not ever_signed_as(work, view, STEWARD):
         return
     signed = [one for one in standing(work, view, Kind.APPLY_POLICY) if one.subject == found.digest]
-    since = from_rfc3339(max(row.since for row in view.tiers()))
+    since = from_rfc3339(walked(work, view).since)
     late = [one for one in signed if one.request.issued_at >= since]
     people, needed = sorted({one.person for one in late}), _signers_needed(work, view, found)
     if min(len(people), len({one.fingerprint for one in late})) < needed:
@@ -135,14 +138,8 @@ def _demand_signed(work: Workplace, view: View, found: Rehearsal) -> None:
 
 
 def _signers_needed(work: Workplace, view: View, found: Rehearsal) -> int:
-    now = {rules.tier: rules_of(work, view, rules.tier) for rules in in_force(view)}
-    spared = [
-        now[rules.tier].approvals
-        for rules in found.policies
-        if rules.tier in now and policy.asks_less_of_people(now[rules.tier], _as_kept(work, rules))
-    ]
-    ever = len(people(work, view).stewards)  # also those who were sent away: that spares nobody a signature
-    return max(1, min(max(spared, default=1), ever))
+    now, ever = {rules.tier: rules for rules in in_force(work, view)}, len(people(work, view).stewards)
+    return signers_needed(now, found.policies, ever, solo=work.home.profile == "solo")
 
 
 def _as_kept(work: Workplace, rules: Policy) -> Policy:
@@ -150,7 +147,7 @@ def _as_kept(work: Workplace, rules: Policy) -> Policy:
 
 
 def _changed(work: Workplace, change: Change, wanted: Sequence[Policy]) -> list[TierPolicy]:
-    known = {row.tier: row for row in change.tiers()}
+    known, now = {row.tier: row for row in change.tiers()}, in_force(work, change)
     return [
         TierPolicy(
             tier=rules.tier,
@@ -161,7 +158,7 @@ def _changed(work: Workplace, change: Change, wanted: Sequence[Policy]) -> list[
             actor=work.actor,
         )
         for rules in wanted
-        if rules.tier not in known or policy.decode(known[rules.tier].body.encode()) != rules
+        if rules not in now
     ]
 
 

@@ -94,7 +94,7 @@ class Clinic:
 
     def rules(self) -> dict[str, Policy]:
         with self.work.store.view() as view:
-            return {rules.tier: rules for rules in policies.in_force(view)}
+            return {rules.tier: rules for rules in policies.in_force(self.work, view)}
 
     def policy(self, **team: Any) -> str:
         """The text of a policy file: what is in force, with this changed of team."""

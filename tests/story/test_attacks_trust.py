@@ -4,18 +4,31 @@ Combinations above all: an administrator with the station's key who also holds s
 here before. What one of them alone tries stands beside what it attacks; the table is docs/explanation/threats.md.
 """
 
+import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipelines.decide import record_decision, request_decision
+from pipelines.people import passed_over
 from pipelines.people_following import enrolled_root, follow_unsigned, home_document
+from registry import decisions, policy
 from registry import people as documents
 from registry.audit import EventKind
 from registry.authority import Registered, authority
-from registry.entities import Person
+from registry.decisions import Kind
+from registry.entities import Person, TierPolicy
+from registry.gate import GateClosed
+from registry.home import load
 from signing.digests import sha256_hex
+from signing.sshsig import sign
+from signing.times import rfc3339
+from tests.pipelines import stewards
 from tests.pipelines.gap import make_world
+from tests.pipelines.stewards import Stewards
 from tests.pipelines.test_people_carried import LINES, Office
 
 
@@ -101,3 +114,67 @@ class TestAnAdministratorOfASiteThatFollows:
         assert LINES["new"] == now.public_key
         self.append(office, replace(now, position=now.position + 1, public_key=lost.public_key))
         assert LINES["new"] == office.at_the_site()["olga"].public_key
+
+
+class TestAnAdministratorWithOneSteward:
+    """Root, SQL and the station's key, and bob's word: where two have to approve."""
+
+    @pytest.fixture
+    def desk(self, tmp_path: Path) -> Iterator[Stewards]:
+        stewards.found(tmp_path / "home")
+        with stewards.at_work(load(tmp_path / "home")) as desk:
+            yield desk
+
+    def append_policy(self, desk: Stewards, subject: str, **changed: Any) -> None:
+        with desk.work.store.change(actor="root", now=desk.work.now) as change:
+            row = change.tier("org")
+            rules = replace(policy.decode(row.body.encode()), **changed)
+            forged = {**row.content(), "position": row.position + 1, "body": policy.encode(rules).decode()}
+            change.record(
+                EventKind.POLICY_ADDED, subject, TierPolicy(**forged | {"since": rfc3339(desk.work.now)})
+            )
+
+    def signed_by_bob(self, desk: Stewards, text: str) -> str:
+        """bob signs a file that asks for one approval, which takes two to sign; returns its digest."""
+        digest = sha256_hex(text.encode())
+        message = request_decision(desk.work, Kind.APPLY_POLICY, digest, "bob", reason="x")
+        made = sign(message, namespace=decisions.NAMESPACE, private_key=stewards.KEYS["bob"])
+        record_decision(desk.work, "bob", payload=message, signature=made)
+        with desk.work.store.change(actor="root", now=desk.work.now) as change:
+            row = home_document(desk.work, "policy", "tiers.toml", text.encode())
+            change.record(EventKind.POLICY_ADDED, digest, row)
+        return digest
+
+    def test_writes_a_policy_that_asks_for_fewer_people(self, desk: Stewards) -> None:
+        for subject in ("ab" * 32, self.signed_by_bob(desk, stewards.rules(approvals=1))):
+            self.append_policy(desk, subject, approvals=1)
+        later = desk.at(minutes=1)
+        later.approve("bob")
+        with pytest.raises(GateClosed, match="1 of 14 checks are against: approvals"):
+            later.promote()
+        with desk.work.store.view() as view:
+            named = passed_over(desk.work, view)
+        assert 2 == len(named)
+        assert "policy 3 of org" in named[0]
+        assert "1 more signature(s) of stewards" in named[1]
+
+    def test_writes_one_that_two_signed_and_changes_what_it_says(self, desk: Stewards) -> None:
+        """Alice and bob signed for a smaller memory; the row also asks for fewer people."""
+        text = stewards.rules(max_bytes=2**40)
+        desk.at(seconds=1).policy("alice", "bob", max_bytes=2**40)
+        self.append_policy(desk, sha256_hex(text.encode()), max_bytes=2**40, approvals=1)
+        later = desk.at(minutes=1)
+        later.approve("bob")
+        with pytest.raises(GateClosed, match="approvals"):
+            later.promote()
+
+    def test_appends_it_to_the_table_alone(self, desk: Stewards) -> None:
+        with sqlite3.connect(desk.work.home.database.removeprefix("sqlite:///")) as database:
+            database.execute(
+                "insert into tierpolicy (tier, position, rank, body, since, actor) "
+                "select tier, 3, rank, replace(body, '\"approvals\":2', '\"approvals\":1'), since, 'root' "
+                "from tierpolicy where tier = 'org' and position = 2"
+            )
+        desk.approve("bob")
+        with pytest.raises(GateClosed, match="approvals"):
+            desk.at(minutes=1).promote()

@@ -31,7 +31,7 @@ def show_(app: App) -> None:
 
     app.demand("site")
     with app.store.view() as view:
-        rules = in_force(view)
+        rules = in_force(app.work, view)
     show([vars(rule) for rule in rules], write(rules).rstrip(), as_json=app.settings.as_json)
 
 
