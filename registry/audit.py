@@ -27,6 +27,7 @@ class EventKind(StrEnum):
     """Everything that can be recorded. A test finds what emits each one."""
 
     HOME_MADE = "home made"
+    UPGRADED = "home upgraded"
     ENROLLED = "enrolled"
     SITE_ADDED = "site added"
     TIER_SET = "tier policy set"

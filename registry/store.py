@@ -114,16 +114,20 @@ class Store:
     @contextmanager
     def change(self, *, actor: str, now: datetime) -> Iterator[Change]:
         """One transaction: commits when the block ends, rolls back when it raises."""
-        with self._writer, _translated(self.url), self._session(write=True) as session:
+        with self._writer, translated(self.url), self._session(write=True) as session:
             if self.engine.dialect.name == "postgresql":
                 session.connection().execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
-            yield Change(session, actor=actor, now=now, sign_head=self._sign_head)
+            yield self.change_in(session, actor=actor, now=now)
             session.commit()
+
+    def change_in(self, session: Session, *, actor: str, now: datetime) -> Change:
+        """A change within a transaction that somebody else commits."""
+        return Change(session, actor=actor, now=now, sign_head=self._sign_head)
 
     @contextmanager
     def view(self) -> Iterator[View]:
         """A consistent look at the state."""
-        with _translated(self.url), self._session(write=False) as session:
+        with translated(self.url), self._session(write=False) as session:
             yield View(session)
 
     @contextmanager
@@ -162,7 +166,7 @@ def _sqlite(url: str) -> Engine:
 
 
 @contextmanager
-def _translated(url: str) -> Iterator[None]:
+def translated(url: str) -> Iterator[None]:
     """A database that is away, full or no database is the operator's matter; every other SQL error is a bug of ours."""
     try:
         yield

@@ -200,7 +200,7 @@ def _on_the_way(old: Old) -> None:
 
 
 def _missing() -> int:
-    from pipelines.bundle.errors import ChunksMissing  # noqa: PLC0415
+    from pipelines.bundle.errors import ChunksMissing
 
     return ChunksMissing.exit_code
 

@@ -11,6 +11,7 @@ from registry.errors import RegistryRefusal, StoreUnusable
 from registry.home import Home
 from signing.errors import OperatorError
 from signing.times import from_rfc3339, rfc3339
+from tidegate.errors import HomeOlder
 from tidegate.wiring import App
 
 _OURS = ("signing", "registry", "pipelines", "tidegate")
@@ -72,6 +73,9 @@ def examine(app: App, *, deep: bool) -> list[Check]:
         except StoreUnusable as refusal:
             found.append(Check("database", ok=False, message=str(refusal), next_step=_DATABASE_STEP))
             break  # the others would only wait for it again
+        except HomeOlder as refusal:
+            found.append(Check("database", ok=False, message=str(refusal), next_step=refusal.next_step))
+            break
         except OperatorError as refusal:
             found.append(Check(name, ok=False, message=str(refusal), next_step=refusal.next_step))
         except OSError as exc:

@@ -208,3 +208,16 @@ class FolderNotEmpty(DoorRefusal):
     def __init__(self, folder: str) -> None:
         super().__init__(f"{folder} is not empty")
         self.folder = folder
+
+
+class HomeOlder(DoorRefusal):
+    """The home is of an older release; nothing in it was touched."""
+
+    exit_code: ClassVar[int] = 198
+    next_step: ClassVar[str] = (
+        "Stop whatever works in this home, back it up (keys apart), then run `tidegate upgrade`."
+    )
+
+    def __init__(self, home: str, found: str, wanted: str) -> None:
+        super().__init__(f"{home} has shape {found}, of an older release; this release reads {wanted}")
+        self.home, self.found, self.wanted = home, found, wanted

@@ -15,7 +15,7 @@ from registry.blobs import BlobStore
 from registry.errors import HomeUnusable
 from registry.home import Home
 from signing.canonical import NotCanonical
-from tidegate.errors import DatabaseAddressRefused, FileUnreadable, NotHere
+from tidegate.errors import DatabaseAddressRefused, FileUnreadable, HomeOlder, NotHere
 from tidegate.passphrases import Passphrases
 from tidegate.settings import Settings
 
@@ -43,15 +43,23 @@ class App:
     def store(self) -> "Store":
         """The database, in the shape that this release reads."""
         from registry import store_schema
+
+        store = self.any_store
+        found, wanted = store_schema.demand_readable(store), store_schema.newest()
+        if found != wanted:
+            raise HomeOlder(str(self.home.path), found, wanted)
+        _demand_as_founded(self.home, store)
+        return store
+
+    @cached_property
+    def any_store(self) -> "Store":
+        """The database, whatever its shape: for what looks at that first."""
         from registry.store import Store
         from tidegate.keyring import head_signer
 
         if not self.home.database.startswith("sqlite:///"):
             check_database(self.home.database)
-        store = Store(self.home.database, sign_head=head_signer(self.home))
-        store_schema.demand_current(store)
-        _demand_as_founded(self.home, store)
-        return store
+        return Store(self.home.database, sign_head=head_signer(self.home))
 
     @property
     def blobs(self) -> BlobStore:
@@ -89,7 +97,7 @@ class App:
 
     def close(self) -> None:
         """Give connections back."""
-        store = self.__dict__.get("store")  # only if it was asked for
+        store = self.__dict__.get("any_store")  # only if it was asked for
         if store is not None:
             store.close()
         tokens = sys.modules.get("signing.tokens")  # only if one was used: a login lasts one command

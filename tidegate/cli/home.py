@@ -1,9 +1,10 @@
-"""`tidegate init` and `tidegate doctor`: a home is made, and looked over."""
+"""`tidegate init`, `upgrade` and `doctor`: a home is made, brought to this release, and looked over."""
 
 import click
 
 from registry.home import PROFILES, ROLES
 from tidegate import doctor as looking
+from tidegate import upgrading
 from tidegate.cli.doors import Door, pass_app, passphrase_option
 from tidegate.errors import DoctorFoundProblems
 from tidegate.output import show
@@ -72,6 +73,32 @@ def init(
         f"Made {' and '.join(roles)} {name} in {home.path} ({profile}).\nNext:    {next_step}",
         as_json=app.settings.as_json,
     )
+
+
+@click.command(cls=Door)
+@click.option("--plan", is_flag=True, help="Only say what would be done; change nothing.")
+@pass_app
+def upgrade(app: App, *, plan: bool) -> None:
+    """Bring a home of an older release to this one, once, after the new release was installed.
+
+    Stop whatever works in the home and back it up first: an older release reads it no more. It happens as a whole or
+    not at all; stopped at any moment, or on a full disk, the home is as it was, and the same command finishes the job.
+    Every record stays, word for word.
+    """
+    done = upgrading.look(app) if plan else upgrading.upgrade(app)
+    if done.found == done.wanted:
+        text = f"{app.home.name} is of this release already (shape {done.found})."
+    elif plan:
+        text = f"{app.home.name} would go from shape {done.found} to {done.wanted}.\nNext:    back the home up, then tidegate upgrade"
+    else:
+        text = f"{app.home.name} went from shape {done.found} to {done.wanted}.\nNext:    tidegate doctor"
+    document = {
+        "home": str(app.home.path),
+        "found": done.found,
+        "wanted": done.wanted,
+        "upgraded": done.upgraded,
+    }
+    show(document, text, as_json=app.settings.as_json)
 
 
 @click.command(cls=Door)

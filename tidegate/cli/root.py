@@ -7,6 +7,7 @@ import click
 # Name, where it is, and its line in `--help`: stated here so that help imports none of them.
 COMMANDS = {
     "init": ("home", "init", "Make a home: an origin, a site, or both."),
+    "upgrade": ("home", "upgrade", "Bring a home of an older release to this one."),
     "doctor": ("home", "doctor", "Say what is wrong with a home and what to do."),
     "models": ("models", "models", "Take versions in, look at them, withdraw them."),
     "contracts": ("contracts", "contracts", "What models emit, engines parse and routers accept; compared."),
