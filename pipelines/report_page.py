@@ -32,7 +32,10 @@ svg.way text.who { fill: var(--faint); }
 svg.way text.mark { font-weight: 700; font-size: 10px; letter-spacing: .03em; }
 svg.way text.good { fill: var(--good); } svg.way text.bad { fill: var(--bad); }
 .VERIFIED { --tone: var(--good); } .NOT-VERIFIED, .glass { --tone: var(--bad); }
-table.evidence td:nth-child(1) { width: 8.2rem; } table.evidence td:nth-child(3) { width: 18rem; }
+table.evidence { table-layout: fixed; }
+table.evidence th:nth-child(1) { width: 8.4rem; } table.evidence th:nth-child(3) { width: 17.5rem; }
+table.evidence th:nth-child(4) { width: 13rem; } table.evidence th:nth-child(5) { width: 3.6rem; }
+table.evidence th:nth-child(5) { text-align: right; }
 table.evidence code { font-size: 11.5px; }
 td { overflow-wrap: anywhere; }
 td.date { white-space: nowrap; overflow-wrap: normal; }
@@ -42,8 +45,9 @@ td.date { white-space: nowrap; overflow-wrap: normal; }
   :root { color-scheme: light; --paper: #fff; --ink: #000; --faint: #444; --line: #bbb; --field: #fff; --good: #14653c;
     --bad: #a01c14; }
   body { font-size: 9.5pt; padding: 0; } table, .said, code { font-size: 8pt; } .badge { font-size: 6.5pt; }
-  th, td { padding-right: .5rem; } td code, table.evidence code { font-size: 7pt; }
-  table.evidence td:nth-child(1) { width: 5.2rem; } table.evidence td:nth-child(3) { width: 14.5rem; }
+  th { font-size: 7.5pt; } th, td { padding-right: .5rem; } td code, table.evidence code { font-size: 7pt; }
+  table.evidence th:nth-child(1) { width: 5.4rem; } table.evidence th:nth-child(3) { width: 12.4rem; }
+  table.evidence th:nth-child(4) { width: 10rem; } table.evidence th:nth-child(5) { width: 2.6rem; }
   h2 { break-after: avoid; } h3 { break-after: avoid; }
   svg.way, tr, .spoken > p { break-inside: avoid; } .wide { overflow: visible; }
 }
@@ -114,7 +118,7 @@ def _history_line(line: Line) -> Markup:
         "tr",
         tag("td", pin.tier),
         tag("td", pin.position),
-        tag("td", tag("b", f"@{pin.ordinal}"), " ", tag("code", pin.version[:16])),
+        tag("td", tag("b", f"@{pin.ordinal}"), " ", tag("code", pin.version[:12])),
         tag("td", pin.since, class_="date"),
         tag("td", line.served.until or "now", class_="date"),
         tag("td", pin.kind, " ", glass),
