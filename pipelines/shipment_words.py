@@ -182,9 +182,11 @@ def _versions(draft: Draft, one: Shipment) -> list[str]:
 
 def _beside(export: Export) -> list[str]:
     left_out = sum(blob.size for blob in export.assumed)
-    lines = [
-        f"  {export.size:,} bytes of files travel; {left_out:,} bytes are left out, because the site has them"
-    ]
+    lines = [f"  {export.size:,} bytes of files travel"]
+    if left_out:
+        lines.append(
+            f"  {left_out:,} bytes are left out, because the site has them by receipt or by a person's word"
+        )
     lines += [f"  {one.by} says that the site holds number {one.sequence}" for one in export.assumed_received]
     extra = [one for one in export.documents if one.kind not in docs.VERSION_KINDS]
     lines += _few([f"  with it: {one.kind} {one.name}, SHA-256 {one.digest}" for one in extra])

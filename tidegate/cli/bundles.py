@@ -10,6 +10,7 @@ import click
 from registry.names import Ref
 from tidegate.cli.doors import Noun, pass_app, passphrase_option
 from tidegate.cli.transfers import transfer_options
+from tidegate.cli.unsigned_bundles import finish, redraft, show_drafted
 from tidegate.output import SHORT, progress, show, size, table
 from tidegate.wiring import App
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from pipelines.bundle.history import Missing
     from pipelines.bundle.media import Medium
-    from pipelines.drafting import Drafted
     from pipelines.people_carried import Taken
     from pipelines.receive import Imported, Inspection
     from pipelines.ship import Shipped
@@ -62,6 +62,10 @@ timestamp_option = click.option(
 @click.group(cls=Noun)
 def bundles() -> None:
     """Signed bundles: a folder on each medium, checked before anything of it is believed."""
+
+
+bundles.add_command(finish)
+bundles.add_command(redraft)
 
 
 @bundles.command()
@@ -206,7 +210,7 @@ def create(
                 progress=bar,
                 expect=bar.expect,
             )
-        _show_drafted(app, drafted)
+        show_drafted(app, drafted)
         return
     with progress("packing") as bar:
         done = create_bundle(
@@ -220,84 +224,11 @@ def create(
             progress=bar,
             expect=bar.expect,
         )
-    _show_shipped(app, done, parity)
+    show_shipped(app, done, parity)
 
 
-@bundles.command()
-@click.argument("place", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@pass_app
-def finish(app: App, place: Path) -> None:
-    """Make a bundle of one that was packed with --draft, once its ceremony is published.
-
-    DIR is the --out that it was packed for, or its hidden folder where several wait. Every packed byte is read again.
-    Stopped at any moment, the same command finishes the job.
-
-    \b
-    tidegate bundles finish media
-    """
-    from pipelines.finishing import finish as complete
-
-    app.demand("origin")
-    with progress("reading back") as bar:
-        done = complete(app.work, place, progress=bar, expect=bar.expect)
-    _show_shipped(app, done, 0)
-
-
-@bundles.command()
-@click.argument("place", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--draft",
-    "ceremony",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="FOLDER",
-    required=True,
-    help="Where the new ceremony begins: a new or empty folder.",
-)
-@pass_app
-def redraft(app: App, place: Path, ceremony: Path) -> None:
-    """Give a bundle that waits for its officers the next free number, and begin another ceremony for it.
-
-    For when another bundle took its number, the catalogue changed, or a version was withdrawn meanwhile. Nothing is
-    packed again; the officers sign again.
-
-    \b
-    tidegate bundles redraft media --draft ceremony-2
-    """
-    from pipelines.finishing import redraft as renew
-
-    app.demand("origin")
-    _show_drafted(app, renew(app.work, place, ceremony))
-
-
-def _show_drafted(app: App, done: "Drafted") -> None:
-    lines = [
-        f"Bundle {done.bundle} (number {done.sequence} for {done.site}) is packed, {size(done.bytes)}, and not signed."
-    ]
-    lines += [f"  {version}" for version in done.versions]
-    lines += [f"  {note}" for note in done.notes]
-    lines += [
-        f"  it waits in {done.hidden}",
-        f"  {done.ceremony}: to be signed for {' and '.join(done.roles)}",
-    ]
-    lines.append(
-        f"Next:    each officer, on their own machine: tidegate trust sign {done.ceremony.name} --key KEY; then here: "
-        f"tidegate trust publish {done.ceremony} and tidegate bundles finish {done.hidden.parent}"
-    )
-    document = {
-        "bundle": done.bundle,
-        "sequence": done.sequence,
-        "site": done.site,
-        "waits_in": str(done.hidden),
-        "ceremony": str(done.ceremony),
-        "roles": list(done.roles),
-        "versions": list(done.versions),
-        "bytes": done.bytes,
-        "notes": list(done.notes),
-    }
-    show(document, "\n".join(lines), as_json=app.settings.as_json)
-
-
-def _show_shipped(app: App, done: "Shipped", parity: int) -> None:
+def show_shipped(app: App, done: "Shipped", parity: int) -> None:
+    """Print what was packed."""
     document = {
         "bundle": done.bundle,
         "sequence": done.sequence,
