@@ -40,7 +40,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd airgap-bundles/reader && MYPYPATH=../verifier:. $(CURDIR)/$(BIN)/mypy --strict ../verifier/verify.py strict.py
+	cd airgap-bundles/reader && MYPYPATH=../verifier:. $(CURDIR)/$(BIN)/mypy --strict ../verifier/verify.py strict.py signed.py
 
 bench: install
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -11,6 +11,7 @@ import argparse
 import sys
 
 from tests.vectors.basics import VECTORS
+from tests.vectors.ceremonies import ceremony_vectors, paper_vectors
 from tests.vectors.documents import (
     export_vectors,
     history_vectors,
@@ -19,6 +20,9 @@ from tests.vectors.documents import (
     sums_vectors,
 )
 from tests.vectors.frames import encoded_frames, hostile_frames, plain_frames
+from tests.vectors.logs import checkpoint_vectors, event_vectors, proof_vectors
+from tests.vectors.model_signatures import model_signature_vectors
+from tests.vectors.people import approval_vectors, decision_vectors, people_vectors
 from tests.vectors.tables import plan_vectors, table_vectors
 
 
@@ -26,7 +30,8 @@ def everything() -> dict[str, bytes]:
     """Path below `vectors/v1` to bytes."""
     makers = (
         export_vectors, release_vectors, history_vectors, table_vectors, plan_vectors, receipt_vectors, sums_vectors,
-        encoded_frames, plain_frames, hostile_frames,
+        encoded_frames, plain_frames, hostile_frames, approval_vectors, decision_vectors, people_vectors,
+        event_vectors, checkpoint_vectors, proof_vectors, ceremony_vectors, paper_vectors, model_signature_vectors,
     )  # fmt: skip
     return {path: data for maker in makers for path, data in maker()}
 

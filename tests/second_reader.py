@@ -12,7 +12,7 @@ from typing import Any
 HOUSE = Path(__file__).parents[1]
 VERIFIER = HOUSE / "airgap-bundles" / "verifier"
 READER = HOUSE / "airgap-bundles" / "reader"
-NAMES = ("verify", "strict", "frames")
+NAMES = ("verify", "strict", "frames", "signed")
 
 
 @contextmanager
@@ -29,12 +29,15 @@ def loaded() -> Iterator[dict[str, ModuleType]]:
             sys.modules.pop(name, None)
 
 
-def vector_readers(strict: ModuleType, key: dict[str, Any]) -> dict[str, Callable[[Path], object]]:
+def vector_readers(
+    modules: dict[str, ModuleType], key: dict[str, Any]
+) -> dict[str, Callable[[Path], object]]:
     """How the second reader reads each kind of vector; it raises for what it refuses.
 
     Args:
         key: the station's public key, as the export documents of the vectors have it.
     """
+    strict = modules["strict"]
 
     def table(case: Path) -> dict[str, int]:
         export = strict.read_export((case / "export.json").read_bytes(), "export")
@@ -70,4 +73,62 @@ def vector_readers(strict: ModuleType, key: dict[str, Any]) -> dict[str, Callabl
         "table": table,
         "plan": plan,
         "frame": frame,
+        **signed_readers(modules["signed"]),
+    }
+
+
+def signed_readers(signed: ModuleType) -> dict[str, Callable[[Path], object]]:
+    """The same of what people sign, of the log, and of what is signed apart."""
+
+    def person(read: Callable[[bytes], object], namespace: str) -> Callable[[Path], object]:
+        def authentic(case: Path) -> object:
+            asked, payload = (
+                json.loads((case / "check.json").read_bytes()),
+                (case / "payload.json").read_bytes(),
+            )
+            signed.check_signature((case / "payload.sig").read_text(), payload, namespace, asked)
+            return read(payload)
+
+        return authentic
+
+    def event(case: Path) -> object:
+        beside = case / "openings.json"
+        openings = json.loads(beside.read_bytes()) if beside.exists() else None
+        return signed.read_event((case / "event.json").read_bytes(), openings)
+
+    def about(case: Path) -> tuple[str, list[str]]:
+        asked = json.loads((case / "check.json").read_bytes())
+        return asked["log_key"], asked["witnesses"]
+
+    def head(case: Path) -> None:
+        assert 7 == signed.read_head((case / "checkpoint").read_bytes().decode(), *about(case))[0]
+
+    def proof(case: Path) -> object:
+        beside = case / "event.openings.json"
+        openings = json.loads(beside.read_bytes()) if beside.exists() else []
+        return signed.read_proof((case / "event.tlog-proof").read_bytes(), *about(case), openings)
+
+    def ceremony(case: Path) -> None:
+        counts = signed.read_ceremony(case)
+        assert set(counts.values()) == {0 if "nobody" in case.name else 2}
+
+    def paper(case: Path) -> None:
+        fresh = signed.read_paper((case / "paper.txt").read_text(), (case / "own.json").read_bytes())
+        assert fresh == (case / "timestamp.json").read_bytes()
+
+    def model(case: Path) -> object:
+        return signed.read_model_signature(
+            (case / "model.sig").read_bytes(), (case / "model.pem").read_bytes()
+        )
+
+    return {
+        "approval": person(signed.read_approval, "approval@tidegate"),
+        "decision": person(signed.read_decision, "decision@tidegate"),
+        "people": lambda case: signed.read_people(case.read_bytes()),
+        "event": event,
+        "checkpoint": head,
+        "proof": proof,
+        "ceremony": ceremony,
+        "paper": paper,
+        "model-signature": model,
     }

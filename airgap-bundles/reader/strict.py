@@ -85,6 +85,8 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "number": is_number, "from 1": lambda value: is_number(value, 1), "flag": lambda value: isinstance(value, bool),
     "commit": like("[0-9a-f]{40}"), "runs": like(RUNS), "extension": like("[a-z0-9]{1,16}"),
     "note": lambda value: isinstance(value, str) and len(value) <= 16384, "any": lambda value: value is not MISSING,
+    "string": lambda value: isinstance(value, str), "said": lambda value: isinstance(value, str) and bool(value.strip()),
+    "nonce": like("[0-9a-f]{32}"), "person": like("[a-z][a-z0-9-]{0,30}"),
 }  # fmt: skip
 
 

@@ -1,0 +1,19 @@
+{
+  "dsseEnvelope": {
+    "payload": "ewogICJfdHlwZSI6ICJodHRwczovL2luLXRvdG8uaW8vU3RhdGVtZW50L3YxIiwKICAicHJlZGljYXRlIjogewogICAgInJlc291cmNlcyI6IFsKICAgICAgewogICAgICAgICJhbGdvcml0aG0iOiAic2hhMjU2IiwKICAgICAgICAiZGlnZXN0IjogIjM2YjZmMDIwNGE4MDBlN2I2ODdmZWJlNDZlZjg3ZWJmNDNiNWRjMjJmNWY5NzQxZDc4MzQyOTY0ZjllNjU2ZTAiLAogICAgICAgICJuYW1lIjogIm1vZGVsLnNhZmV0ZW5zb3JzOjA6NTAwMDAiCiAgICAgIH0sCiAgICAgIHsKICAgICAgICAiYWxnb3JpdGhtIjogInNoYTI1NiIsCiAgICAgICAgImRpZ2VzdCI6ICIyZDcxMTY0MmI3MjZiMDQ0MDE2MjdjYTlmYmFjMzJmNWM4NTMwZmIxOTAzY2M0ZGIwMjI1ODcxNzkyMWE0ODgxIiwKICAgICAgICAibmFtZSI6ICJtb2RlbC5zYWZldGVuc29yczoyNTAwMDo3NTAwMCIKICAgICAgfQogICAgXSwKICAgICJzZXJpYWxpemF0aW9uIjogewogICAgICAiYWxsb3dfc3ltbGlua3MiOiBmYWxzZSwKICAgICAgImhhc2hfdHlwZSI6ICJzaGEyNTYiLAogICAgICAiaWdub3JlX3BhdGhzIjogWwogICAgICAgICIuZ2l0IiwKICAgICAgICAiLmdpdGF0dHJpYnV0ZXMiLAogICAgICAgICIuZ2l0aHViIiwKICAgICAgICAiLmdpdGlnbm9yZSIKICAgICAgXSwKICAgICAgIm1ldGhvZCI6ICJzaGFyZHMiLAogICAgICAic2hhcmRfc2l6ZSI6IDUwMDAwCiAgICB9CiAgfSwKICAicHJlZGljYXRlVHlwZSI6ICJodHRwczovL21vZGVsX3NpZ25pbmcvc2lnbmF0dXJlL3YxLjAiLAogICJzdWJqZWN0IjogWwogICAgewogICAgICAiZGlnZXN0IjogewogICAgICAgICJzaGEyNTYiOiAiOGE4YWZmNmU5ODExMjA4OWE2MTQzZGM2M2M3N2YzM2ZiYmI1M2VhMDk4MmI5M2VhY2I1YjY3MzYyYjNkN2MyNiIKICAgICAgfSwKICAgICAgIm5hbWUiOiAiYWNtZS90aW55IgogICAgfQogIF0KfQo=",
+    "payloadType": "application/vnd.in-toto+json",
+    "signatures": [
+      {
+        "keyid": "",
+        "sig": "MEUCIQDovJqp1fS+c0ZSV0cOHZDuNElplbAgXo29Ca6XXDk+5QIgEaqu9j1hFsAdYFI2nwpsqMQM8HfbsF96WkzHAQmdlu0="
+      }
+    ]
+  },
+  "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+  "verificationMaterial": {
+    "publicKey": {
+      "hint": "456e18cee1d685658964f438861fba514d21485a4cf6db5f72bfe8d5437b161a"
+    },
+    "tlogEntries": []
+  }
+}
