@@ -242,7 +242,8 @@ def read_head(text: str, log_key: str, witnesses: list[str]) -> tuple[int, bytes
         )
     size, root, good = verify.note(text, [log_key, *witnesses])
     wanted = {key.partition("+")[0] for key in (log_key, *witnesses)}
-    demand(wanted <= {*good}, f"head: not signed by {sorted(wanted - {*good})}")
+    missing = wanted - {one.partition("+")[0] for one in good}
+    demand(not missing, f"head: not signed by {sorted(missing)}")
     demand(said[0] == log_key.partition("+")[0], "head: of another log")
     return size, root
 
