@@ -656,8 +656,9 @@ def test_every_command_that_takes_something_is_among_the_cases() -> None:
     tried = {" ".join(case.words[:n]) for case in CASES for n in (1, 2)}
     untried = {path for path, _ in commands() if path not in tried}
     assert {
-        "init", "doctor", "tiers list", "people list", "people pending", "contracts list", "suites list",
+        "init", "doctor", "upgrade", "tiers list", "people list", "people pending", "contracts list", "suites list",
         "bundles list", "audit log", "advisories list", "companions list", "decisions list", "models rescan", "policy history", "publishers list",
+        "audit breaches", "audit expiring", "audit overrides", "audit transfers",
     } == untried  # fmt: skip
 
 
