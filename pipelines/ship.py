@@ -43,7 +43,7 @@ from pipelines.bundle.errors import OutputUnusable, ParityImpossible
 from pipelines.bundle.heads import Heads
 from pipelines.bundle.heads import encode as encode_heads
 from pipelines.bundle.media import Medium
-from pipelines.bundle.reader import HISTORY, README, TABLE
+from pipelines.bundle.reader import HISTORY, README, TABLE, document_path
 from pipelines.bundle.readme import Heading, readme
 from pipelines.bundle.tables import Table
 from pipelines.bundle.volumes import Layout, demand_no_volume, lay_out, reveal
@@ -415,10 +415,13 @@ def _demand_draftable(work: Workplace, state: TrustState, site: str, cargo: Carg
     draft_making.publishing(
         state, {export_path(site, sequence): b"{}", **releases}, work.home.name, now=work.now
     )
-    if 2 * len(cargo.releases) > draft_folder.MAX_FILES:
+    explained = [cargo.files[document_path(release.digest)] for release, _data in cargo.releases]
+    if (
+        2 * len(explained) > draft_folder.MAX_FILES
+        or sum(map(len, explained)) > draft_folder.MAX_CARRIED // 2
+    ):
         raise CeremonyUnusable(
-            "a ceremony",
-            f"explains at most {draft_folder.MAX_FILES // 2} versions; ship them in several bundles",
+            "a ceremony", f"cannot explain {len(explained)} versions; ship them in several bundles"
         )
 
 

@@ -41,6 +41,7 @@ _FIELDS = {
 }
 _MAX_SMALL = 1 << 20  # bytes of ceremony.json and of a signature file
 _MAX_PAYLOAD = 16 << 20  # bytes
+MAX_CARRIED = 256 << 20  # bytes of all that is published or explained by one ceremony
 MAX_FILES = 512  # in one folder of the ceremony
 _DOCUMENT = re.compile(r"([1-9][0-9]{0,8})\.([a-z0-9-]{1,68})\.json")
 _ROLE = re.compile(r"[a-z0-9-]{1,68}")
@@ -226,7 +227,14 @@ def _files(folder: Path, name: str, value: object) -> dict[str, bytes]:
         raise CeremonyUnusable("ceremony.json", f"what lies in {name} is not an object of {MAX_FILES} names")
     if not all(_PAYLOAD.fullmatch(path) and is_sha256(digest) for path, digest in value.items()):
         raise CeremonyUnusable("ceremony.json", f"names something in {name} that is no path and digest")
-    return {path: read_inside(folder, f"{name}/{path}", max_bytes=_MAX_PAYLOAD) for path in value}
+    found: dict[str, bytes] = {}
+    room = MAX_CARRIED
+    for path in value:
+        found[path] = read_inside(folder, f"{name}/{path}", max_bytes=_MAX_PAYLOAD)
+        room -= len(found[path])
+        if room < 0:
+            raise CeremonyUnusable(name, f"holds more than {MAX_CARRIED} bytes")
+    return found
 
 
 def _signature(folder: Path, role: str, name: str) -> PartialSignature:

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import enrol
+from pipelines import enrol, trust_changes
+from pipelines.finishing import finish
 from pipelines.intake.folder import add_folder
 from pipelines.receive import import_bundle
-from pipelines.ship import create_bundle
+from pipelines.ship import create_bundle, draft_bundle
+from pipelines.shipment_words import words
 from registry.home import Home
 from registry.names import Ref
+from signing import draft_folder, drafts
 from signing.keys import public_key_json
 from signing.refusals import UpstreamNotEnrolled
 from signing.repository import TrustRepository
@@ -104,3 +107,25 @@ def test_the_relay_also_ships_models_of_its_own(relay: tuple[World, Home], tmp_p
 
     with gap.at(further) as work, work.store.view() as view:
         assert {"acme/tiny", "hospital/own"} == {version.model for version in view.versions()}
+
+
+def test_officers_elsewhere_sign_what_a_relay_passes_on(relay: tuple[World, Home]) -> None:
+    gap, further = relay
+    gap.add("acme/tiny", model_files(1))
+    gap.receive(gap.ship("acme/tiny@1", out="first"))
+    trust_the_first_origin(gap, further)
+    folder, medium = gap.base / "ceremony", gap.base / "onwards"
+    with gap.at(gap.site) as work:
+        draft_bundle(work, site=FURTHER, refs=[Ref.parse("acme/tiny@1")], out=medium, ceremony=folder)
+    draft = draft_folder.read(folder)
+    assert ["site-ward"] == list(draft.documents)  # the release has its signatures from the first origin
+    assert any("acme/tiny@1" in line and "signed for before" in line for line in words(draft))
+    officers = keyring.role_signers(gap.site, named=(), passphrase=lambda _uri: world.PASSPHRASE)
+    [asked] = drafts.waiting(draft, [])
+    [officer] = [one for one in officers if one.public_key.keyid in asked.keys]
+    with gap.at(gap.site) as work:
+        trust_changes.put_in_force(work, draft, drafts.sign(draft, officer, now=gap.now))
+        finish(work, medium)
+    with gap.at(further) as work:
+        done = import_bundle(work, [medium])
+    assert ["imported"] == [item.outcome for item in done.versions]
