@@ -12,7 +12,7 @@ import re
 import stat
 import sys
 from argparse import ArgumentParser, Namespace
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -28,15 +28,15 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_public_key, load_ssh_public_key
 
 MOST, PIECE = 128 << 20, 16 << 20  # bytes of a document, and of what is read at once
-HEX = re.compile(r"[0-9a-f]{64}")
+HEX, HASHES = re.compile(r"[0-9a-f]{64}"), {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
 OWN = {"volume.json", "SHA256SUMS", "plan.json", "plan.sig.json"}  # may differ from volume to volume
 EXPORT = "bundle sequence audience origin issued_at previous next_expected_by base releases documents statements"
 EXPORT += " blobs assumed chunks withdrawals packer profile bases history readme transfer log baseline model_signatures"
 RELEASE = "model ordinal digest modelpack contract statements model_signatures"
 ABOUT = "home profile roles made_at size root log_key station witnesses enrolment left_out"
-FILES = {"statement": "statements/{}.json", "approval": "approvals/{}.json", "decision": "decisions/{}.json"}
-FILES |= {"approval request": "requests/{}.json", "document": "documents/{}.json", "report": "reports/{}.json"}
-FILES, REPLAYED = FILES | {"version": "versions/{}/manifest.json"}, ("person", "pin", "tier policy", "withdrawal")
+FILES = {one: f"{one}s/{{}}.json" for one in ("statement", "approval", "decision", "document", "report")}
+FILES |= {"approval request": "requests/{}.json", "version": "versions/{}/manifest.json"}
+REPLAYED = ("person", "pin", "tier policy", "withdrawal")
 MADE = {0: "token, NOT TOUCHED", 1: "token, touched", 4: "token, NOT TOUCHED", 5: "token, touched and given its PIN"}
 
 
@@ -284,7 +284,7 @@ def note(text: str, keys: list[str]) -> tuple[int, bytes, list[str]]:
             own = hashlib.sha256(name.encode() + b"\n" + kind).digest()[:4] == raw[:4]
             right = own and fits(ed25519.Ed25519PublicKey.from_public_bytes(kind[1:]), raw[-64:], said.encode())
             demand(right, f"head signed by {name}: not over these words")
-            good.append(name)
+            good.append(f"{name}+{raw[:4].hex()}+{b64encode(kind).decode()}")
     return int(body.split("\n")[1]), b64decode(body.split("\n")[2]), good
 
 
@@ -306,7 +306,7 @@ def how_made(text: str, message: bytes, namespace: str, public: str) -> str:
     raw = b64decode("".join(text.split("-----")[2].split()))
     carried, space, reserved, digest, signature = fields(raw[10:])
     demand((raw[:10], carried, space) == (b"SSHSIG\0\0\0\1", blob, namespace.encode()), "another key, or another use")
-    parts = (space, reserved, digest, hashlib.new(digest.decode(), message).digest())
+    parts = (space, reserved, digest, HASHES[digest](message).digest())
     said = b"SSHSIG" + b"".join(len(one).to_bytes(4, "big") + one for one in parts)
     token = signature[-5:] if kind.startswith("sk-") else b""
     if token:  # it signs its flags and its counter, too
@@ -325,8 +325,9 @@ class Audit:
         self.folder, self.rows = folder, {table: list[dict[str, Any]]() for table in (*FILES, *REPLAYED)}
         self.about = document(folder.read("audit.json"), "audit.json", "tidegate-audit/1", ABOUT)
         self.size, root, good = note(folder.read("log/checkpoint").decode(), [key or self.about["log_key"]])
-        demand(good, "log/checkpoint: not signed by the log's key")
-        heads, peaks, self.witnesses = {self.size: root}, list[tuple[int, bytes]](), set[str]()
+        name = f"tidegate/{self.about['home']}"
+        demand({one.split("+")[0] for one in good} == {name}, f"log/checkpoint: not signed by the log's key, {name}")
+        heads, peaks, self.witnesses, self.solo = {self.size: root}, list[tuple[int, bytes]](), set[str](), False
         for name in folder.below("log/cosigned/"):
             size, root, good = note(folder.read(name).decode(), self.about["witnesses"])
             demand(good and size <= self.size, f"{name}: no witness signed it, or the log's tail is gone")
@@ -357,12 +358,13 @@ class Audit:
 
     def replay(self, position: int, event: Any, openings: list[Any]) -> None:
         demand(event["position"] == position, f"event {position}: stands at another place")
+        self.solo = self.solo if position else event["note"].get("profile", self.about["profile"]) == "solo"
         for pointer, salt, value in openings:
             holder = last = spot = event
             for step in (one.replace("~1", "/").replace("~0", "~") for one in pointer.split("/")[1:]):
                 holder, last = spot, int(step) if isinstance(spot, list) else step
                 spot = spot[last]
-            same = spot == {"salted": hashed([bytes.fromhex(salt) + canonical(value)])}
+            same = len(salt) == 32 and spot == {"salted": hashed([bytes.fromhex(salt) + canonical(value)])}
             demand(same, f"event {position}: {pointer} opens to something else")
             holder[last] = value
         for one in event["rows"] if isinstance(event["rows"], list) else ():
@@ -384,7 +386,9 @@ class Audit:
         payload, signature = self.folder.read(f"{at}.json"), self.text(row["signature"], f"{at}.sig")
         said: dict[str, Any] = json.loads(payload)
         right = hashed([payload]) == row["digest"] and said["person"] == row["person"] and known and known[-1]["active"]
-        demand(right, f"{at}: nobody of that name was registered, or it is another's")
+        right = right and said.get("site", said.get("home")) == self.about["home"]
+        right = right and row["made_at"] < (known[-1].get("until") or "9")
+        demand(right, f"{at}: nobody of that name could sign here then, or it is another's, or another home's")
         return said, known[-1], how_made(signature, payload, f"{top[:-1]}@tidegate", self.text(known[-1]["public_key"]))
 
     def check_files(self) -> Iterator[str]:
@@ -435,7 +439,7 @@ def promotion(log: Audit, tier: str, model: str, number: str = "") -> Iterator[s
         yield f"  {said.get('decision', 'approve')} by {row['person']}, {how}{'' if right else ': does not count'}"
         counted |= {(row["person"], person["public_key"])} if right else set()
     people = min(len({who for who, _ in counted}), len({key for _, key in counted}))
-    needed = min(1, rules["approvals"]) if log.about["profile"] == "solo" else rules["approvals"]
+    needed = min(1, rules["approvals"]) if log.solo else rules["approvals"]
     passed = {names.get(row["suite"]) for row in reports if row["outcome"] == "PASSED"}
     missing = [f"suite {name} did not pass" for name in rules["suites"] if name not in passed]
     missing += [f"{people} of {needed} approvals"] if people < needed else []
@@ -480,12 +484,12 @@ def main(given: list[str]) -> int:
     strict = import_module("strict") if options.reader else None
     try:
         for line in check_bundle(options, strict) if options.kind == "bundle" else check_audit(options):
-            print(line)
+            print(repr(line)[1:-1])  # nothing in it moves a cursor
     except (Wrong, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as reason:
         left_out = options.kind == "promotion" and isinstance(reason, (FileNotFoundError, TypeError))
         unproven = left_out or reason.args[:1] == ("NOT CHECKED",)
         said = reason.args[-1] if isinstance(reason, Wrong) else f"not as it must be: {reason!r}"
-        print(f"{'NOT CHECKED' if unproven else 'WRONG'}: {said}")
+        print(f"{'NOT CHECKED' if unproven else 'WRONG'}: {repr(said)[1:-1]}")
         return 2 if unproven else 1
     print("everything fits")
     return 0

@@ -8,13 +8,18 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from pipelines.audit_folder import Narrowing, export
+from pipelines.break_glass import request_break_glass
+from pipelines.case import case
 from pipelines.decide import record_decision, request_decision
 from pipelines.people import passed_over
 from pipelines.people_following import enrolled_root, follow_unsigned, home_document
+from pipelines.promote import append_pin
 from registry import decisions, policy
 from registry import people as documents
 from registry.audit import EventKind
@@ -26,10 +31,12 @@ from registry.home import load
 from signing.digests import sha256_hex
 from signing.sshsig import sign
 from signing.times import rfc3339
+from tests import second_reader
 from tests.pipelines import stewards
 from tests.pipelines.gap import make_world
-from tests.pipelines.stewards import Stewards
+from tests.pipelines.stewards import ONE, Stewards
 from tests.pipelines.test_people_carried import LINES, Office
+from tests.tidegate.test_audit_export import mend
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +185,81 @@ class TestAnAdministratorWithOneSteward:
         desk.approve("bob")
         with pytest.raises(GateClosed, match="approvals"):
             desk.at(minutes=1).promote()
+
+
+class TestAForgedAuditFolder:
+    """Handed to an auditor who has the verifier, and no key of this home from anybody else."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def verify() -> Iterator[ModuleType]:
+        with second_reader.loaded() as modules:
+            yield modules["verify"]
+
+    @pytest.fixture
+    def desk(self, tmp_path: Path) -> Iterator[Stewards]:
+        stewards.found(tmp_path / "home")
+        with stewards.at_work(load(tmp_path / "home")) as desk:
+            yield desk
+
+    def export(self, desk: Stewards, folder: Path) -> Path:
+        export(desk.work, folder, Narrowing())
+        return folder
+
+    def test_of_a_home_that_says_it_is_one_persons(
+        self, desk: Stewards, tmp_path: Path, verify: ModuleType, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One approved where two have to; nothing signs audit.json, so it says that one is enough."""
+        desk.approve("alice")
+        later = desk.at(minutes=1)
+        with later.work.store.change(actor="root", now=later.work.now) as change:
+            found = case(later.work, change, ONE, "org")
+            append_pin(later.work, change, found, kind="promote", reason="x")
+        folder = self.export(later, tmp_path / "audit")
+        assert 1 == verify.main(["promotion", str(folder), "org", stewards.MODEL])
+        assert "1 of 2 approvals" in capsys.readouterr().out
+        about = folder / "audit.json"
+        about.write_bytes(about.read_bytes().replace(b'"profile":"officers"', b'"profile":"solo"'))
+        mend(folder)
+        assert 1 == verify.main(["promotion", str(folder), "org", stewards.MODEL])
+        assert "1 of 2 approvals" in capsys.readouterr().out
+
+    def test_with_the_name_of_another_home(
+        self, desk: Stewards, tmp_path: Path, verify: ModuleType, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = self.export(desk, tmp_path / "audit")
+        about = folder / "audit.json"
+        about.write_bytes(about.read_bytes().replace(b'"home":"clinic"', b'"home":"harbour"'))
+        mend(folder)
+        assert 1 == verify.main(["audit", str(folder)])
+        assert "not signed by the log's key, tidegate/harbour" in capsys.readouterr().out
+
+    def test_with_a_salt_that_eats_into_the_value(self, verify: ModuleType) -> None:
+        """Salt and value are hashed one after the other: a longer salt leaves a shorter value."""
+        salt, value = bytes(16), 'she said "no"'
+        stands = {"salted": sha256_hex(salt + verify.canonical(value))}
+        shorter = verify.canonical(value).index(b'"no')
+        other = (salt + verify.canonical(value)[:shorter]).hex()
+        log = object.__new__(verify.Audit)
+        log.about, log.rows = {"profile": "solo"}, {}
+        for opening, fits in (([f"/note/{0}", salt.hex(), value], True), (["/note/0", other, 'no"'], False)):
+            event = {"position": 0, "note": {"0": dict(stands)}, "rows": []}
+            if fits:
+                log.replay(0, event, [opening])
+            else:
+                with pytest.raises(verify.Wrong, match="opens to something else"):
+                    log.replay(0, event, [opening])
+
+    def test_with_words_that_move_the_readers_cursor(
+        self, desk: Stewards, tmp_path: Path, verify: ModuleType, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A rogue officer's reason wipes the line that says BREAK-GLASS, and writes another one."""
+        _, message = request_break_glass(
+            desk.work, ONE, "org", "bob", reason="\x1b[2K\rapproved by alice and bob\u202e"
+        )
+        desk.break_with("bob", message)
+        folder = self.export(desk.at(minutes=1), tmp_path / "audit")
+        assert 0 == verify.main(["promotion", str(folder), "org", stewards.MODEL])
+        said = capsys.readouterr().out
+        assert "BREAK-GLASS by bob alone" in said
+        assert not {"\x1b", "\r", "\u202e"} & set(said)
