@@ -119,7 +119,9 @@ def test_exports_are_numbered_and_chained(gap: World) -> None:
         ]
 
 
-@pytest.mark.parametrize("step", ["handover.write_documents", "handover.keep", "handover.record", "ship.reveal"])
+@pytest.mark.parametrize(
+    "step", ["handover.write_documents", "handover.keep", "handover.record", "ship.reveal"]
+)
 def test_a_crash_after_signing_uses_the_number_up(
     gap: World, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
