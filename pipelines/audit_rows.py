@@ -6,6 +6,7 @@ Format: airgap-bundles/AUDIT.md.
 """
 
 from collections.abc import Collection, Iterator
+from itertools import zip_longest
 
 from registry.entities import (
     Approval,
@@ -61,7 +62,7 @@ def allowed_signers(people: Collection[Person]) -> bytes:
     """
     rows = sorted(people, key=lambda row: (row.name, row.position))
     lines = []
-    for row, after in zip(rows, [*rows[1:], None], strict=True):
+    for row, after in zip_longest(rows, rows[1:]):
         ends = after.since if after is not None and after.name == row.name else row.until
         if row.active and method_of(row.public_key) == "ssh":
             lines.append(_signer(row, ends))

@@ -36,6 +36,7 @@ def ground(work: Workplace, view: View) -> Ground:
         decisions=tuple(signed(row) for row in view.decisions(str(Kind.SET_PERSON))),
         documents=tuple(_vouched(view)),
         cards=CardIssuers(crls=tuple(row.body.encode() for row in view.documents(CARD_LIST))),
+        unsigned=_unsigned(view),
     )
     rows = [registered(row) for row in view.people_recorded()]
     for document in view.documents(FOLLOWING):
@@ -115,6 +116,23 @@ def _vouches(metadata: str, root: str) -> str | None:
         return None
     texts = {role: data.encode() for role, data in value.items() if isinstance(data, str)}
     return people_vouched(texts, root)
+
+
+def _unsigned(view: View) -> frozenset[tuple[str, int]]:
+    """The rows about people that the log told of before this home was upgraded to a release that has them signed.
+
+    By the place in the log, not by a moment: whoever can append a row can give it any moment.
+    """
+    if all(row.authority is not None for row in view.people_recorded()):
+        return frozenset()
+    upgrades = [entry.position for entry in view.events(kind=str(EventKind.UPGRADED))]
+    told = [
+        entry
+        for entry in view.events(kind=str(EventKind.PERSON_SET))
+        if entry.position < min(upgrades, default=0)
+    ]
+    rows = [row for entry in told for label, row in entry.rows if label == Person.label]
+    return frozenset((str(row["name"]), int(row["position"])) for row in rows)
 
 
 def before_people(view: View, digest: str) -> bool:

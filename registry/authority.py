@@ -9,7 +9,8 @@ log would carry it. So who may sign here is worked out anew each time, from the 
 3. Or it stands so in a document of people that the origin signed, while this site follows that origin, and no newer
    edition has come in force here: an edition of before somebody left brings nobody back (`pipelines.people_ground`).
 4. To take somebody out, one steward is enough: an error in this direction takes a right away and gives none.
-5. Rows of before there was a choice carry no authority; they count until the first row that carries one.
+5. Rows of before there was a choice carry no authority; those that the log told of before the home was upgraded to a
+   release that asks for one count on (`Ground.unsigned`), until another row takes their place. No later one does.
 
 A row that fails is passed over: what stood before it stands on. The number of stewards who ever were is what counts
 in 2, so that sending others away leaves nobody with more power than before.
@@ -104,6 +105,9 @@ class Ground:
     ] = ()  # the documents of people that were taken in here and that an origin signed
     followed: tuple[Followed, ...] = ()  # in the order in which it was said
     cards: CardIssuers = NO_CARDS
+    unsigned: frozenset[tuple[str, int]] = (
+        frozenset()
+    )  # name and position: of before rows carried an authority
 
 
 @dataclass
@@ -169,7 +173,8 @@ class Standing:
         if row.position != self.seen[row.name]:  # else an old decision could make its row once more
             return "does not stand in its place"
         if row.authority is None:
-            return "nobody signed it" if self.modern else None
+            old = (row.name, row.position) in self.ground.unsigned and not self.modern
+            return None if old else "nobody signed it"
         said = _read(row.authority)
         if said == FOUNDING:
             return None if self.founding else "was not signed, and there was somebody who could have"

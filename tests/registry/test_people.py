@@ -140,6 +140,7 @@ class Book:
         self.rows: list[Registered] = []
         self.signed: list[Signed] = []
         self.solo, self.now = solo, NOON
+        self.old: set[tuple[str, int]] = set()  # rows of before the upgrade
 
     def row(self, name: str, *, key: str | None = None, **changes: Any) -> Registered:
         """The next row of a person."""
@@ -167,11 +168,11 @@ class Book:
         self.rows.append(replace(row, authority=said))
 
     def acting(self) -> set[str]:
-        ground = Ground("clinic", self.solo, tuple(self.signed))
+        ground = Ground("clinic", self.solo, tuple(self.signed), unsigned=frozenset(self.old))
         return {row.name for row in walk(self.rows, ground).acting(self.now)}
 
     def why(self) -> str:
-        ground = Ground("clinic", self.solo, tuple(self.signed))
+        ground = Ground("clinic", self.solo, tuple(self.signed), unsigned=frozenset(self.old))
         return "; ".join(problem for _, problem in walk(self.rows, ground).passed_over)
 
 
@@ -221,7 +222,12 @@ class TestWhoseWordItIs:
     def test_rows_of_before_count_until_the_first_that_says_by_whose_word(self) -> None:
         book = Book()
         book.rows = [book.row("alice"), book.row("bob")]
+        assert set() == book.acting()
+        book.old = {("alice", 1), ("bob", 1)}
         assert {"alice", "bob"} == book.acting()
+        book.rows.append(book.row("eve"))  # came after the upgrade, signed by nobody
+        assert {"alice", "bob"} == book.acting()
+        book.rows.pop()
         book.put(book.row("carol"), "alice", "bob")
         book.rows.append(book.row("mallory"))
         assert {"alice", "bob", "carol"} == book.acting()
