@@ -225,7 +225,7 @@ class TestWhoseWordItIs:
         assert set() == book.acting()
         book.old = {("alice", 1), ("bob", 1)}
         assert {"alice", "bob"} == book.acting()
-        book.rows.append(book.row("eve"))  # came after the upgrade, signed by nobody
+        book.rows.append(book.row("mallory"))  # came after the upgrade, signed by nobody
         assert {"alice", "bob"} == book.acting()
         book.rows.pop()
         book.put(book.row("carol"), "alice", "bob")
