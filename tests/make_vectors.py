@@ -14,6 +14,7 @@ from tests.vectors.basics import VECTORS
 from tests.vectors.ceremonies import ceremony_vectors, paper_vectors
 from tests.vectors.documents import (
     export_vectors,
+    heads_vectors,
     history_vectors,
     receipt_vectors,
     release_vectors,
@@ -29,7 +30,7 @@ from tests.vectors.tables import plan_vectors, table_vectors
 def everything() -> dict[str, bytes]:
     """Path below `vectors/v1` to bytes."""
     makers = (
-        export_vectors, release_vectors, history_vectors, table_vectors, plan_vectors, receipt_vectors, sums_vectors,
+        export_vectors, heads_vectors, release_vectors, history_vectors, table_vectors, plan_vectors, receipt_vectors, sums_vectors,
         encoded_frames, plain_frames, hostile_frames, approval_vectors, decision_vectors, people_vectors,
         event_vectors, checkpoint_vectors, proof_vectors, ceremony_vectors, paper_vectors, model_signature_vectors,
     )  # fmt: skip

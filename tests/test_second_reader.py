@@ -350,3 +350,23 @@ def test_the_encodings_of_weights_are_among_them(frames: ModuleType) -> None:
                         ladder.encode(memoryview(numbers(unit, step)), unit, held, compact=compact).encoding
                     )
     assert {"zstd", "planes", "delta", "exponent", "blocks", "blocks-delta"} <= met
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("model-signature", "origin/" + "0f" * 32, "no version of the bundle"),
+        ("model-signature", "somebody/" + "ab" * 32, "no version of the bundle"),
+        ("people-following", "origin", "comes with no bundle"),
+        ("piv-anchor", "Harbour cards", "comes with no bundle"),
+    ],
+)
+def test_documents_that_no_bundle_may_bring_are_refused(
+    programs: dict[str, ModuleType], kind: str, name: str, said: str
+) -> None:
+    manifest = {"digest": "ab" * 32, "kind": "manifest", "name": "acme/tiny@1"}
+    ours = {"digest": "cd" * 32, "kind": "model-signature", "name": "origin/" + "ab" * 32}
+    programs["strict"].check_kinds({"documents": [manifest, ours]})
+    odd = {"digest": "ef" * 32, "kind": kind, "name": name}
+    with pytest.raises(programs["verify"].Wrong, match=said):
+        programs["strict"].check_kinds({"documents": [manifest, ours, odd]})

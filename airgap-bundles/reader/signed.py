@@ -6,7 +6,7 @@
 import hashlib
 import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_public_key, load_ssh_public_key
 from verify import Wrong, canonical, demand, fits, hashed, pae
 
-from strict import fit, like, once, read
+from strict import base64, fit, head_lines, like, once, read
 
 __all__ = ["look"]
 
@@ -31,13 +31,6 @@ def exactly(value: Any, shape: dict[str, Any], at: str) -> dict[str, Any]:
     demand(isinstance(value, dict) and set(value) == set(shape), f"{at}: other fields than {sorted(shape)}")
     fit(value, shape, at)
     return dict(value)
-
-
-def base64(text: Any, at: str) -> bytes:
-    demand(isinstance(text, str), f"{at}: no text")
-    found = b64decode(text, validate=True)
-    demand(b64encode(found).decode() == text, f"{at}: base64 with loose ends")
-    return found
 
 
 def is_sorted(value: Any, known: list[str] | None = None) -> bool:
@@ -230,16 +223,7 @@ def read_event(leaf: bytes, openings: Any) -> dict[str, Any]:
 
 def read_head(text: str, log_key: str, witnesses: list[str]) -> tuple[int, bytes]:
     """A signed head: size and root. The log signed it, and so did each of these witnesses."""
-    body, blank, lines = text.rpartition("\n\n")
-    demand(blank and lines.endswith("\n") and all(one >= " " or one == "\n" for one in text), "head: no signed note")
-    said = body.split("\n")
-    demand(len(said) >= 3 and all(said) and re.fullmatch("0|[1-9][0-9]{0,18}", said[1]), "head: no checkpoint")
-    demand(len(base64(said[2], "head")) == 32, "head: a root has 32 bytes")
-    for line in lines[:-1].split("\n"):
-        dash, name, raw = line.split(" ")
-        demand(
-            dash == "\N{EM DASH}" and name and len(base64(raw, "head")) > 4, "head: a signature line of another form"
-        )
+    said = head_lines(text)
     size, root, good = verify.note(text, [log_key, *witnesses])
     wanted = {key.partition("+")[0] for key in (log_key, *witnesses)}
     missing = wanted - {one.partition("+")[0] for one in good}

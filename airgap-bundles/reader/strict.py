@@ -8,9 +8,10 @@ import hashlib
 import json
 import re
 import unicodedata
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -77,6 +78,35 @@ def is_moment(value: Any) -> bool:
         return False
 
 
+def base64(text: Any, at: str) -> bytes:
+    demand(isinstance(text, str), f"{at}: no text")
+    found = b64decode(text, validate=True)
+    demand(b64encode(found).decode() == text, f"{at}: base64 with loose ends")
+    return found
+
+
+def head_lines(text: str) -> list[str]:
+    """The lines of a signed head that are signed; whether somebody did is not asked. AUDIT.md, section 3."""
+    body, blank, lines = text.rpartition("\n\n")
+    demand(blank and lines.endswith("\n") and all(one >= " " or one == "\n" for one in text), "head: no signed note")
+    said = body.split("\n")
+    demand(len(said) >= 3 and all(said) and re.fullmatch("0|[1-9][0-9]{0,18}", said[1]), "head: no checkpoint")
+    demand(len(base64(said[2], "head")) == 32, "head: a root has 32 bytes")
+    for line in lines[:-1].split("\n"):
+        dash, name, raw = line.split(" ")
+        demand(
+            dash == "\N{EM DASH}" and name and len(base64(raw, "head")) > 4, "head: a signature line of another form"
+        )
+    return said
+
+
+def is_head(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and len(value) <= 16384 and bool(head_lines(value))
+    except (Wrong, ValueError):
+        return False
+
+
 PART = r"(?!.*(--|\.\.))[a-z0-9]([a-z0-9._-]{0,94}[a-z0-9])?"
 RUNS = r"[1-9][0-9]*(-[1-9][0-9]*)?( [1-9][0-9]*(-[1-9][0-9]*)?)*"
 KINDS: dict[str, Callable[[Any], bool]] = {
@@ -84,7 +114,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "model": like(rf"(?!.*\.git$){PART}/{PART}"), "release": like(rf"releases/{PART}/{PART}/[1-9][0-9]*\.json"),
     "number": is_number, "from 1": lambda value: is_number(value, 1), "flag": lambda value: isinstance(value, bool),
     "commit": like("[0-9a-f]{40}"), "runs": like(RUNS), "extension": like("[a-z0-9]{1,16}"),
-    "note": lambda value: isinstance(value, str) and len(value) <= 16384, "any": lambda value: value is not MISSING,
+    "head": is_head, "any": lambda value: value is not MISSING,
     "string": lambda value: isinstance(value, str), "said": lambda value: isinstance(value, str) and bool(value.strip()),
     "nonce": like("[0-9a-f]{32}"), "person": like("[a-z][a-z0-9-]{0,30}"),
 }  # fmt: skip
@@ -116,6 +146,11 @@ def document(data: bytes, at: str, form: str, shape: dict[str, Any], more: str =
     return value
 
 
+def check_heads(log: dict[str, Any], at: str) -> None:
+    proofs = log.get("proofs", [])
+    demand(len(proofs) <= 64 and all(len(one["path"]) <= 126 for one in proofs), f"{at}: too many proofs, or too long")
+
+
 def once(values: Iterable[Any], at: str) -> None:
     found = list(values)
     demand(len(set(found)) == len(found), f"{at}: one of them stands twice")
@@ -135,6 +170,8 @@ def check_key(key: dict[str, Any], at: str) -> None:
 
 # -- documents: section 4 ----------------------------------------------------------------------------------------------
 
+HEADS: dict[str, Any] = {"checkpoint": "head", "proofs": [{"from": "from 1", "path": ["digest"]}]}
+HEADS |= {"seen?": {"size": "from 1", "root": "digest"}, "cosigned?": "head"}
 BLOBS, COUNTED = [{"sha256": "digest", "size": "number"}], {"sha256": "digest", "size": "number", "count": "number"}
 TRANSFER = ("requester", "approver", "classification", "source_system", "destination_system", "medium")
 EXPORT = {
@@ -145,8 +182,7 @@ EXPORT = {
     "documents": [{"digest": "digest", "kind": "text", "name": "text", "size": "number"}],
     "statements": [{"digest": "digest", "predicate": "text", "signature": "digest"}],
     "chunks": COUNTED, "history": COUNTED, "packer": {}, "withdrawals": [{"version": "digest", "reason": "text"}],
-    "baseline?": "flag", "log?": {"checkpoint": "note", "proofs": [{"from": "from 1", "path": ["digest"]}],
-    "seen?": {"size": "from 1", "root": "digest"}, "cosigned?": "note"},
+    "baseline?": "flag", "log?": HEADS,
     "transfer?": {**{f"{name}?": "text" for name in TRANSFER}, "control_numbers?": ["text"]},
 }  # fmt: skip
 RELEASE = {"model": "model", "ordinal": "from 1", "digest": "digest", "modelpack": "digest", "contract": "digest?"}
@@ -172,6 +208,8 @@ def read_export(data: bytes, at: str) -> dict[str, Any]:
     for lists in (("releases",), ("documents",), ("statements",), ("blobs", "assumed"), ("blobs", "bases")):
         items = [item for name in lists for item in export[name]]
         once((item.get("path") or item.get("digest") or item.get("sha256") for item in items), f"{at}.{lists[0]}")
+    once((item["version"] for item in export["withdrawals"]), f"{at}.withdrawals")
+    check_heads(export.get("log", {}), at)
     return export
 
 
@@ -412,9 +450,10 @@ RECEIPT: dict[str, Any] = LETTER | {
     "freshness": {"FRESH", "DUE", "STALE", "UNKNOWN"},
     "trust": {"root": "from 1"},
 }
-RECEIPT |= {"log": {"size": "number", "root": "digest?"}, "inventory?": "digest", "holds?": ["digest"]}
+RECEIPT |= {"log": {"size": "number", "root": "digest?", "heads?": HEADS}, "inventory?": "digest", "holds?": ["digest"]}
 RECEIPT |= {"items?": [{"model": "text", "ordinal": "from 1", "digest": "digest", "outcome": "text", "scan": "text"}]}
-PERSON = "x-tidegate-person"
+PERSON, PEOPLE = "x-tidegate-person", "identities/people.json"
+LOCAL = ("people", "people-following", "piv-anchor", "piv-crl", "publisher-crl")
 SIZES = ({"items", "holds"}, {"inventory"})
 
 
@@ -444,6 +483,7 @@ def read_letter(data: bytes, kind: str, key: dict[str, Any]) -> dict[str, Any]:
         once(request["chunks"], kind)
         return request
     receipt = document(payload, kind, "tidegate-receipt/1", RECEIPT, "log")
+    check_heads(receipt["log"].get("heads", {}), kind)
     demand(set(receipt) & {"items", "holds", "inventory"} in SIZES, "receipt: neither full nor digest only")
     ends = [tuple(map(int, run.split("-"))) for run in receipt["sequences"].split(" ")]
     apart = all(one[-1] + 1 < other[0] for one, other in pairwise(ends))
@@ -522,6 +562,9 @@ def look(bundle: verify.Bundle, trusts: list[verify.Trust], volumes: list[verify
         demand(len(lead.read(f"documents/{one['digest']}.json")) == one["size"], f"{one['digest'][:12]}: another size")
     for one in export["releases"]:
         check_release(lead, one["path"], shipped)
+    check_kinds(export)
+    if PEOPLE in lead.sums:
+        import_module("signed").read_people(lead.read(PEOPLE))
     chunks, _blobs = read_table(lead.read("chunks.jsonl"), export)
     sizes = {chunk["chunk"]: chunk["size"] for chunk in chunks}
     places = {name: volume.path / path for volume in volumes for path, name in volume.stored.items()}
@@ -533,6 +576,16 @@ def look(bundle: verify.Bundle, trusts: list[verify.Trust], volumes: list[verify
 
     pieces = sum(check_parity(plan, sizes, load) for plan in {plan["export"]: plan for plan in whole}.values())
     yield f"form: as a site demands it; parity: {pieces} pieces, each is the sum that it should be"
+
+
+def check_kinds(export: dict[str, Any]) -> None:
+    """A model's signature is for a version of the bundle; and nothing is in it that a home only says for itself."""
+    manifests = {one["digest"] for one in export["documents"] if one["kind"] == "manifest"}
+    for one in export["documents"]:
+        source, _, digest = one["name"].partition("/")
+        right = source in ("publisher", "origin") and digest in manifests
+        demand(one["kind"] != "model-signature" or right, f"{one['name']}: a signature for no version of the bundle")
+        demand(one["kind"] not in LOCAL, f"{one['digest'][:12]}: {one['kind']} comes with no bundle")
 
 
 def check_release(lead: verify.Folder, at: str, shipped: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines import receipts, repair
-from pipelines.bundle import documents, history, plan
+from pipelines.bundle import documents, heads, history, plan
 from pipelines.bundle.documents import (
     Release,
 )
@@ -17,6 +17,8 @@ from registry import manifests
 from registry.manifests import FileEntry, Manifest
 from signing.canonical import canonical_bytes, pretty_bytes
 from signing.envelope import sign
+from signing.merkle import consistency_proof, root_of
+from tests.vectors import logs
 from tests.vectors.basics import (
     HISTORY,
     MOMENT,
@@ -70,6 +72,54 @@ def export_vectors() -> Files:
     yield "refused/ExportMalformed/export/previous-of-the-first.json", with_fields(good, sequence=1)
     climbing = [{"path": "releases/../../1.json", "sha256": digest("x")}]
     yield "refused/ExportMalformed/export/release-path-climbs.json", with_fields(good, releases=climbing)
+
+
+def untold(good: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What one home may not tell another of its log, by name."""
+    proof = {"from": 3, "path": [digest("hash")]}
+    return {
+        "from-0": {"proofs": [{**proof, "from": 0}]},
+        "65-proofs": {"proofs": [{**proof, "from": size} for size in range(1, 66)]},
+        "path-of-127": {"proofs": [{**proof, "path": [digest("hash")] * 127}]},
+        "seen-nothing": {"seen": {"size": 0, "root": digest("root")}},
+        "no-signature": {"checkpoint": good["checkpoint"].partition("\n\n")[0] + "\n"},
+        "hyphen-for-the-dash": {"checkpoint": good["checkpoint"].replace("\N{EM DASH}", "-")},
+        "cosigned-is-no-note": {"cosigned": "yes"},
+        "too-long": {"checkpoint": good["checkpoint"] + "\N{EM DASH} x AAAAAAAA\n" * 1300},
+    }
+
+
+def heads_vectors() -> Files:
+    """Logs that two homes watch for each other, in exports and receipts; and what else an export may say of itself."""
+    seen = heads.Head(3, root_of(logs.HASHES[:3]).hex())
+    proofs = {3: tuple(one.hex() for one in consistency_proof(logs.HASHES, 3))}
+    full = heads.encode(heads.Heads(logs.head(), proofs, seen, logs.cosigned(logs.head(3))))
+    first = heads.encode(heads.Heads(logs.head()))
+    good = json.loads(documents.encode_export(export(table())))
+    receipt = json.loads(dict(receipt_vectors())["valid/receipt/full.json"])["payload"]
+
+    def both(verdict: str, name: str, value: dict[str, Any]) -> Files:
+        place = {"valid": "valid/export", "refused": "refused/MalformedBundle/export"}[verdict]
+        yield f"{place}/log-{name}.json", canonical_bytes({**good, "log": value})
+        place = {"valid": "valid/receipt", "refused": "refused/ReceiptWrong/receipt"}[verdict]
+        payload = {**receipt, "log": {**receipt["log"], "heads": value}}
+        yield f"{place}/log-{name}.json", signed(payload, receipts.PAYLOAD_TYPE)
+
+    yield from both("valid", "full", full)
+    yield from both("valid", "first", first)
+    for name, change in untold(full).items():
+        yield from both("refused", name, {**full, **change})
+    said = dict.fromkeys(("requester", "approver", "classification", "medium"), "words")
+    more = {"baseline": True, "transfer": {**said, "control_numbers": ["17"]}}
+    yield "valid/export/baseline-and-transfer.json", canonical_bytes({**good, **more})
+    bad = "refused/MalformedBundle/export"
+    yield (
+        "refused/ExportMalformed/export/baseline-in-words.json",
+        canonical_bytes({**good, "baseline": "yes"}),
+    )
+    yield f"{bad}/transfer-without-words.json", canonical_bytes({**good, "transfer": {"requester": ""}})
+    gone = [{"version": digest("withdrawn"), "reason": "words"}]
+    yield f"{bad}/withdrawn-twice.json", canonical_bytes({**good, "withdrawals": gone * 2})
 
 
 def release_vectors() -> Files:
