@@ -1,20 +1,18 @@
 """Checks what Tidegate wrote with nothing of Tidegate: a bundle, an audit folder, why a tier serves a model.
 
 Written by hand from SPEC.md and AUDIT.md, for whoever trusts neither the product nor the site. Needs Python 3.11 and
-`cryptography`; reads, never writes. Exits 0 when all of it holds, 1 for what is wrong, 2 for what cannot be checked.
-It remembers nothing, so it cannot see that a bundle is older than another one.
+`cryptography`. Exits 0 when all holds, 1 for what is wrong, 2 for what cannot be checked; sees no bundle's age.
 """
 
 import hashlib
 import json
 import os
 import re
-import stat
 import sys
 from argparse import ArgumentParser, Namespace
 from base64 import b64decode, b64encode
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -53,8 +51,7 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode(errors="replace")
 
 
-def document(data: bytes, at: str, form: str, known: str) -> dict[str, Any]:
-    """A canonical JSON object of a format; it may hold other fields than the known ones, none of them critical."""
+def document(data: bytes, at: str, form: str, known: str) -> dict[str, Any]:  # of a format; it may hold more
     value: dict[str, Any] = json.loads(data)
     demand(canonical(value) == data and value["format"] == form, f"{at}: not {form} in canonical form")
     odd = {*value.get("critical", [])} - {"format", "critical", *known.split()}
@@ -68,15 +65,12 @@ def fits(public: Any, signature: bytes, data: bytes) -> bool:
         how = (ec.ECDSA(hashes.SHA256() if public.key_size == 256 else hashes.SHA384()),)
     elif isinstance(public, rsa.RSAPublicKey):
         how = (padding.PKCS1v15(), hashes.SHA256())
-    try:
-        public.verify(signature, data, *how)
-    except InvalidSignature:
-        return False
-    return True
+    with suppress(InvalidSignature):
+        return public.verify(signature, data, *how) is None
+    return False
 
 
-def key_fits(key: dict[str, Any], signature: bytes, data: bytes) -> bool:
-    """The same for a public key as TUF writes it; an ML-DSA key signs a digest (TAP 21)."""
+def key_fits(key: dict[str, Any], signature: bytes, data: bytes) -> bool:  # of a key as TUF writes it; ML-DSA: TAP 21
     scheme, public = key["scheme"], key["keyval"]["public"]
     if scheme == "ed25519":
         return fits(ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)), signature, data)
@@ -88,8 +82,7 @@ def pae(payload: bytes, kind: str) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload)
 
 
-def pieces(path: Path, start: int = 0, size: int = 1 << 62) -> Iterator[bytes]:
-    """Bytes of a plain file, some at a time; as many as asked for, or to its end."""
+def pieces(path: Path, start: int = 0, size: int = 1 << 62) -> Iterator[bytes]:  # of a plain file
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
         stream.seek(start)
         while size and (data := stream.read(min(size, PIECE))):
@@ -110,9 +103,8 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path, found = path, set[str]()
         for place in path.rglob("*"):
-            mode = place.lstat().st_mode
-            demand(stat.S_ISDIR(mode) or stat.S_ISREG(mode), f"{place}: no plain file")
-            found |= {place.relative_to(path).as_posix()} if stat.S_ISREG(mode) else set()
+            demand(not place.is_symlink() and (place.is_dir() or place.is_file()), f"{place}: no plain file")
+            found |= {place.relative_to(path).as_posix()} if place.is_file() else set()
         lines = self.read("SHA256SUMS").decode("utf-8", "replace").splitlines(keepends=True)
         self.sums = {line[66:-1]: line[:64] for line in lines if HEX.match(line)}
         demand(lines == [f"{self.sums[name]}  {name}\n" for name in sorted(self.sums)], f"{path}/SHA256SUMS: form")
@@ -168,8 +160,7 @@ class Trust:
         self.targets = self.meta("targets", "targets", root["keys"], root["roles"]["targets"])
         demand({*self.targets["targets"]} <= {"identities/people.json"}, f"{place}: targets signs for documents itself")
 
-    def meta(self, name: str, kind: str, keys: Any, role: Any) -> dict[str, Any]:
-        """A role's metadata: the very file that is listed, signed by the role's quorum."""
+    def meta(self, name: str, kind: str, keys: Any, role: Any) -> dict[str, Any]:  # the very file that is listed
         about = self.listed[f"{name}.json"] if name != "timestamp" else {}
         data = self.folder.read(at := f"{self.place}/" + (f"{about['version']}." if about else "") + f"{name}.json")
         demand(not about or about["hashes"]["sha256"] == hashed([data]), f"{at}: not the file that was signed")
@@ -177,8 +168,7 @@ class Trust:
         demand(datetime.fromisoformat(body["expires"]) > self.now, f"{at}: expired on {body['expires']}")
         return body
 
-    def role(self, name: str, below: str) -> dict[str, str]:
-        """Target path to SHA-256 of what a delegated role signs for, in its own folder alone."""
+    def role(self, name: str, below: str) -> dict[str, str]:  # path to SHA-256 of what it signs for, below that
         delegations = self.targets.get("delegations") or {"roles": []}
         role = next((one for one in delegations["roles"] if one["name"] == name), None)
         if role is None or f"{name}.json" not in self.listed:
@@ -219,16 +209,14 @@ class Bundle:
         missing = [one["path"] for one in manifest["files"] if (one["sha256"], one["size"]) not in known]
         demand(manifest["model"] == release["model"] and not missing, f"{at}: not accounted for: {missing[:3]}")
 
-    def check_volume(self, volume: Folder) -> None:
-        """Nothing lies there that nothing vouches for. Where the plan puts things is the strict reader's matter."""
+    def check_volume(self, volume: Folder) -> None:  # where the plan puts things is the strict reader's matter
         demand(volume.shared == self.volume.shared, f"{volume.path}: other documents than {self.volume.path}")
         misnamed = [path for path, name in volume.stored.items() if Path(path).stem != name]
         trust = {name for name in volume.shared if re.fullmatch(r"(trust|upstream)/[a-z0-9.-]+\.json", name)}
         odd = [*misnamed, *sorted(set(volume.shared) - self.declared - trust)]
         demand(not odd, f"{volume.path}: {odd[:3]} not declared")
 
-    def blobs(self, files: dict[str, Path], decoder: Any) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """Each blob's name and bytes: exactly the export's blobs, in its order."""
+    def blobs(self, files: dict[str, Path], decoder: Any) -> Iterator[tuple[str, Iterator[bytes]]]:  # all, in order
         rest = self.rows[len(self.chunks) :]
         for blob in self.export["blobs"]:
             demand(rest and rest[0].get("blob") == blob["sha256"], f"chunks.jsonl: {blob['sha256'][:12]} is next")
@@ -274,8 +262,7 @@ def check_bundle(options: Namespace, strict: Any) -> Iterator[str]:
     yield f"blobs: {len(bundle.export['blobs'])}, each is what its name says"
 
 
-def note(text: str, keys: list[str]) -> tuple[int, bytes, list[str]]:
-    """Size and root that a signed note states, and which of these keys signed or cosigned it (C2SP)."""
+def note(text: str, keys: list[str]) -> tuple[int, bytes, list[str]]:  # size, root, whose signatures (C2SP)
     body, good = text.rpartition("\n\n")[0] + "\n", list[str]()
     for _, name, line in (line.split(" ") for line in text[len(body) + 1 :].splitlines()):
         raw = b64decode(line)
@@ -327,7 +314,7 @@ class Audit:
         self.size, root, good = note(folder.read("log/checkpoint").decode(), [key or self.about["log_key"]])
         name = f"tidegate/{self.about['home']}"
         demand({one.split("+")[0] for one in good} == {name}, f"log/checkpoint: not signed by the log's key, {name}")
-        heads, peaks, self.witnesses, self.solo = {self.size: root}, list[tuple[int, bytes]](), set[str](), False
+        heads, peaks, self.witnesses, self.solo, self.old = {self.size: root}, list[Any](), set[str](), False, False
         for name in folder.below("log/cosigned/"):
             size, root, good = note(folder.read(name).decode(), self.about["witnesses"])
             demand(good and size <= self.size, f"{name}: no witness signed it, or the log's tail is gone")
@@ -359,6 +346,7 @@ class Audit:
     def replay(self, position: int, event: Any, openings: list[Any]) -> None:
         demand(event["position"] == position, f"event {position}: stands at another place")
         self.solo = self.solo if position else event["note"].get("profile", self.about["profile"]) == "solo"
+        self.old = (self.old if position else event["format"][-1] == "1") and event["kind"] != "home upgraded"
         for pointer, salt, value in openings:
             holder = last = spot = event
             for step in (one.replace("~1", "/").replace("~0", "~") for one in pointer.split("/")[1:]):
@@ -368,10 +356,23 @@ class Audit:
             demand(same, f"event {position}: {pointer} opens to something else")
             holder[last] = value
         for one in event["rows"] if isinstance(event["rows"], list) else ():
-            self.rows.get(one["table"], []).append({**one["row"], "event": position})
+            row, free = {**one["row"], "event": position}, one["table"] != "person" or self.about["left_out"]
+            demand(free or self.backed(row), f"event {position}: stewards who had to sign for a person did not")
+            self.rows.get(one["table"], []).append(row)
 
-    def text(self, value: str, name: str = "") -> str:
-        """A text of a row as a file has it, by default `texts/<digest>`: a long one stands in the log as its SHA-256."""
+    def backed(self, row: dict[str, Any]) -> bool:
+        """Whether a row about a person rests on as many stewards' words as it takes; at the founding there are none."""
+        stewards = {one["name"] for one in self.rows["person"] if self.solo or "steward" in one["roles"].split(",")}
+        given, names = json.loads(self.text(row.get("authority", "{}"))), set[str]()
+        about = {"position": row["position"], "until": row.get("until"), "roles": row["roles"].split(",")}
+        about["public_key"] = self.text(row["public_key"])
+        for one in (one for one in self.rows["decision"] if one["digest"] in {*given.get("decisions", ())}):
+            said = self.said(one, "decisions")[0]
+            if said["subject"] == row["name"] and {**said["details"], **about} == said["details"]:
+                names |= {said["person"]} & stewards
+        return self.old or "document" in given or not row["active"] or names == stewards or len(names) > (not self.solo)
+
+    def text(self, value: str, name: str = "") -> str:  # a long one stands in the log as its SHA-256
         found = self.folder.read(name or f"texts/{value[7:]}") if name or value[:7] == "sha256:" else value.encode()
         demand(value in (found.decode(), f"sha256:{hashed([found])}"), f"{name or value}: not as the log has it")
         return found.decode()
@@ -386,13 +387,12 @@ class Audit:
         payload, signature = self.folder.read(f"{at}.json"), self.text(row["signature"], f"{at}.sig")
         said: dict[str, Any] = json.loads(payload)
         right = hashed([payload]) == row["digest"] and said["person"] == row["person"] and known and known[-1]["active"]
-        right = right and said.get("site", said.get("home")) == self.about["home"]
         right = right and row["made_at"] < (known[-1].get("until") or "9")
+        right = right and said.get("site", said.get("home")) == self.about["home"]
         demand(right, f"{at}: nobody of that name could sign here then, or it is another's, or another home's")
         return said, known[-1], how_made(signature, payload, f"{top[:-1]}@tidegate", self.text(known[-1]["public_key"]))
 
-    def check_files(self) -> Iterator[str]:
-        """Every row's file is here and every file has its row; whoever is said to have signed it did."""
+    def check_files(self) -> Iterator[str]:  # each row has its file and each file its row; who signed did
         named = {FILES[table].format(row["digest"]): (table, row) for table in FILES for row in self.rows[table]}
         for name, (_, row) in named.items():
             found = self.folder.sums.get(name, row["digest"] if self.about["left_out"] else None)
@@ -401,17 +401,17 @@ class Audit:
         odd = [one for one in self.folder.sums if one.startswith(tops) and f"{one.split('.')[0]}.json" not in named]
         odd += [name for name in self.folder.below("texts/") if self.folder.sums[name] != name[6:]]
         demand(not odd, f"in the folder, not in the log: {odd[:3]}")
-        made, station, kind = defaultdict[str, list[str]](list), self.about["station"], "application/vnd.in-toto+json"
+        made, station, kind = dict[str, list[str]](), self.about["station"], "application/vnd.in-toto+json"
         for name, (table, row) in ((name, one) for name, one in named.items() if name in self.folder.sums):
             if table in ("approval", "decision"):
-                made[table].append(self.said(row, f"{table}s")[2])
+                made.setdefault(table, []).append(self.said(row, f"{table}s")[2])
             elif table == "statement":
                 envelope = json.loads(self.text(row["signature"], f"{name[:-5]}.sig.json"))
                 [one], said = envelope["signatures"], pae(self.folder.read(name), envelope["payloadType"])
                 ours = one["keyid"] == station["keyid"]
                 right = not ours or key_fits(station, b64decode(one["sig"]), said)
                 demand(right and envelope["payloadType"] == kind, f"{name}: not signed by this home's key")
-                made[table].append("this home's key" if ours else "NOT CHECKED, another home's key")
+                made.setdefault(table, []).append("this home's key" if ours else "NOT CHECKED, another home's key")
         for table, all_made in made.items():
             count = ", ".join(f"{all_made.count(how)} by {how}" for how in sorted({*all_made}))
             yield f"{table}s: {len(all_made)}, signed: {count}"
@@ -443,13 +443,13 @@ def promotion(log: Audit, tier: str, model: str, number: str = "") -> Iterator[s
     passed = {names.get(row["suite"]) for row in reports if row["outcome"] == "PASSED"}
     missing = [f"suite {name} did not pass" for name in rules["suites"] if name not in passed]
     missing += [f"{people} of {needed} approvals"] if people < needed else []
-    served = bool(log.find("pin", event, tier=tier, version=version))
-    against = (["never served here"] if not served else []) if back else missing  # judged when it was promoted
-    against += ["withdrawn"] if log.find("withdrawal", event, version=version) else []
+    missing = ([] if log.find("pin", event, tier=tier, version=version) else ["never served here"]) if back else missing
+    against = missing + (["withdrawn"] if log.find("withdrawal", event, version=version) else [])
     if pin.get("override"):
         [glass] = log.find("decision", event, digest=pin["override"])
         said, _, how = log.said(glass, "decisions")
-        demand((said["kind"], said["subject"]) == ("break-glass", version), "the override is about something else")
+        right = (said["kind"], said["subject"], said["details"]["tier"]) == ("break-glass", version, tier)
+        demand(right, "the override is about something else")
         yield f"  BREAK-GLASS by {said['person']} alone, {how}, against {against}: {said['reason']} {said['details']}"
         later = log.find("decision", kind="review", subject=glass["digest"])
         reviews = [(row["person"], log.said(row, "decisions")[0]["details"]) for row in later]
