@@ -29,8 +29,8 @@ MOST, PIECE = 128 << 20, 16 << 20  # bytes of a document, and of what is read at
 HEX, HASHES = re.compile(r"[0-9a-f]{64}"), {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
 OWN = {"volume.json", "SHA256SUMS", "plan.json", "plan.sig.json"}  # may differ from volume to volume
 EXPORT = "bundle sequence audience origin issued_at previous next_expected_by base releases documents statements"
-EXPORT += " blobs assumed chunks withdrawals packer profile bases history readme transfer log baseline model_signatures"
-RELEASE = "model ordinal digest modelpack contract statements model_signatures"
+EXPORT += " blobs assumed chunks withdrawals packer profile bases history readme transfer log baseline"
+RELEASE = "model ordinal digest modelpack contract statements"
 ABOUT = "home profile roles made_at size root log_key station witnesses enrolment left_out"
 FILES = {one: f"{one}s/{{}}.json" for one in ("statement", "approval", "decision", "document", "report")}
 FILES |= {"approval request": "requests/{}.json", "version": "versions/{}/manifest.json"}
@@ -437,7 +437,7 @@ def promotion(log: Audit, tier: str, model: str, number: str = "") -> Iterator[s
         right = right and said["issued_at"] <= pin["since"] and row["made_at"] < said["expires_at"]
         right = right and (how in ("PIV card", MADE[5]) or not rules["hardware_keys"])
         yield f"  {said.get('decision', 'approve')} by {row['person']}, {how}{'' if right else ': does not count'}"
-        counted |= {(row["person"], person["public_key"])} if right else set()
+        counted |= {(row["person"], log.text(person["public_key"]).split()[1])} if right else set()
     people = min(len({who for who, _ in counted}), len({key for _, key in counted}))
     needed = min(1, rules["approvals"]) if log.solo else rules["approvals"]
     passed = {names.get(row["suite"]) for row in reports if row["outcome"] == "PASSED"}
@@ -446,13 +446,12 @@ def promotion(log: Audit, tier: str, model: str, number: str = "") -> Iterator[s
     missing = ([] if log.find("pin", event, tier=tier, version=version) else ["never served here"]) if back else missing
     against = missing + (["withdrawn"] if log.find("withdrawal", event, version=version) else [])
     if pin.get("override"):
-        [glass] = log.find("decision", event, digest=pin["override"])
-        said, _, how = log.said(glass, "decisions")
-        right = (said["kind"], said["subject"], said["details"]["tier"]) == ("break-glass", version, tier)
-        demand(right, "the override is about something else")
+        said, _, how = log.said(log.find("decision", event, digest=pin["override"])[0], "decisions")
+        about = said["kind"], said["subject"], said["details"]["tier"]
+        demand(about == ("break-glass", version, tier), "the override is about something else")
         yield f"  BREAK-GLASS by {said['person']} alone, {how}, against {against}: {said['reason']} {said['details']}"
-        later = log.find("decision", kind="review", subject=glass["digest"])
-        reviews = [(row["person"], log.said(row, "decisions")[0]["details"]) for row in later]
+        later = (log.said(row, "decisions")[0] for row in log.find("decision", kind="review", subject=pin["override"]))
+        reviews = [(one["person"], one["details"]) for one in later]
         yield f"  reviewed by: {reviews or 'NOBODY YET'}"
     demand(not against or pin.get("override"), f"{tier} should not have served it: {'; '.join(against)}")
     yield "allowed BY ONE PERSON ALONE" if pin.get("override") else "allowed, by what the folder holds"
@@ -463,6 +462,7 @@ def check_audit(options: Namespace) -> Iterator[str]:
     yield f"log: {log.size} events of {log.about['home']}, signed by {options.key or log.about['log_key']}"
     yield f"cosigned by {', '.join(sorted(log.witnesses)) or 'nobody: who holds the key could have written another one'}"
     yield from log.check_files() if options.kind == "audit" else promotion(log, *options.words[1:])
+    yield from import_module("signed").look(log) if options.reader else ()
     if log.about["left_out"]:
         raise Wrong("NOT CHECKED", f"left out of the folder: {log.about['left_out']}")
 

@@ -122,6 +122,13 @@ class TestWhatIsSo:
         assert "cosigned by tidegate/harbour" in said
         assert "approvals: 2, signed: 2 by key in a file" in said
 
+    def test_what_people_signed_is_of_the_form_that_people_sign(
+        self, exported: Town, verify: ModuleType, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        reader = ["--reader", str(second_reader.READER)]
+        assert 0 == verify.main(["audit", str(exported.folder / FOLDER), *reader])
+        assert "approvals: 2, of the form that people sign" in capsys.readouterr().out
+
     def test_why_a_tier_was_given_a_version(
         self, exported: Town, verify: ModuleType, capsys: pytest.CaptureFixture[str]
     ) -> None:
