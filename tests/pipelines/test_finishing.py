@@ -130,6 +130,7 @@ def test_cut_off_at_any_call_the_same_command_finishes(gap: World, tmp_path: Pat
         assert all(one.outcome == "WHOLE" for one in tried.read_back(tried.base / "medium")), happened
         seen = tried.receive(tried.base / "medium")
         assert {"imported"} == {item.outcome for item in seen.versions}
+        shutil.rmtree(tried.base)
 
 
 def test_a_bundle_made_between_publication_and_finish_tells_of_the_same_log(gap: World) -> None:
