@@ -4,6 +4,7 @@ Combinations above all: an administrator with the station's key who also holds s
 here before. What one of them alone tries stands beside what it attacks; the table is docs/explanation/threats.md.
 """
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,7 +30,7 @@ from registry.entities import Person, TierPolicy
 from registry.gate import GateClosed
 from registry.home import load
 from signing.digests import sha256_hex
-from signing.sshsig import sign
+from signing.sshsig import public_key_line, sign
 from signing.times import rfc3339
 from tests import second_reader
 from tests.pipelines import stewards
@@ -46,6 +47,23 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Office:
     made.open()
     made.arrive()
     return made
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of officers: alice, bob and carla are its stewards."""
+    folder = tmp_path_factory.mktemp("founded") / "home"
+    stewards.found(folder)
+    return folder
+
+
+@pytest.fixture
+def desk(founded: Path, tmp_path: Path) -> Iterator[Stewards]:
+    shutil.copytree(founded, tmp_path / "home")
+    settings = tmp_path / "home" / "tidegate.toml"
+    settings.write_text(settings.read_text().replace(str(founded), str(tmp_path / "home")))
+    with stewards.at_work(load(tmp_path / "home")) as desk:
+        yield desk
 
 
 class TestAnAdministratorOfASiteThatFollows:
@@ -126,12 +144,6 @@ class TestAnAdministratorOfASiteThatFollows:
 class TestAnAdministratorWithOneSteward:
     """Root, SQL and the station's key, and bob's word: where two have to approve."""
 
-    @pytest.fixture
-    def desk(self, tmp_path: Path) -> Iterator[Stewards]:
-        stewards.found(tmp_path / "home")
-        with stewards.at_work(load(tmp_path / "home")) as desk:
-            yield desk
-
     def append_policy(self, desk: Stewards, subject: str, **changed: Any) -> None:
         with desk.work.store.change(actor="root", now=desk.work.now) as change:
             row = change.tier("org")
@@ -196,12 +208,6 @@ class TestAForgedAuditFolder:
         with second_reader.loaded() as modules:
             yield modules["verify"]
 
-    @pytest.fixture
-    def desk(self, tmp_path: Path) -> Iterator[Stewards]:
-        stewards.found(tmp_path / "home")
-        with stewards.at_work(load(tmp_path / "home")) as desk:
-            yield desk
-
     def export(self, desk: Stewards, folder: Path) -> Path:
         export(desk.work, folder, Narrowing())
         return folder
@@ -234,6 +240,20 @@ class TestAForgedAuditFolder:
         assert 1 == verify.main(["audit", str(folder)])
         assert "not signed by the log's key, tidegate/harbour" in capsys.readouterr().out
 
+    def test_with_a_person_whom_only_a_row_made_steward(
+        self, desk: Stewards, tmp_path: Path, verify: ModuleType, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Signed by the station, in the log, word for word: and nobody ever let mallory in."""
+        row = Registered(
+            "mallory", 1, public_key_line(stewards.KEYS["mallory"]), "steward", True, rfc3339(desk.work.now),
+            authority=authority(founding=True),
+        )  # fmt: skip
+        with desk.work.store.change(actor="root", now=desk.work.now) as change:
+            change.record(EventKind.PERSON_SET, row.name, Person(**vars(row), method="ssh", actor="root"))
+        folder = self.export(desk, tmp_path / "audit")
+        assert 1 == verify.main(["audit", str(folder)])
+        assert "stewards who had to sign for a person did not" in capsys.readouterr().out
+
     def test_with_a_salt_that_eats_into_the_value(self, verify: ModuleType) -> None:
         """Salt and value are hashed one after the other: a longer salt leaves a shorter value."""
         salt, value = bytes(16), 'she said "no"'
@@ -243,7 +263,7 @@ class TestAForgedAuditFolder:
         log = object.__new__(verify.Audit)
         log.about, log.rows = {"profile": "solo"}, {}
         for opening, fits in (([f"/note/{0}", salt.hex(), value], True), (["/note/0", other, 'no"'], False)):
-            event = {"position": 0, "note": {"0": dict(stands)}, "rows": []}
+            event = {"position": 0, "note": {"0": dict(stands)}, "rows": [], "kind": "", "format": "/2"}
             if fits:
                 log.replay(0, event, [opening])
             else:
