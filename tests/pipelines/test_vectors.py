@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import subprocess
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +27,10 @@ from signing.envelope import Envelope, verify
 from signing.stream import read_export
 from signing.times import from_rfc3339
 from tests import make_vectors, second_reader
+from tests.programs import program
 from tests.vectors.basics import STATION, VECTORS
 
+NAMESPACES = {"approval": approvals_payload.NAMESPACE, "decision": decisions.NAMESPACE}
 HOUSE = Path(__file__).parents[2]
 SCHEMAS = HOUSE / "airgap-bundles" / "schemas"
 
@@ -282,6 +285,23 @@ def test_the_second_reader_refuses_the_same(second: dict[str, Callable[[Path], o
     # What it does not name itself is what a document lacks: its program says so of these.
     lacks = (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration)
     assert type(refusal.value).__name__ in ("Wrong", "Malformed") or isinstance(refusal.value, lacks)
+
+
+def by_ssh(case: Path) -> bool:
+    return (case / "payload.sig").read_text().startswith("-----")
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in cases("valid") if kind_of(case) in NAMESPACES and by_ssh(case)], ids=name_of
+)
+def test_ssh_keygen_takes_what_people_signed(case: Path, tmp_path: Path) -> None:
+    """The line of DECISIONS.md, typed."""
+    key = json.loads((case / "check.json").read_bytes())["public_key"]
+    (tmp_path / "allowed_signers").write_text(f"alice {key}\n")
+    line = [program("ssh-keygen"), "-Y", "verify", "-f", str(tmp_path / "allowed_signers"), "-I", "alice"]
+    line += ["-n", NAMESPACES[kind_of(case)], "-s", str(case / "payload.sig")]
+    done = subprocess.run(line, input=(case / "payload.json").read_bytes(), capture_output=True, check=False)
+    assert (0, b'Good "') == (done.returncode, done.stdout[:6])
 
 
 def losses(case: Path) -> list[set[str]]:
