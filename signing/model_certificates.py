@@ -5,7 +5,7 @@ Pure: certificates, revocation lists and the moment come in, a name or a refusal
 as files: nothing asks a network. A revoked certificate is refused for whatever moment: the date in a list says when
 the authority noticed, not since when a thief had the key.
 
-Source: RFC 5280 sections 4.2.1.3, 4.2.1.12, 5 and 6; model signing spec v1.0, section 8.2.
+Source: RFC 5280 sections 4.2.1.3, 4.2.1.12, 5 and 6; model signing spec v1.0, section 8.2, and its conformance suite.
 """
 
 from collections.abc import Sequence
@@ -82,7 +82,7 @@ def judge(
     signer, *others = (_load(one, at=at) for one in certificates)
     chain = _chain(signer, others, anchors, moment, at=at)
     if not _may_sign(signer):
-        raise ModelSignatureWrong(at, f"{_name(signer)} is no certificate for signing")
+        raise ModelSignatureWrong(at, f"{_name(signer)} is no certificate for signing code")
     for issued, issuer in pairwise(chain):
         _demand_unrevoked(issued, issuer, crls, at=at)
     return _key(signer, at=at)
@@ -132,20 +132,20 @@ def _chain(
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
-    """Whether the certificate says so: key usage digitalSignature, or extended key usage codeSigning.
+    """Whether the certificate says so: extended key usage codeSigning, and no key usage without digitalSignature.
 
-    One that states uses and not this one is refused, also when it states the other.
+    The specification's suite demands the first: without it any certificate for mail or a computer could sign models.
     """
-    said = []
+    for_code = False
     try:
         for extension in certificate.extensions:
-            if isinstance(extension.value, x509.KeyUsage):
-                said.append(extension.value.digital_signature)
+            if isinstance(extension.value, x509.KeyUsage) and not extension.value.digital_signature:
+                return False
             if isinstance(extension.value, x509.ExtendedKeyUsage):
-                said.append(bool(_FOR_CODE & set(extension.value)))
+                for_code = bool(_FOR_CODE & set(extension.value))
     except _UNDECODABLE:
         return False
-    return bool(said) and all(said)
+    return for_code
 
 
 def _demand_unrevoked(

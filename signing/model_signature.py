@@ -8,10 +8,12 @@ believe: the caller brings the key, or the certificate that `signing.model_certi
 The format lists names and contents, no more. Sizes, modes, empty folders and the names that it always leaves out are
 the manifest's affair: a version is compared with both.
 
-Not read: the predicate of release 0.2 (its signatures cover bytes that nobody can check by the rules of DSSE), and
-the keyless method, whose log is on a network.
+Not read: the predicate of release 0.2 (the specification leaves it to the reader; its signatures cover bytes that
+nobody can check by the rules of DSSE), and the keyless method, whose log is on a network. What a signature's author
+says to ignore is read and not obeyed: `pipelines.signed_files`.
 
-Sources: https://github.com/ossf/model-signing-spec (spec/v1.0), DSSE protocol v1.0, docs/how-to/model-signatures.md
+Sources: https://github.com/ossf/model-signing-spec (spec/v1.0, schemas/v1.0), DSSE protocol v1.0, Sigstore bundle
+format (media types), docs/how-to/model-signatures.md
 """
 
 import base64
@@ -34,6 +36,10 @@ from signing.errors import OperatorError
 from signing.statements import PAYLOAD_TYPE, STATEMENT_TYPE
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_MEDIA_TYPES = (  # read; the others are older names, and differ in nothing that counts here
+    MEDIA_TYPE,
+    *(f"application/vnd.dev.sigstore.bundle+json;version=0.{minor}" for minor in (1, 2, 3)),
+)
 PREDICATE = "https://model_signing/signature/v1.0"
 PREDICATE_0_2 = "https://model_signing/Digests/v0.1"
 IGNORED = (".git", ".gitattributes", ".github", ".gitignore")  # spec 6.2: top-level names never signed
@@ -43,6 +49,8 @@ MAX_RESOURCES = 200_000
 MAX_CERTIFICATES = 10
 _SCHEMES = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 _HASHES = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}  # bits of the curve
+_KINDS = {"publicKey", "x509CertificateChain", "certificate"}  # one of them names the signer
+_SERIALIZATION = {"method", "hash_type", "shard_size", "allow_symlinks", "ignore_paths"}
 DIGEST_BYTES = {"sha256": 32, "blake2b": 64, "blake3": 32}
 
 Method = Literal["key", "certificate"]
@@ -119,7 +127,7 @@ def read(data: bytes, *, at: str = "model signature") -> ModelSignature:
     except NotCanonical as exc:
         raise ModelSignatureUnreadable(exc.problem, at=exc.at) from exc
     top = _object(raw, at=at)
-    if top.get("mediaType") != MEDIA_TYPE:
+    if top.get("mediaType") not in _MEDIA_TYPES:
         raise ModelSignatureUnreadable(f"is no {MEDIA_TYPE}", at=f"{at}.mediaType")
     envelope = _object(top.get("dsseEnvelope"), at=f"{at}.dsseEnvelope")
     if envelope.get("payloadType") != PAYLOAD_TYPE:
@@ -246,6 +254,8 @@ def _root(digests: Iterable[str]) -> str:
 def _material(raw: Any, *, at: str) -> tuple[Method, str | None, tuple[bytes, ...]]:
     """Which method, the key's hint, the certificates. Releases before 1.1 wrote the key itself: it says nothing more."""
     material = _object(raw, at=at)
+    if len(_KINDS & set(material)) != 1:
+        raise ModelSignatureUnreadable("names no signer, or several", at=at)
     if "certificate" in material:
         raise ModelSignatureUnreadable("signed keyless, which needs a log on the network", at=at)
     if "x509CertificateChain" in material:
@@ -279,7 +289,7 @@ def _statement(payload: bytes, *, at: str) -> SignedModel:
         old = top.get("predicateType") == PREDICATE_0_2
         problem = "has the form of release 0.2, which is not read" if old else f"is no {PREDICATE}"
         raise ModelSignatureUnreadable(problem, at=f"{at}.predicateType")
-    predicate = _object(top.get("predicate"), at=f"{at}.predicate")
+    predicate = _only(top.get("predicate"), {"resources", "serialization"}, at=f"{at}.predicate")
     hash_type, stretch = _serialization(predicate.get("serialization"), at=f"{at}.predicate.serialization")
     resources = _resources(predicate.get("resources"), hash_type, stretch, at=f"{at}.predicate.resources")
     name, digest = _subject(top.get("subject"), at=f"{at}.subject")
@@ -293,22 +303,29 @@ def _subject(raw: Any, *, at: str) -> tuple[str, str]:
         raise ModelSignatureUnreadable("one subject is expected", at=at)
     one = _object(raw[0], at=f"{at}[0]")
     name, digest = one.get("name"), _object(one.get("digest"), at=f"{at}[0].digest").get("sha256")
-    if not isinstance(name, str) or not isinstance(digest, str) or not is_sha256(digest):
+    if not isinstance(name, str) or not name or not isinstance(digest, str) or not is_sha256(digest):
         raise ModelSignatureUnreadable("has no name, or no SHA-256", at=f"{at}[0]")
     return name, digest
 
 
 def _serialization(raw: Any, *, at: str) -> tuple[str, int | None]:
-    """Return the hash and the bytes of a stretch. The spec's text names stretches another way than its tool does."""
-    said = _object(raw, at=at)
-    hash_type, method = said.get("hash_type"), said.get("method")
+    """Return the hash and the bytes of a stretch. Drafts of the spec wrote the size of stretches into the method."""
+    said = _only(raw, _SERIALIZATION, at=at)
+    hash_type, method, ignored = said.get("hash_type"), said.get("method"), said.get("ignore_paths", [])
     if not isinstance(hash_type, str) or hash_type not in DIGEST_BYTES:
         raise ModelSignatureUnreadable(f"is none of {', '.join(DIGEST_BYTES)}", at=f"{at}.hash_type")
-    if not isinstance(said.get("allow_symlinks", False), bool):
+    if not isinstance(said.get("allow_symlinks"), bool):
         raise ModelSignatureUnreadable("is neither true nor false", at=f"{at}.allow_symlinks")
-    if method == "files":
+    if not isinstance(ignored, list) or not all(isinstance(path, str) and path for path in ignored):
+        raise ModelSignatureUnreadable("is no list of paths", at=f"{at}.ignore_paths")
+    if method == "files" and "shard_size" not in said:
         return hash_type, None
+    return hash_type, _shard_size(said, at=at)
+
+
+def _shard_size(said: dict[str, Any], *, at: str) -> int:
     size: Any = None
+    method = said.get("method")
     if method == "shards":
         size = said.get("shard_size")
     elif isinstance(method, str) and method.startswith("file-shard-"):
@@ -319,7 +336,7 @@ def _serialization(raw: Any, *, at: str) -> tuple[str, int | None]:
         size = int(size)
     if type(size) is not int or not 1 <= size <= 1 << 50:
         raise ModelSignatureUnreadable("is no whole number of bytes", at=f"{at}.shard_size")
-    return hash_type, size
+    return size
 
 
 def _resources(raw: Any, hash_type: str, stretch: int | None, *, at: str) -> tuple[Resource, ...]:
@@ -351,7 +368,7 @@ def _resource(raw: Any, hash_type: str, stretch: int | None, *, at: str) -> Reso
 
 
 def _stretch(name: str, size: int, *, at: str) -> tuple[str, int, int]:
-    """Read `path:start:end` as the reference tool writes it, or `path:shard-3` as the spec has it: from the end."""
+    """Read `path:start:end` of the spec, or `path:shard-3` of its drafts: from the end, since names have colons."""
     path, mark, index = name.rpartition(":shard-")
     if mark and (number := _whole(index)) is not None:
         return path, number * size, (number + 1) * size
@@ -378,6 +395,14 @@ def _object(raw: Any, *, at: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ModelSignatureUnreadable("is no object", at=at)
     return raw
+
+
+def _only(raw: Any, known: set[str], *, at: str) -> dict[str, Any]:
+    """An object without further members: one that is not known might say that the files are to be read otherwise."""
+    found = _object(raw, at=at)
+    if further := sorted(set(found) - known):
+        raise ModelSignatureUnreadable("is not known here", at=f"{at}.{further[0][:40]}")
+    return found
 
 
 def _base64(raw: Any, *, at: str) -> bytes:

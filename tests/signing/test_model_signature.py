@@ -6,10 +6,8 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -24,8 +22,8 @@ from signing.envelope import pae
 from signing.model_signature import ModelSignatureUnreadable, ModelSignatureWrong
 from signing.statements import PAYLOAD_TYPE
 from tests.signing.model_authority import START, Holder, issue, revoke, usage
+from tests.signing.oms_vectors import BUNDLE, STATEMENT, VECTORS, statement_of
 
-VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "oms"
 PUBLISHER = ec.derive_private_key(0xC0FFEE, ec.SECP256R1())
 FILES = [
     ("model.safetensors", hashlib.sha256(b"weights").hexdigest()),
@@ -84,9 +82,8 @@ class TestWhatWeWrite:
     def test_follows_the_published_form(self) -> None:
         for data in (SIGNED, signed(chain=(issue("signer", ISSUER), ISSUER))):
             bundle = json.loads(data)
-            jsonschema.validate(bundle, json.loads((VECTORS / "bundle.schema.json").read_bytes()))
-            statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
-            jsonschema.validate(statement, json.loads((VECTORS / "statement.schema.json").read_bytes()))
+            BUNDLE.validate(bundle)
+            STATEMENT.validate(statement_of(bundle))
 
     def test_lists_files_by_code_point(self) -> None:
         names = [one.path for one in oms.verify(oms.read(SIGNED), PUBLISHER.public_key()).resources]
@@ -142,16 +139,16 @@ class TestEarlierReleases:
     def signature(self, name: str) -> oms.ModelSignature:
         return oms.read((VECTORS / f"{name}.sig").read_bytes())
 
-    @pytest.mark.parametrize("name", ["v0.3.1-key", "v1.0.0-key", "v1.1.0-key"])
+    @pytest.mark.parametrize("name", ["v0.3.1-key", "v1.0.0-key", "v1.0.1-key", "v1.1.0-key"])
     def test_keys(self, name: str) -> None:
         signature = self.signature(name)
         assert signature.hint == oms.hint_of(self.key())  # from 1.1 on as a hint, before as the key itself
         found = oms.verify(signature, self.key())
-        assert found.resources[0].path == ("signme-1" if name == "v1.1.0-key" else ".")
+        assert found.resources[0].path == ("." if name in ("v0.3.1-key", "v1.0.0-key") else "signme-1")
 
-    @pytest.mark.parametrize("name", ["v1.0.1-certificate", "v1.1.0-certificate"])
-    def test_certificates(self, name: str) -> None:
-        signature = self.signature(name)
+    @pytest.mark.parametrize("version", ["v0.3.1", "v1.0.0", "v1.0.1", "v1.1.0"])
+    def test_certificates(self, version: str) -> None:
+        signature = self.signature(f"{version}-certificate")
         anchors = [certificates._load(signature.certificates[1], at="test")]
         key = certificates.judge(signature.certificates, anchors, moment=NOW)
         assert ["signme-1", "signme-2"] == [one.path for one in oms.verify(signature, key).resources]
@@ -174,6 +171,25 @@ class TestEarlierReleases:
             del value["verificationMaterial"]["tlogEntries"]
 
         assert oms.verify(oms.read(changed(said)), PUBLISHER.public_key()).resources
+
+    @pytest.mark.parametrize("minor", [1, 2, 3])
+    def test_media_types_of_before(self, minor: int) -> None:
+        older = f"application/vnd.dev.sigstore.bundle+json;version=0.{minor}"
+        assert oms.read(changed(lambda value: value.update(mediaType=older))).hint
+        with pytest.raises(ModelSignatureUnreadable, match="mediaType"):
+            oms.read(changed(lambda value: value.update(mediaType=[older])))
+
+    @pytest.mark.parametrize(
+        "material",
+        [
+            {"tlogEntries": []},
+            {"publicKey": {"hint": ""}, "x509CertificateChain": {"certificates": [{"rawBytes": "AA=="}]}},
+        ],
+        ids=["nobody", "two"],
+    )
+    def test_one_signer_is_named(self, material: dict[str, Any]) -> None:
+        with pytest.raises(ModelSignatureUnreadable, match="names no signer, or several"):
+            oms.read(changed(lambda value: value.update(verificationMaterial=material)))
 
     def test_keyless_is_said_to_need_a_network(self) -> None:
         keyless = changed(lambda v: v.update(verificationMaterial={"certificate": {"rawBytes": "AA=="}}))
@@ -242,7 +258,13 @@ def _two_subjects(statement: dict[str, Any]) -> None:
         (lambda s: resources(s, ("a", DIGEST), algorithm="md5"), "is not the sha256"),
         (lambda s: s["subject"][0]["digest"].update(sha256="0" * 64), "not the digest of the resources"),
         (_two_subjects, "one subject"),
+        (lambda s: s["subject"][0].update(name=""), "no name"),
+        (lambda s: s["predicate"].update(further={}), "not known here"),
+        (lambda s: s["predicate"]["serialization"].update(skip="*.bin"), "not known here"),
+        (lambda s: s["predicate"]["serialization"].update(ignore_paths=[""]), "no list of paths"),
+        (lambda s: s["predicate"]["serialization"].update(shard_size=9), "way to list files"),
         (lambda s: s["predicate"]["serialization"].update(allow_symlinks="false"), "true nor false"),
+        (lambda s: s["predicate"]["serialization"].pop("allow_symlinks"), "true nor false"),
         (lambda s: s["predicate"]["serialization"].update(hash_type="md5"), "is none of"),
         (lambda s: s["predicate"]["serialization"].update(method="tensors"), "not known"),
         (lambda s: s["predicate"]["serialization"].update(method="shards", shard_size=0), "whole number"),
@@ -303,9 +325,10 @@ class TestCertificates:
         [
             {"key_usage": usage(key_encipherment=True)},
             {"extended": [ExtendedKeyUsageOID.SERVER_AUTH]},
+            {"extended": []},
             {"key_usage": usage(key_encipherment=True), "extended": [ExtendedKeyUsageOID.CODE_SIGNING]},
         ],
-        ids=["encipherment", "server", "both-ways"],
+        ids=["encipherment", "server", "unstated", "both-ways"],
     )
     def test_one_for_something_else_is_refused(self, told: dict[str, Any]) -> None:
         with pytest.raises(ModelSignatureWrong, match="no certificate for signing"):
