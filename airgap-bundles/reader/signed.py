@@ -276,25 +276,30 @@ PLACE = like(r"([a-z0-9_-][a-z0-9._-]*/){1,4}[a-z0-9_-][a-z0-9._-]*")
 
 
 def read_ceremony(folder: Path) -> dict[str, int]:
-    """A first ceremony's folder: how many signatures each new document has; each is good and may be there."""
+    """A ceremony's folder: how many signatures each new document has; each is good and may be there."""
     stated = exactly(json.loads((folder / "ceremony.json").read_bytes()), CEREMONY, "ceremony.json")
     demand((stated["kind"] == "init") == (not stated["base"]["roots"]), "ceremony.json: another kind of ceremony")
     pairs = all(len(pair) == 2 and min(pair) > 0 for pair in stated["quorums"].values())
     named = all(PLACE(path) and HEX64(one) for name in ("payloads", "evidence") for path, one in stated[name].items())
     demand(pairs and named, "ceremony.json: quorums, or what lies beside it")
-    new: dict[str, Any] = {}
-    for path in sorted((folder / "documents").iterdir()):
-        number, role = path.name.split(".")[:2]
-        value = json.loads(path.read_bytes())
-        demand(path.name == f"{number}.{role}.json" and role not in new, f"{path.name}: does not belong here")
-        demand(value["signatures"] == [] and value["signed"]["version"] == int(number), f"{path.name}: signed already")
-        new[role] = value["signed"]
-    root, office = new["root"], new["targets"]["delegations"]
+    for name, top in (("payloads", "targets"), ("evidence", "evidence")):
+        for path, value in stated[name].items():
+            place = folder / top / path
+            right = place.is_file() and hashed([place.read_bytes()]) == value
+            demand(right, f"{top}/{path}: not as it was put there")
+    new, held = new_documents(folder), held_trust(folder, stated["base"])
+    newest = held | new
+    root, office = newest["root"], newest["targets"]["delegations"]
     demand(root["x-tidegate-profile"] == stated["profile"], "ceremony.json: another profile than the root's")
-    threshold_words(stated, root, office)
+    if stated["kind"] == "init":
+        threshold_words(stated, root, office)
     may = {role: {keyid: root["keys"][keyid] for keyid in about["keyids"]} for role, about in root["roles"].items()}
     may |= {about["name"]: {keyid: office["keys"][keyid] for keyid in about["keyids"]} for about in office["roles"]}
+    before = held.get("root", root)
+    may["root"] |= {keyid: before["keys"][keyid] for keyid in before["roles"]["root"]["keyids"]}
     counts = dict.fromkeys(new, 0)
+    for role, value in new.items():
+        demand(value["version"] == held.get(role, {"version": 0})["version"] + 1, f"{role}: another version")
     for path in sorted((folder / "signatures").glob("*/*")):
         role, keyid = path.parent.name, path.stem
         one = exactly(json.loads(path.read_bytes()), PARTIAL, path.name)
@@ -306,6 +311,34 @@ def read_ceremony(folder: Path) -> dict[str, int]:
         )
         counts[role] += 1
     return counts
+
+
+def new_documents(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path in sorted((folder / "documents").iterdir()):
+        number, role = path.name.split(".")[:2]
+        value = json.loads(path.read_bytes())
+        demand(path.name == f"{number}.{role}.json" and role not in found, f"{path.name}: does not belong here")
+        demand(value["signatures"] == [] and value["signed"]["version"] == int(number), f"{path.name}: signed already")
+        found[role] = value["signed"]
+    return found
+
+
+def held_trust(folder: Path, base: dict[str, Any]) -> dict[str, Any]:
+    """The newest document of each role that the ceremony starts from: as named, and signed as an origin signs it."""
+    files = {hashed([path.read_bytes()]): path.read_bytes() for path in (folder / "trust").glob("*.json")}
+    held: dict[str, Any] = {}
+    for number, value in enumerate(base["roots"], start=1):
+        said = json.loads(files[value])["signed"]
+        by = [(one["keys"], one["roles"]["root"]) for one in (held.get("root"), said) if one]
+        held["root"] = verify.signed(files[value], f"{number}.root.json", "root", by)
+        demand(said["version"] == number, f"{number}.root.json: another number")
+    for role in sorted({*base} - {"roots", "snapshot", "timestamp"}, key=lambda role: role != "targets"):
+        root, office = held["root"], held.get("targets", {}).get("delegations") or {"keys": {}, "roles": []}
+        known = {"targets": (root["keys"], root["roles"]["targets"])}
+        known |= {one["name"]: (office["keys"], one) for one in office["roles"]}
+        held[role] = verify.signed(files[base[role]], role, "targets", [known[role]])
+    return held
 
 
 def threshold_words(stated: dict[str, Any], root: dict[str, Any], office: dict[str, Any]) -> None:

@@ -16,7 +16,10 @@ from signing import draft_folder, draft_making, drafts
 from signing.canonical import pretty_bytes
 from signing.drafts import Draft
 from signing.profiles import Profile
+from signing.repository import TrustState
+from signing.roots import PEOPLE_PATH
 from tests.vectors.basics import STATION, Files, digest, signer
+from tests.vectors.people import people_vectors
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PEOPLE, ROLES = ("alice", "bob", "carla"), ("root", "targets", "catalog")
@@ -51,7 +54,45 @@ def under(path: str, files: Mapping[str, bytes]) -> Files:
     yield from ((f"{path}/{name}", data) for name, data in sorted(files.items()))
 
 
+def publishing(*people: str, roles: tuple[str, ...] = ("targets",)) -> dict[str, bytes]:
+    """The files of a second ceremony, in which targets vouches for the list of people."""
+    draft = first()
+    signatures = [
+        one
+        for person in PEOPLE[:2]
+        for role in ROLES[:2]
+        for one in drafts.sign(draft, key(person, role), now=NOON)
+    ]
+    signatures = list({(one.role, one.keyid): one for one in signatures}.values())
+    state = drafts.finish(draft, TrustState(()), signatures, [STATION], now=NOON)
+    listed = dict(people_vectors())["valid/people/three.json"]
+    second = draft_making.publishing(state, {PEOPLE_PATH: listed}, "harbour", now=NOON + timedelta(days=1))
+    with tempfile.TemporaryDirectory() as place:
+        draft_folder.create(Path(place), second)
+        for person in people:
+            for role in roles:
+                for one in drafts.sign(second, key(person, role), now=NOON + timedelta(days=1)):
+                    draft_folder.add_signature(Path(place), one)
+        paths = [path for path in Path(place).rglob("*") if path.is_file()]
+        return {path.relative_to(place).as_posix(): path.read_bytes() for path in paths}
+
+
+def second_ceremony() -> Files:
+    good = publishing("bob", "carla")
+    yield from under("valid/ceremony/people-published", good)
+    bad = "refused/CeremonyUnusable/ceremony"
+    other = good[f"targets/{PEOPLE_PATH}"].replace(b"third floor", b"first floor")
+    yield from under(f"{bad}/another-payload", {**good, f"targets/{PEOPLE_PATH}": other})
+    gone = {name: data for name, data in good.items() if name != f"targets/{PEOPLE_PATH}"}
+    yield from under(f"{bad}/payload-missing", gone)
+    root = json.loads(good["trust/1.root.json"])
+    root["signatures"] = root["signatures"][:1]
+    data = json.dumps(root, sort_keys=True, separators=(",", ":")).encode()
+    yield from under(f"{bad}/trust-signed-by-one", {**good, "trust/1.root.json": data})
+
+
 def ceremony_vectors() -> Files:
+    yield from second_ceremony()
     good = folder("alice", "bob")
     yield from under("valid/ceremony/two-of-three", good)
     yield from under("valid/ceremony/nobody-yet", folder())
