@@ -60,9 +60,12 @@ def walked(work: Workplace, view: View) -> Walked:
 class _Walk:
     def __init__(self, work: Workplace, view: View) -> None:
         self.solo = work.home.profile == "solo"
-        self.view, self.done, self.seen = view, Walked(), 0  # `seen`: rows about people so far
+        self.view, self.done = view, Walked()
+        self.people: list[
+            Registered
+        ] = []  # as the log told of them so far: a row that it does not know shifts none
         self.ground: Ground = ground(work, view)
-        self.people: Sequence[Registered] = [registered(row) for row in view.people_recorded()]
+        self.recorded = {(row.name, row.position): row for row in view.people_recorded()}
         self.files = {row.digest: row.body for row in view.documents(KIND)}
         self.rows = {
             (row.tier, row.position): row for tier in view.tiers() for row in view.tier_history(tier.tier)
@@ -72,11 +75,13 @@ class _Walk:
             self._take(entry)
 
     def _take(self, entry: Entry) -> None:
-        self.seen += sum(label == Person.label for label, _ in entry.rows)
+        for said in (said for label, said in entry.rows if label == Person.label):
+            row = self.recorded.get((said["name"], said["position"]))
+            self.people += [registered(row)] if row is not None and row.content() == said else []
         rows = [said for label, said in entry.rows if label == TierPolicy.label]
         if not rows:
             return
-        stewards = authority.walk(self.people[: self.seen], self.ground)
+        stewards = authority.walk(self.people, self.ground)
         at = from_rfc3339(max(entry.at, self.done.since))
         wanted = self._read(rows)
         why = "the table has it otherwise" if wanted is None else None

@@ -177,6 +177,21 @@ class TestAnAdministratorWithOneSteward:
         assert "policy 3 of org" in named[0]
         assert "1 more signature(s) of stewards" in named[1]
 
+    def test_writes_strangers_before_the_first_person(self, desk: Stewards) -> None:
+        """Else the policy would seem to be of the founding: rows of people are counted as the log tells of them."""
+        self.append_policy(desk, "ab" * 32, approvals=1)
+        with sqlite3.connect(desk.work.home.database.removeprefix("sqlite:///")) as database:
+            for number in range(9):
+                database.execute(
+                    "insert into person (id, name, position, public_key, roles, active, since, actor, authority) "
+                    "select ?, ?, 1, public_key, 'author', 1, since, actor, authority from person where name = 'alice'",
+                    (-1 - number, f"zed-{number}"),
+                )
+        later = desk.at(minutes=1)
+        later.approve("bob")
+        with pytest.raises(GateClosed, match="approvals"):
+            later.promote()
+
     def test_writes_one_that_two_signed_and_changes_what_it_says(self, desk: Stewards) -> None:
         """Alice and bob signed for a smaller memory; the row also asks for fewer people."""
         text = stewards.rules(max_bytes=2**40)
