@@ -24,12 +24,13 @@ from pipelines.bundle.reader import document_path, modelpack_config, statement_p
 from pipelines.relay import demand_passed_on, passed_on
 from pipelines.removed import demand_bytes
 from pipelines.workplace import Workplace
-from registry.entities import Document, Statement, Version
+from registry.entities import Document, Version
 from registry.errors import NotFound
 from registry.manifests import MAX_BYTES as MAX_MANIFEST
 from registry.manifests import decode as decode_manifest
 from registry.names import Ref
 from registry.views import View
+from signing import summaries
 from signing.digests import sha256_hex
 from signing.repository import TrustState
 from signing.roots import CATALOG
@@ -234,7 +235,8 @@ class _Hold:
         self.files[document_path(actual)] = data
 
     def _statements(self, subject: str) -> list[str]:
-        rows: list[Statement] = self._view.statements(subject)
+        # What left for whom is this home's own record: no site is told what another one got.
+        rows = [row for row in self._view.statements(subject) if row.predicate != summaries.EXPORT]
         for row in rows:
             payload, signature = statement_paths(row.digest)
             self.files[payload] = row.payload.encode()

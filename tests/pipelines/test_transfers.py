@@ -61,6 +61,16 @@ def test_a_bundle_without_versions_leaves_a_record_too(gap: World) -> None:
     assert [] == statements.read_statement(left.payload.encode()).predicate["files"]
 
 
+def test_no_site_is_told_what_another_one_got(gap: World) -> None:
+    """The second bundle carries the version again, and no record of the first transfer."""
+    gap.ship("acme/tiny", out="elsewhere", transfer=SAID)
+    gap.receive(gap.ship("acme/tiny", out="here", self_contained=True))
+    with gap.at(gap.site) as work, work.store.view() as view:
+        claimed = [view.statement(claim.statement) for claim in view.claims(_version(gap))]
+    assert statements.PROVENANCE in {row.predicate for row in claimed if row}
+    assert summaries.EXPORT not in {row.predicate for row in claimed if row}
+
+
 @pytest.mark.parametrize(
     "transfer",
     [{"approver": 7}, {"classification": ""}, {"medium": "two\nlines"}, {"control_numbers": [1]}, []],
