@@ -24,8 +24,10 @@ from pipelines.workplace import Workplace
 from registry import home as homes
 from registry import store_schema, tiers_file
 from registry.audit import EventKind
-from registry.entities import Rollout
+from registry.entities import Observation, Rollout
 from registry.policy import DEFAULTS
+from signing.canonical import canonical_bytes
+from signing.times import rfc3339
 from tests import world
 from tests.cli import Prompt
 from tests.pipelines.gap import model_files
@@ -229,6 +231,19 @@ def _alone(old: Old) -> None:
     old.desk.type("suites", "run", "template", ref, "--tier", "team")
     old.approve(old.desk, ref, "team", "dora")
     old.desk.type("promote", ref, "--tier", "team")
+    _look(old)
+
+
+def _look(old: Old) -> None:
+    """An agent that looked three hundred times: a log of more than one tile."""
+    with world.at_work(homes.load(old.desk.home), actor="dora", now=old.clock()) as work:
+        for number in range(300):
+            row = Observation(
+                tier="team", node="desk", model=MODEL, state="SILENT", version=None,
+                body=canonical_bytes({"number": number}).decode(), since=rfc3339(work.now), actor="dora",
+            )  # fmt: skip
+            with work.store.change(actor="dora", now=work.now) as change:
+                change.record(EventKind.OBSERVED, "team", row)
 
 
 def facts(old: Old) -> dict[str, Any]:
