@@ -205,9 +205,9 @@ class _Hold:
         if release.contract is not None:
             self.document(release.contract)
         for kind, told, signature in carried_signatures.leaving(self._work, self._view, version):
-            self._small(kind, told, signature)
+            self._beside(name, kind, told, signature)
         if (bill := bom.newest(self._view, version.digest)) is not None:
-            self._small(bill.kind, bill.name, bill.body.encode(), digest=bill.digest)
+            self._beside(name, bill.kind, bill.name, bill.body.encode())
         for entry in manifest.files:
             self.blobs[entry.sha256] = Sized(entry.sha256, entry.size)
             if (ending := _ending(entry.path)) is not None:
@@ -227,6 +227,15 @@ class _Hold:
             self._small(row.kind, row.name, row.body.encode(), digest=row.digest)
             self.lines.append(_document_line(row))
             self._statements(row.digest)
+
+    def _beside(self, version: str, kind: str, name: str, data: bytes) -> None:
+        """Add what a site can make for itself, where a reader would take it."""
+        if len(data) <= MAX_MANIFEST:
+            self._small(kind, name, data)
+        else:
+            self.notes.append(
+                f"{version}: its {kind} of {len(data):,} bytes is too large for a bundle and stays here"
+            )
 
     def _small(self, kind: str, name: str, data: bytes, *, digest: str | None = None) -> None:
         actual = sha256_hex(data)

@@ -179,3 +179,17 @@ def test_it_travels_with_its_version(gap: World) -> None:
 def test_one_that_is_none_comes_in_with_no_bundle(body: bytes) -> None:
     with pytest.raises(BomUnmakeable):
         held_documents.read(bom.KIND, body)
+
+
+def test_a_bill_that_no_reader_would_take_stays_at_home_and_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version of very many files: the site takes it in, and makes its own."""
+    gap = make_world(tmp_path / "world")
+    gap.add("acme/tiny", model_files())
+    monkeypatch.setattr("pipelines.bundle.cargo.MAX_MANIFEST", 1500)
+    gap.receive(gap.ship("acme/tiny"))
+    assert any("too large for a bundle" in note for note in gap.shipped[-1].notes)
+    with gap.at(gap.site) as work, work.store.view() as view:
+        assert [] == view.documents("ml-bom")
+        assert ["acme/tiny"] == [row.model for row in view.versions()]
