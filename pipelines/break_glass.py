@@ -21,6 +21,7 @@ from registry.decisions import DecisionUnreadable, Kind, Request
 from registry.entities import Decision, Pin
 from registry.errors import NotFound
 from registry.names import Ref
+from registry.policy import Policy
 from registry.signed import Signed
 from registry.store import Change
 from registry.views import View
@@ -87,7 +88,7 @@ def promote_by_break_glass(
     with work.home.using_store(), work.store.change(actor=work.actor, now=work.now) as change:
         request = _authentic(work, change, signed)
         found = case(work, change, ref, tier)
-        _demand_keys(work, change, signed, request, found)
+        demand_keys(work, change, signed, request, found.rules)
         asked = _demand_same(work, change, ref, found, request)
         if any(row.digest == signed.digest for row in change.decisions(str(Kind.BREAK_GLASS))):
             raise BreakGlassRefused(str(ref), tier, "this signature was used for a promotion already")
@@ -105,7 +106,7 @@ def _authentic(work: Workplace, view: View, signed: Signed) -> Request:
     return decisions.authenticate(signed, people, home=work.home.name, now=work.now, cards=cards)[0]
 
 
-def _demand_keys(work: Workplace, view: View, signed: Signed, request: Request, found: Case) -> None:
+def demand_keys(work: Workplace, view: View, signed: Signed, request: Request, rules: Policy) -> None:
     """Hold the signature against what the tier demands of approvals: breaking the glass asks for no less."""
     known = next(one for one in signers(work, view) if one.name == signed.person)
     cards = card_issuers(work, view)
@@ -114,14 +115,14 @@ def _demand_keys(work: Workplace, view: View, signed: Signed, request: Request, 
         signed.payload,
         namespace=decisions.NAMESPACE,
         public_key=known.public_key_line,
-        require_touch=found.rules.hardware_keys,
-        require_pin=found.rules.hardware_keys,
+        require_touch=rules.hardware_keys,
+        require_pin=rules.hardware_keys,
         at=request.issued_at,
         anchors=cards.anchors,
         crls=cards.crls,
     )
-    if made.method not in found.rules.approval_methods:
-        taken = " or ".join(found.rules.approval_methods)
+    if made.method not in rules.approval_methods:
+        taken = " or ".join(rules.approval_methods)
         raise PersonSignatureWrong(f"made by {made.method}, and the tier takes {taken}")
 
 

@@ -237,7 +237,7 @@ def _approvals(work: Workplace, view: View, held: _Held) -> ApprovalJudgement:
         last_evidence_at=held.last,
         needed=rules.approvals,
         now=work.now,
-        excluded=set() if work.home.profile == "solo" else _took_part(view, version, requests),
+        excluded=set() if work.home.profile == "solo" else took_part(view, version, requests),
         require_hardware=rules.hardware_keys,
         require_pin=rules.hardware_keys,
         methods=rules.approval_methods,
@@ -251,7 +251,7 @@ def _approvals(work: Workplace, view: View, held: _Held) -> ApprovalJudgement:
     return approvals.judge(answers, signers(work, view), terms, formerly=formerly)
 
 
-def _took_part(view: View, version: Version, requests: Sequence[ApprovalRequest]) -> set[str]:
+def took_part(view: View, version: Version, requests: Sequence[ApprovalRequest]) -> set[str]:
     """Who has another part in it: who brought it, measured it, or asked for it. They do not judge it."""
     # Who only took in what another tool said has judged nothing.
     reports = [report for report in view.reports(version.digest) if report.kind != "evidence"]

@@ -49,7 +49,7 @@ from registry.errors import NotFound
 from registry.names import Ref
 from signing.digests import is_sha256
 
-_ADDED = tuple(
+ADDED = tuple(
     kind.value
     for kind in (
         EventKind.SUITE_ADDED,
@@ -146,7 +146,7 @@ class View:
             return rows[0] if rows else None
         added = (
             select(Event)
-            .where(col(Event.subject).in_(rows), col(Event.kind).in_(_ADDED))
+            .where(col(Event.subject).in_(rows), col(Event.kind).in_(ADDED))
             .order_by(col(Event.position).desc())
         )
         for line in self.session.exec(added):
@@ -530,10 +530,15 @@ class View:
         for table in RECORDED:
             yield table.label, [row.content() for row in self.session.exec(select(table))]
 
+    def newest_event(self, before: int | None = None) -> str | None:
+        """The latest moment among the events, or among those of before a position."""
+        query = select(func.max(Event.at))
+        return self.session.exec(query if before is None else query.where(Event.position < before)).one()
+
     def newest_moment(self) -> str | None:
         """The latest moment this home has recorded or been told by a verified signature: the clock's floor."""
         moments = [
-            self.session.exec(select(func.max(Event.at))).one(),
+            self.newest_event(),
             self.session.exec(select(func.max(Import.signed_time))).one(),
         ]
         return max((moment for moment in moments if moment), default=None)

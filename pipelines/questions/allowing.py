@@ -4,9 +4,10 @@ After a rollback the answer is the one of the promotion that it went back to: go
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pipelines.questions.judging import Judgement, judge_again, withdrawn_before
 from pipelines.questions.proving import Proof, Prover, predicate_of
 from pipelines.questions.reading import members
 from pipelines.questions.serving import Served, evidence_of, served_once
@@ -33,6 +34,7 @@ class Allowed:
     checks: tuple[str, ...]  # that the gate made
     verdict: str | None  # PASSED, FAILED (overridden), None before there were summaries
     overridden: tuple[str, ...]
+    counted: tuple[str, ...]  # whose approvals counted then, judged again now
     proofs: tuple[Proof, ...]
     problems: tuple[str, ...]  # pieces that do not fit each other
 
@@ -56,6 +58,7 @@ class Allowed:
             "checks": list(self.checks),
             "verdict": self.verdict,
             "overridden": list(self.overridden),
+            "counted": list(self.counted),
             "evidence": [proof.document() for proof in self.proofs],
             "problems": list(self.problems),
             "verified": self.verified,
@@ -77,9 +80,9 @@ def allowed(prover: Prover, view: View, line: Served, lines: Sequence[Pin]) -> A
     """
     judged = judged_line(line.pin, lines)
     ours = list(_own_statements(view, line.pin, judged))
-    summary = next((row for row in ours if row.predicate == summaries.VSA), None)
-    predicate = predicate_of(summary) if summary else {}
+    predicate = _answered(ours)
     policy = _policy(view, judged, predicate)
+    judgement = judged_again(prover, view, line.pin, lines)
     proofs = [prover.row(row) for row in _rows(prover, view, judged, policy)]
     proofs += [prover.prove(digest) for digest in _digests(judged)]
     proofs += [prover.row(row, ours=True) for row in ours]
@@ -91,7 +94,21 @@ def allowed(prover: Prover, view: View, line: Served, lines: Sequence[Pin]) -> A
         verdict=predicate.get("verificationResult"),
         overridden=tuple(predicate.get(summaries.OVERRIDDEN, ())),
         proofs=tuple({(proof.kind, proof.digest, proof.said): proof for proof in proofs}.values()),
-        problems=tuple(_misfits(judged, predicate, policy)),
+        counted=judgement.people,
+        problems=(*_misfits(judged, predicate, policy), *judgement.problems),
+    )
+
+
+def judged_again(prover: Prover, view: View, pin: Pin, lines: Sequence[Pin]) -> Judgement:
+    """Judge a line by what was on record then: the promotion that it rests on, and whether it was withdrawn since."""
+    judged = judged_line(pin, lines)
+    said = _answered(list(_own_statements(view, pin, judged)))
+    found = judge_again(prover, view, judged, said)
+    withdrawn = withdrawn_before(prover, view, pin) if judged is not pin else None
+    if withdrawn is None:
+        return found
+    return replace(
+        found, problems=(*found.problems, f"it had been withdrawn before the way back: {withdrawn}")
     )
 
 
@@ -102,11 +119,16 @@ def judged_line(pin: Pin, lines: Sequence[Pin]) -> Pin:
     same = [
         row
         for row in lines
-        if row.position < pin.position
-        and row.kind == "promote"
-        and (row.version, row.evidence) == (pin.version, pin.evidence)
+        if row.position < pin.position and row.kind == "promote" and _set_of(row) == _set_of(pin)
     ]
     return same[-1] if same else pin
+
+
+def _set_of(pin: Pin) -> tuple[str | None, ...]:
+    """What a rollback takes over as it was."""
+    return (
+        pin.version, pin.contract, pin.profile, pin.router, pin.companions, pin.evidence, pin.override,
+    )  # fmt: skip
 
 
 def requests_of(view: View, pin: Pin) -> list[ApprovalRequest]:
@@ -168,6 +190,12 @@ def _own_statements(view: View, pin: Pin, judged: Pin) -> Iterator[Statement]:
             yield row
 
 
+def _answered(ours: Sequence[Statement]) -> dict[str, Any]:
+    """The gate's answer; nothing where there is none."""
+    summary = next((row for row in ours if row.predicate == summaries.VSA), None)
+    return predicate_of(summary) if summary else {}
+
+
 def _is_pin(row: Statement, pin: Pin) -> bool:
     said = predicate_of(row) if row.predicate == statements.PIN else {}
     place = (said.get("tier"), said.get("model"), said.get("position"))
@@ -207,5 +235,7 @@ def _misfits(judged: Pin, predicate: dict[str, Any], policy: TierPolicy | None) 
         yield "the policy that the gate's answer names is not held here any more"
     if judged.override and predicate.get("verificationResult") == "PASSED":
         yield "the line rests on break-glass, and the gate's answer says PASSED"
+    if not judged.override and predicate.get("verificationResult", "PASSED") != "PASSED":
+        yield "the gate's answer does not say PASSED, and the line rests on no break-glass"
     if judged.kind == "rollback":
         yield "the promotion that this line went back to is not held here any more"

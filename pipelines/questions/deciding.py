@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.questions.allowing import judged_line, requests_of
+from pipelines.questions.allowing import judged_again, judged_line, requests_of
+from pipelines.questions.judging import Judgement
 from pipelines.questions.proving import Proof, Prover, described
-from pipelines.questions.reading import members
+from pipelines.questions.reading import members, page_of
 from pipelines.questions.serving import Served, evidence_of, served_once
 from pipelines.workplace import Workplace
-from registry import approval_requests, approvals_payload
+from registry import approvals_payload
 from registry.approvals_payload import ApprovalUnreadable
 from registry.decisions import Kind
-from registry.entities import Approval, ApprovalRequest, Decision, Pin
+from registry.entities import Approval, Decision, Pin
 from registry.views import View
-from signing.canonical import NotCanonical
 from signing.digests import sha256_hex
 from signing.person_signature import PersonSignatureUncheckable, PersonSignatureWrong
 
@@ -27,7 +27,7 @@ class Word:
     decision: str  # approve, reject, break-glass, review with its verdict
     at: str
     reason: str
-    counted: bool  # it stands among the evidence of the pin
+    counted: bool  # it stands among the evidence of the pin, and counted then
     how: str  # the key, and whether a token was touched and given its PIN
     request: str | None  # digest of the request that was answered
     shown_sha256: str | None  # of the page, as it was signed
@@ -69,26 +69,25 @@ def decided(work: Workplace, view: View, tier: str, model: str, *, at: str | Non
 def words_on(prover: Prover, view: View, line: Served, lines: Sequence[Pin]) -> Decided:
     """Return everybody's word on one line of a tier's history."""
     pin = judged_line(line.pin, lines)
-    pages = {row.digest: text for row in requests_of(view, pin) if (text := _page(row)) is not None}
+    pages = {row.digest: text for row in requests_of(view, pin) if (text := page_of(row)) is not None}
     answers, broken = view.approvals(pin.version, pin.tier), list(_broken(view, pin))
-    words = [_answer(prover, row, pin, pages) for row in answers]
+    judgement = judged_again(prover, view, line.pin, lines)
+    words = [_answer(prover, row, pin, pages, judgement) for row in answers]
     words += [_decision(prover, row, pin, pages) for row in broken]
     problems = [line.problem] if line.problem else []
     problems += _gone(prover, pin, answers, broken)
+    problems += _unsaid(judgement, pin)
     return Decided(line, tuple(sorted(words, key=lambda word: word.at)), tuple(problems))
 
 
-def _page(row: ApprovalRequest) -> str | None:
-    """What was shown, if the row still is what was recorded."""
-    if not approval_requests.intact(row):
-        return None
-    try:
-        return approval_requests.read(row).page
-    except (NotCanonical, KeyError, TypeError):
-        return None
+def _unsaid(judgement: Judgement, pin: Pin) -> Iterator[str]:
+    """That fewer people said yes than the policy asked for; a break-glass is one person's word, and says so."""
+    if judgement.short is not None and pin.override is None:
+        said = judgement.short if judgement.counted else "nobody's word is on record"
+        yield f"{said}, and the policy asked for {judgement.needed}"
 
 
-def _answer(prover: Prover, row: Approval, pin: Pin, pages: Mapping[str, str]) -> Word:
+def _answer(prover: Prover, row: Approval, pin: Pin, pages: Mapping[str, str], judgement: Judgement) -> Word:
     evidence = evidence_of(pin)
     try:
         said, _ = approvals_payload.decode(row.payload.encode())
@@ -101,7 +100,7 @@ def _answer(prover: Prover, row: Approval, pin: Pin, pages: Mapping[str, str]) -
         decision=row.decision or approvals_payload.APPROVE,
         at=row.made_at,
         reason=said.reason if said else "not readable any more",
-        counted=row.digest in evidence,
+        counted=row.digest in judgement.counted,
         how=_how(prover, row),
         request=said.request if said else None,
         shown_sha256=said.shown_sha256 if said else None,

@@ -102,7 +102,7 @@ class Prover:
     """Proves pieces of evidence from one view."""
 
     def __init__(self, work: Workplace, view: View) -> None:
-        self._work, self._view = work, view
+        self.work, self._view = work, view
         self.recorded = Recorded(work, view)
         self._signers = Signers(work, view, self.recorded)
         self._proofs: dict[str, Proof] = {}

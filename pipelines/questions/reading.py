@@ -7,6 +7,8 @@ its proof says.
 from collections.abc import Mapping
 from typing import Any
 
+from registry import approval_requests
+from registry.entities import ApprovalRequest
 from signing.canonical import NotCanonical, parse
 
 _BYTES = 16 << 20
@@ -22,6 +24,16 @@ def texts(text: str) -> list[str]:
     """Return the items of a list of texts; none where the text is no such list any more."""
     found = _read(text)
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
+def page_of(row: ApprovalRequest) -> str | None:
+    """Return what was shown, if the request still is what was recorded."""
+    if not approval_requests.intact(row):
+        return None
+    try:
+        return approval_requests.read(row).page
+    except (NotCanonical, KeyError, TypeError):
+        return None
 
 
 def _read(text: str) -> Any:

@@ -47,6 +47,7 @@ class Recorded:
         self._work, self._view = work, view
         self._read: dict[tuple[str, str], list[Entry]] = {}
         self._problems: list[str] = []  # of events that cannot be read
+        self._places: dict[tuple[str, object], int | None] = {}
 
     def trace(self, row: Row) -> Trace:
         """Return where a row stands in the log. Never raises for what is wrong with either."""
@@ -59,6 +60,15 @@ class Recorded:
                 if label == row.label and edited is None and _name_of(said) == name:
                     edited = Trace(entry.position, _changed(said, content, entry.position))
         return edited or Trace(None, "; ".join(["no event recorded it", *self._problems[:1]]))
+
+    def place(self, row: Row) -> int | None:
+        """Return the event that recorded a row word for word; None if none did. The signed head is not looked at."""
+        key = (row.label, getattr(row, "id", None))
+        if key not in self._places:
+            content = row.content()
+            told = (one.position for one in self._about(row) if (row.label, content) in one.rows)
+            self._places[key] = next(told, None)
+        return self._places[key]
 
     def lacks(self, position: int) -> str | None:
         """Return why the log's newest head does not hold an event, None if it does."""
