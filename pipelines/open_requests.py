@@ -39,13 +39,13 @@ def waiting(work: Workplace, view: View) -> list[Waiting]:
         if newest[row.version, row.tier] != row.digest:
             found.append(Waiting(row, asked, "asked again since", open=False))
         else:
-            state, still = _state(work, view, asked)
+            state, still = _state(work, view, asked, row.since)
             found.append(Waiting(row, asked, state, open=still))
     return found
 
 
-def _state(work: Workplace, view: View, asked: Question) -> tuple[str, bool]:
-    settled = _settled(view, asked)
+def _state(work: Workplace, view: View, asked: Question, since: str) -> tuple[str, bool]:
+    settled = _settled(view, asked, since)
     if settled is not None:
         return settled, False
     try:
@@ -61,10 +61,14 @@ def _state(work: Workplace, view: View, asked: Question) -> tuple[str, bool]:
     return _counted(found), True
 
 
-def _settled(view: View, asked: Question) -> str | None:
+def _settled(view: View, asked: Question, since: str) -> str | None:
+    """Why nobody answers any more; an approval serves for one promotion, so after it somebody asks anew."""
     pin = view.pin(asked.tier, asked.model)
     if pin is not None and pin.version == asked.version:
         return "it is served"
+    history = view.pin_history(asked.tier, asked.model, asked.version)
+    if any(line.kind == PROMOTE and line.since >= since for line in history):
+        return "it was served"
     return "withdrawn" if view.withdrawal(asked.version) is not None else None
 
 

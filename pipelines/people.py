@@ -45,6 +45,7 @@ __all__ = [
     "publish_people",
     "published",
     "set_person",
+    "stands_so",
     "take_people",
     "wanted_of",
 ]
@@ -105,6 +106,16 @@ def set_person(work: Workplace, wanted: Wanted) -> Outcome:
             )
         _append(work, change, replace(row, authority=authority.authority(**FOUNDING)))
     return Outcome(row, (), 0)
+
+
+def stands_so(work: Workplace, view: View, wanted: Wanted) -> Registered | None:
+    """Return the row of a person who stands here in just this way already, so that nobody signs for nothing."""
+    now = people(work, view).rows.get(wanted.name)
+    if now is None or not now.active:
+        return None
+    return (
+        now if replace(_row(work, view, wanted), position=now.position).details() == now.details() else None
+    )
 
 
 def propose(work: Workplace, wanted: Wanted, person: str, *, reason: str) -> bytes:

@@ -272,5 +272,10 @@ def _names(place: Path, pattern: re.Pattern[str]) -> list[str]:
     return sorted(names)
 
 
+def numbered(draft: Draft) -> list[str]:
+    """Return the new documents as people name them: `root 2`, `targets 3`."""
+    return [f"{role} {_number(draft, role)}" for role in draft.documents]
+
+
 def _number(draft: Draft, role: str) -> int:
     return draft.root.version if role == "root" else draft.document(role).version

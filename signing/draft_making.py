@@ -136,7 +136,7 @@ def changing(
         _put_station(root, station)
     unknown = [role for role in renew if role in STATION_ROLES or role not in {"root", *state.metadata}]
     if unknown or not (lost or station or renew):
-        raise NoSuchRole("renew", ", ".join(unknown) or "named")
+        raise NoSuchRole("renew", ", ".join(unknown) or "named", why=_not_yet(unknown, targets))
     edited = {role: _copy(state, role) for role in renew if role not in ("root", "targets")}
     if touched[1] or "targets" in renew:
         edited["targets"] = targets
@@ -286,6 +286,12 @@ def _roles_with(root: Root, targets: Targets, keyid: str) -> list[str]:
     return [name for name, role in everything.items() if keyid in role.keyids]
 
 
+def _not_yet(names: Collection[str], targets: Targets) -> str:
+    """Return why roles that there are cannot be renewed: before a first bundle nothing is signed for them."""
+    known = sorted(set(names) & delegated_roles(targets).keys())
+    return f"nothing was signed for {', '.join(known)} yet, so there is nothing to renew" if known else ""
+
+
 def _demand_fit(key: Key, roles: Collection[str], root: Root, targets: Targets) -> None:
     """Raise `KeyUnfit` when the profile does not let this key, or its person, into one of these roles."""
     everything: Mapping[str, Role] = {**root.roles, **delegated_roles(targets)}
@@ -294,7 +300,7 @@ def _demand_fit(key: Key, roles: Collection[str], root: Root, targets: Targets) 
         return
     for role in roles:
         found = wrong_kinds(role, [key.keyid], keys, _ANY_NUMBER, profile)
-        found += one_person_too_strong(role, everything[role].keyids, keys, _ANY_NUMBER)
+        found += one_person_too_strong(role, everything[role].keyids, keys, _ANY_NUMBER, profile)
         found += apart(root, targets)
         if found:
             raise KeyUnfit(role, list(dict.fromkeys(found)))

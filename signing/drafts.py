@@ -40,8 +40,8 @@ class CeremonyUnusable(OperatorError):
 
     exit_code: ClassVar[int] = 250
     next_step: ClassVar[str] = (
-        "Sign nothing from this folder. Fetch it again from whoever began the ceremony; if the trust has changed "
-        "since, begin a new one at the origin."
+        "Where the folder is there already, name a new one. Otherwise sign nothing from it: check its name, or fetch "
+        "it again from whoever began the ceremony; if the trust has changed since, begin a new one at the origin."
     )
 
     def __init__(self, at: str, problem: str) -> None:
@@ -54,8 +54,8 @@ class PartialSignatureRefused(OperatorError):
 
     exit_code: ClassVar[int] = 251
     next_step: ClassVar[str] = (
-        "Take the file named here out of the folder and ask its signer to sign again, from a fresh copy of the "
-        "folder and with the key that `tidegate trust show FOLDER` lists for them."
+        "Look with `tidegate trust show FOLDER` who may sign with which key. Where a file is named, take it out of "
+        "the folder and ask its signer to sign again, from a fresh copy and with the key that is listed for them."
     )
 
     def __init__(self, at: str, problem: str) -> None:
@@ -69,7 +69,7 @@ class KeyUnfit(OperatorError):
     exit_code: ClassVar[int] = 252
     next_step: ClassVar[str] = (
         "Choose another person or make them another key (`tidegate keys create`); `tidegate trust show FOLDER` "
-        "says who is in which role."
+        "says who is in which role. Ask for as many keys as the profile does, or for more."
     )
 
     def __init__(self, role: str, problems: Sequence[str]) -> None:

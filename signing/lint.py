@@ -128,7 +128,7 @@ def _role_problems(
     if named:
         nameless = [keyid for keyid in role.keyids if keyid in keys and person_of(keys[keyid]) is None]
         problems += [f"key {keyid[:12]} of {name} does not say whose it is" for keyid in nameless]
-    return problems + one_person_too_strong(name, role.keyids, keys, role.threshold)
+    return problems + one_person_too_strong(name, role.keyids, keys, role.threshold, profile)
 
 
 def _people_in_both(roles: Mapping[str, Role], keys: Mapping[str, Key]) -> list[str]:

@@ -83,18 +83,24 @@ def is_post_quantum(key: Key) -> bool:
 
 
 def one_person_too_strong(
-    name: str, keyids: Iterable[str], keys: Mapping[str, Key], threshold: int
+    name: str, keyids: Iterable[str], keys: Mapping[str, Key], threshold: int, profile: Profile
 ) -> list[str]:
-    """Return what lets one person stand for two in a role: two keys of a kind, or enough keys to sign alone."""
+    """Return what lets one person stand for two in a role: two keys that count alike, or enough to sign alone.
+
+    In `hybrid` a person has a key of each kind. Elsewhere each key is a person, whatever its kind.
+    """
     held: dict[str, list[Key]] = {}
     for keyid in keyids:
         if keyid in keys and (person := person_of(keys[keyid])) is not None:
             held.setdefault(person, []).append(keys[keyid])
     problems = []
     for person, theirs in sorted(held.items()):
-        for kind, is_kind in (("classical", is_classical), ("ML-DSA", is_post_quantum)):
-            if sum(map(is_kind, theirs)) > 1:
-                problems.append(f"{person} has more than one {kind} key in {name}")
+        if profile is Profile.HYBRID:
+            for kind, is_kind in (("classical", is_classical), ("ML-DSA", is_post_quantum)):
+                if sum(map(is_kind, theirs)) > 1:
+                    problems.append(f"{person} has more than one {kind} key in {name}")
+        elif len(theirs) > 1:
+            problems.append(f"{person} has more than one key in {name}")
         if len(theirs) >= threshold:
             problems.append(f"{person} alone could sign as {name}")
     return problems

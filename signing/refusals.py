@@ -136,7 +136,8 @@ class BadRoot(BundleUntrusted):
 
     exit_code: ClassVar[int] = 19
     next_step: ClassVar[str] = (
-        "Do not install it. Tell the origin's security officers every line above; they correct it and sign a new one."
+        "Do not install it. Where it came from an origin, tell its security officers what is named; they correct it "
+        "and sign a new one. In a ceremony, mend it before anybody signs: `tidegate trust add-key`, or begin anew."
     )
 
     def __init__(self, name: str, problems: Sequence[str]) -> None:
@@ -321,7 +322,8 @@ class TooFewSigners(OperatorError):
     exit_code: ClassVar[int] = 94
     next_step: ClassVar[str] = (
         "Bring the missing key holders to the table and pass all their keys (--key, once per person). Where they are "
-        "elsewhere give --draft FOLDER instead: each signs it on their own machine (`tidegate trust sign`)."
+        "elsewhere give --draft FOLDER instead: each signs it on their own machine (`tidegate trust sign`), and "
+        "`tidegate trust show FOLDER` says who may still sign."
     )
 
     def __init__(self, role: str, *, have: int, need: int) -> None:
@@ -358,11 +360,12 @@ class NoSuchRole(OperatorError):
 
     exit_code: ClassVar[int] = 98
     next_step: ClassVar[str] = (
-        "Check the name of the site; add it first with `tidegate sites add` if it is new."
+        "Name a role, key or person that `tidegate trust show` lists, written as it stands there; a new site begins "
+        "with `tidegate sites add`."
     )
 
-    def __init__(self, what: str, role: str) -> None:
-        super().__init__(f"{what}: there is no role {role}")
+    def __init__(self, what: str, role: str, *, why: str = "") -> None:
+        super().__init__(f"{what}: {why or f'there is no role {role}'}")
         self.what, self.role = what, role
 
 

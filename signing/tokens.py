@@ -143,28 +143,30 @@ class TokenSigner(Signer):
 def read_uri(text: str) -> TokenUri:
     """Return the parts of a key's name. Raises `TokenUnusable`, without repeating what the name holds."""
     if not text.startswith("hsm:") or len(text) > MAX_URI:
-        raise TokenUnusable("hsm:", "not of the form hsm:token=LABEL;object=LABEL")
+        raise TokenUnusable("a token's key", "not of the form hsm:token=LABEL;object=LABEL")
     found: dict[str, bytes] = {}
     for part in re.split(r"[;?&]", text.removeprefix("hsm:")):
         name, equals, value = part.partition("=")
         if name in _SECRETS:
-            raise TokenUnusable("hsm:", "a PIN in a key's name shows in every process list; leave it out")
+            raise TokenUnusable(
+                "a token's key", "a PIN in a key's name shows in every process list; leave it out"
+            )
         name = {"module-path": "module"}.get(name, name)
         if name not in _PARTS or not equals or not value or name in found:
             raise TokenUnusable(
-                "hsm:", f"each of {', '.join(sorted(_PARTS))} at most once, each with a value"
+                "a token's key", f"each of {', '.join(sorted(_PARTS))} at most once, each with a value"
             )
         found[name] = unquote_to_bytes(value)
     identity = found.pop("id", None)
     try:
         uri = TokenUri(id=identity, **{name: value.decode() for name, value in found.items()})
     except UnicodeDecodeError as exc:
-        raise TokenUnusable("hsm:", "a label is not UTF-8") from exc
+        raise TokenUnusable("a token's key", "a label is not UTF-8") from exc
     if (uri.token or uri.serial) is None or (uri.object is None and uri.id is None):
-        raise TokenUnusable("hsm:", "it takes token= or serial=, and object= or id=")
+        raise TokenUnusable("a token's key", "it takes token= or serial=, and object= or id=")
     if uri.module is not None and not uri.module.startswith("/"):
         raise TokenUnusable(
-            "hsm:", "module= takes a whole path, so that no library of another folder is loaded"
+            "a token's key", "module= takes a whole path, so that no library of another folder is loaded"
         )
     return uri
 

@@ -23,6 +23,7 @@ from signing import ceremony, keys
 from signing.draft_making import owned
 from signing.durable import write_durably
 from signing.profiles import Profile
+from signing.refusals import TooFewSigners
 from signing.repository import TrustRepository
 from signing.roots import CATALOG, site_role
 from signing.times import rfc3339
@@ -223,11 +224,15 @@ def add_site(home: Home, site: str, *, signers: Sequence[Signer], now: datetime)
     Raises:
         SiteNameRefused, TooFewSigners, BadRoot: see `signing.ceremony.add_site`.
         KeyMissing: the public half of a site office's key is not in the home.
+        TooFewSigners: none of them is: this origin's officers are elsewhere, and add a site in a ceremony.
     """
     repository = TrustRepository(home.trust)
     if site in repository.load().sites:
         return  # published before the process died: only the record is missing
-    office = [officer.owned(_public_key(officer)) for officer in officer_keys(home, SITE_OFFICE)]
+    officers = officer_keys(home, SITE_OFFICE)
+    if not any(public_half(officer.file).exists() for officer in officers):
+        raise TooFewSigners(site_role(site), have=0, need=len(officers))
+    office = [officer.owned(_public_key(officer)) for officer in officers]
     everyone = [*trust_signers(home), *signers]
     repository.save(ceremony.add_site(repository.load(), site, office, everyone, now=now))
 

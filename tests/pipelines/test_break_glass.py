@@ -283,6 +283,17 @@ class TestWhatWaits:
         withdraw(desk.at(minutes=2).work, ONE, reason="x")
         assert ["withdrawn"] == self.states(desk)
 
+    def test_what_was_promoted_waits_no_more_when_another_serves(self, desk: Stewards) -> None:
+        """An approval serves for one promotion: after a way back somebody asks anew."""
+        for at, ref in ((0, ONE), (10, TWO)):
+            desk.at(seconds=at).ask(ref=ref)
+            for name in ("bob", "carla"):
+                desk.at(seconds=at + 1).approve(name, ref=ref)
+            desk.at(seconds=at + 2).promote(ref=ref)
+        assert ["it was served", "it is served"] == self.states(desk.at(seconds=13))
+        roll_back(desk.at(seconds=14).work, MODEL, "org", reason="wrong units")
+        assert ["it is served", "it was served"] == self.states(desk.at(seconds=15))
+
     def test_asking_twice_is_asking_once(self, desk: Stewards) -> None:
         assert desk.ask().digest == desk.at(hours=1).ask().digest
         assert desk.ask().digest != desk.at("bob").ask().digest

@@ -149,9 +149,7 @@ def test_a_raised_threshold_is_demanded_and_kept() -> None:
 
 def test_a_person_has_one_key_of_a_kind_in_a_role_and_their_own_name(hybrid: World) -> None:
     draft = World(Profile.OFFICERS).first
-    refused(
-        lambda: draft_making.with_key(draft, "root", "alice", key().public_key), "more than one classical"
-    )
+    refused(lambda: draft_making.with_key(draft, "root", "alice", key().public_key), "more than one key")
     refused(
         lambda: draft_making.with_key(hybrid.first, "root", "bob", key("ml-dsa-65").public_key),
         "more than one ML-DSA",

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from registry.errors import NotFound
 from signing.drafts import CeremonyUnusable, KeyUnfit, PartialSignatureRefused
 from signing.profiles import Profile
-from signing.refusals import BadRoot, TooFewSigners
+from signing.refusals import BadRoot, NoSuchRole, TooFewSigners
 from tidegate.cli.root import main
 
 # Finds the passphrase beside the key that it is asked for, as each officer's own agent would.
@@ -229,6 +229,30 @@ def test_an_origin_without_a_ceremony_says_what_to_do_next(harbour: Harbour) -> 
     harbour.origin("trust", "init", folder, "--threshold", "root=1/3", ends=KeyUnfit.exit_code)
     harbour.origin("trust", "init", folder, "--profile", "solo", ends=CeremonyUnusable.exit_code)
     assert not folder.exists()
+
+
+def test_what_a_newcomer_types_too_early(harbour: Harbour) -> None:
+    harbour.signed(harbour.found(), "alice", "bob", "carla")
+    nothing = harbour.origin("trust", "rotate", harbour.folder(), ends=2).stderr
+    assert "--renew" in nothing
+    early = harbour.origin(
+        "trust", "rotate", harbour.folder(), "--renew", "catalog", ends=NoSuchRole.exit_code
+    )
+    assert "nothing was signed for catalog yet" in early.stderr
+    alone = harbour.origin(
+        "sites", "add", "clinic", "--identity", harbour.at / "clinic.json", ends=TooFewSigners.exit_code
+    )
+    assert "--draft FOLDER" in alone.stderr
+
+
+def test_one_person_counts_once_whatever_kinds_of_keys_they_have(harbour: Harbour) -> None:
+    folder = harbour.folder()
+    harbour.origin("trust", "init", folder)
+    desk = harbour.officer("alice").desk
+    for kind, ends in (("ed25519", 0), ("ml-dsa-65", KeyUnfit.exit_code)):
+        harbour.officer("alice").type("keys", "create", desk / f"{kind}.pem", "--algorithm", kind)
+        words = ["--role", "root", "--person", "alice", desk / f"{kind}.pub.json"]
+        harbour.origin("trust", "add-key", folder, *words, ends=ends)
 
 
 def test_a_courier_who_edits_the_folder_is_found_by_the_next_who_looks(harbour: Harbour) -> None:

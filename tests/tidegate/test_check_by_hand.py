@@ -82,6 +82,13 @@ class TestASoundFolder:
         assert 2 == done.stdout.count('Good "approval@tidegate" signature for alice')
         assert 'Good "decision@tidegate" signature for bob' in done.stdout
 
+    def test_nothing_is_written_into_it(self, folder: Path) -> None:
+        """Otherwise whoever runs verify.py afterwards is told of files that nobody signed."""
+        before = sorted(folder.rglob("*"))
+        for section in (1, 2, 3, 4, 5):
+            by_hand(folder, section)
+        assert before == sorted(folder.rglob("*"))
+
     def test_the_files_that_serve(self, exported: Town, folder: Path, tmp_path: Path) -> None:
         exported.site.type("materialise", f"{MODEL}@2", tmp_path / "served")
         model = next(path.parent for path in (tmp_path / "served").rglob("config.json"))

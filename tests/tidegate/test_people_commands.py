@@ -24,6 +24,7 @@ from tests.cli import Prompt
 from tests.signing.test_piv import Issuer, card, entry
 from tests.tidegate.town import MODEL, Town, new_ssh_key
 from tidegate.errors import AuditBroken, DoctorFoundProblems
+from tidegate.wiring import App
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -96,6 +97,19 @@ class TestJoining:
         assert [] == site.at.ask("people", "pending")
         site.at.type("audit", "verify")
 
+    def test_who_stands_so_already_is_not_proposed_again(self, site: Site) -> None:
+        said = site.at.type(
+            "people", "add", "bob", "--public-key", site.public("bob"), *site.signs("alice")
+        ).output
+        assert "Nothing to change: bob may act as steward" in said
+        assert [] == site.at.ask("people", "pending")
+
+    @pytest.mark.parametrize("until", ["yesterday", "2020-01-01", "2020-01-01T08:30:00Z"])
+    def test_a_day_that_is_over_or_none_is_refused(self, site: Site, until: str) -> None:
+        words = ["people", "add", "carol", "--public-key", site.public("carol"), *site.signs("alice")]
+        assert "--until" in site.at.type(*words, "--until", until, ends=2).output
+        assert [] == site.at.ask("people", "pending")
+
     def test_the_same_steward_twice_is_one(self, site: Site) -> None:
         site.add("carol", *site.signs("alice"))
         assert 1 == site.at.ask("people", "confirm", "carol", *site.signs("alice"))["missing"]
@@ -140,9 +154,12 @@ class TestJoining:
         site.add("carol", *site.signs("bob"))
         assert {"alice", "bob", "carol"} == site.acting()
 
-    def test_after_its_day_a_key_signs_nothing(self, site: Site) -> None:
-        site.add("carol", "--until", "2020-01-01", *site.signs("alice"))
+    def test_after_its_day_a_key_signs_nothing(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        site.add("carol", "--until", "2099-01-01", *site.signs("alice"))
         site.at.type("people", "confirm", "carol", *site.signs("bob"))
+        monkeypatch.setattr(
+            App.__init__, "__kwdefaults__", {"clock": lambda: datetime(2099, 1, 2, tzinfo=UTC)}
+        )
         assert {"alice", "bob"} == site.acting()
         assert "over, or not in force" in site.at.type("people", "list").output
         site.add("dora", *site.signs("carol"), ends=NotFound.exit_code)

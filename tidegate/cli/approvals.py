@@ -266,7 +266,7 @@ def _show_answer(app: App, ref: Ref, row: "Approval") -> None:
     )
     if against is not None:
         text += f"It does NOT count as things stand: {against}.\n"
-    text += f"Next:    tidegate promote {ref} --tier {row.tier} --dry-run"
+    text += f"Next:    tidegate gate {ref} --tier {row.tier}"
     document = {
         **row.content(), "evidence": list(answer.evidence), "counts": against is None, "why_not": against,
     }  # fmt: skip

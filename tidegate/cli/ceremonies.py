@@ -219,13 +219,11 @@ def publish(app: App, folder: Path) -> None:
     done = put_in_force(app.work, draft, draft_folder.signatures(folder))
     root = done.state.roots[-1]
     lines = [f"{role}: signed by {', '.join(who)}" for role, who in done.signers.items()]
-    lines.insert(0, "In force already." if done.again else f"In force: root {len(done.state.roots)}.")
-    packed = ", ".join(one.export.bundle for one in shipments(draft))
-    lines.append(
-        f"Next:    tidegate bundles finish DIR, where bundle {packed} was packed"
-        if packed
-        else "Next:    tidegate trust root FILE, for sites that enrol; others get it with their next bundle."
+    lines.insert(
+        0, "In force already." if done.again else f"In force: {', '.join(draft_folder.numbered(draft))}."
     )
+    packed = ", ".join(one.export.bundle for one in shipments(draft))
+    lines.append(f"Next:    {_after(draft, packed)}")
     document = {"root": len(done.state.roots), "fingerprint": sha256_hex(root), "signed": dict(done.signers)}
     show(document, "\n".join(lines), as_json=app.settings.as_json)
 
@@ -270,6 +268,8 @@ def rotate(
     from tidegate.founding import station_keys
 
     app.demand("origin")
+    if not (replaced or retired or renew or replace_station):
+        raise click.UsageError("say what changes: --replace, --retire, --renew or --replace-station")
     draft_folder.demand_new(folder)
     state = TrustRepository(app.home.trust).load()
     exchanged = {}
@@ -370,6 +370,16 @@ def _next_step(problems: list[str], counts: list["Waiting"]) -> str:
     if all(count.done for count in counts):
         return "tidegate trust publish FOLDER, at the origin"
     return "carry the folder to each officer: tidegate trust sign FOLDER --key KEY"
+
+
+def _after(draft: "Draft", packed: str) -> str:
+    if packed:
+        return f"tidegate bundles finish DIR, where bundle {packed} was packed"
+    if draft.kind == "add-site":
+        return "tidegate sites add NAME --identity FILE, so that the site can be shipped to"
+    if draft.kind == "init":
+        return "tidegate trust root FILE, for sites that enrol"
+    return "ship: sites get it with their next bundle"
 
 
 def _base_lines(draft: "Draft") -> list[str]:

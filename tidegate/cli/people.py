@@ -77,7 +77,7 @@ def add(
         tidegate people add carol --public-key carol.pub --person alice --key ~/.ssh/id_ed25519 --reason 'joins today'
         tidegate people confirm carol --person bob --key ~/.ssh/id_ed25519 --reason 'met her, compared the key'
     """
-    from pipelines.people import Wanted, certificate_line
+    from pipelines.people import Wanted, certificate_line, stands_so
 
     if (public_key is None) == (certificate is None):
         raise click.UsageError("say which key NAME signs with: --public-key FILE, or --certificate FILE")
@@ -86,7 +86,13 @@ def add(
     else:
         assert public_key is not None, "one of the two"
         line = read_file(public_key, max_bytes=_KEY_BYTES).decode(errors="replace")
-    _change(app, Wanted(name, line, roles, until=_moment(until)), hand)
+    wanted = Wanted(name, line, roles, until=_moment(app, until))
+    with app.store.view() as view:
+        stands = stands_so(app.work, view, wanted)
+    if stands is None:
+        _change(app, wanted, hand)
+        return
+    show(_document(stands), f"Nothing to change: {_sentence(stands)}", as_json=app.settings.as_json)
 
 
 @people.command("confirm")
@@ -168,12 +174,20 @@ def _shown_key(public_key: str) -> str:
     return fingerprint(public_key)
 
 
-def _moment(text: str | None) -> datetime | None:
-    from signing.times import from_rfc3339
+def _moment(app: App, text: str | None) -> datetime | None:
+    from signing.times import TimeUnreadable, from_rfc3339
 
     if text is None:
         return None
-    return from_rfc3339(text if "T" in text else f"{text}T00:00:00Z")
+    try:
+        moment = from_rfc3339(text if "T" in text else f"{text}T00:00:00Z")
+    except TimeUnreadable as exc:
+        raise click.UsageError("write --until as 2027-06-30 or 2027-06-30T12:00:00Z") from exc
+    if moment <= app.now:
+        raise click.UsageError(
+            f"--until {text} is over; to take somebody out there is `tidegate people remove`"
+        )
+    return moment
 
 
 @people.command("pending")
