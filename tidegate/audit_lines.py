@@ -56,6 +56,7 @@ def why_text(found: "Allowed") -> str:
     lines.append(f"The tier's policy then: {rules.get('approvals', '?')} approvals, {suites}.")
     if found.checks:
         lines.append(f"The gate looked at: {', '.join(found.checks)}.")
+    lines.append(f"Approvals that count, judged again: {', '.join(found.counted) or 'none'}.")
     lines.append(f"The gate answered: {found.verdict or 'no signed answer was kept by that release'}.")
     lines += ["Evidence, looked at now:", f"  {found.served.proof}"]
     lines += [f"  {proof}" for proof in found.proofs]

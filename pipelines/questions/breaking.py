@@ -8,6 +8,8 @@ from pipelines import break_glass
 from pipelines.case import case
 from pipelines.decide import signers
 from pipelines.drift import drift
+from pipelines.questions.allowing import judged_again
+from pipelines.questions.proving import Prover
 from pipelines.questions.serving import evidence_of, served
 from pipelines.workplace import Workplace
 from registry.entities import Pin
@@ -26,7 +28,7 @@ class Breach:
     tier: str
     model: str
     ordinal: int
-    check: str  # of the gate, or people, break-glass, serving
+    check: str  # of the gate, or record, promotion, people, break-glass, serving
     message: str
     next_step: str
 
@@ -38,7 +40,9 @@ class Breach:
 def breaking(work: Workplace, view: View) -> list[Breach]:
     """Return everything that breaks policy today, by tier and model. Expiry is among it and stops nothing."""
     found: list[Breach] = list(_by_the_log(work, view))
+    prover = Prover(work, view)
     for pin in view.pins():
+        found += _by_its_promotion(prover, view, pin)
         found += _by_the_gate(work, view, pin)
         found += _by_its_people(work, view, pin)
     for item in break_glass.overrides(work, view):
@@ -60,6 +64,16 @@ def _by_the_log(work: Workplace, view: View) -> Iterator[Breach]:
     for line in served(work, view)[0]:
         if line.problem is not None:
             yield _breach(line.pin, "record", line.problem, step)
+
+
+def _by_its_promotion(prover: Prover, view: View, pin: Pin) -> Iterator[Breach]:
+    """Lines that should not have been when they were written: whoever holds the station's key can append one."""
+    step = (
+        f"Find out who wrote it: `tidegate audit why {pin.tier} {pin.model}`; then have it approved and promote it, "
+        f"or go back: `tidegate rollback {pin.model} --tier {pin.tier} --reason WHY`."
+    )
+    for problem in judged_again(prover, view, pin, view.pin_history(pin.tier, pin.model)).problems:
+        yield _breach(pin, "promotion", problem, step)
 
 
 def _by_the_gate(work: Workplace, view: View, pin: Pin) -> Iterator[Breach]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pipelines.questions.recorded import Recorded
 from registry.approvals import CLOCK_SKEW
-from registry.audit import Entry
+from registry.audit import Entry, EventKind
 from registry.entities import (
     Approval,
     ApprovalRequest,
@@ -54,9 +54,9 @@ class Then(View):
         actor: str | None = None,
         last: int | None = None,
     ) -> list[Entry]:
-        """Events of before, in order."""
+        """Events of before, in order. Upgrades all: up to which event people were believed is told by a later one."""
         found = self._now.events(subject=subject, kind=kind, actor=actor)
-        before = [one for one in found if self._before is None or one.position < self._before]
+        before = [one for one in found if kind == EventKind.UPGRADED or self._is_before(one.position)]
         return before if last is None else before[-last:]
 
     def approvals(self, version: str | None = None, tier: str | None = None) -> list[Approval]:
@@ -125,5 +125,8 @@ class Then(View):
 
     def _told(self, rows: Iterable[R]) -> list[R]:
         placed = [(place, row) for row in rows if (place := self._recorded.place(row)) is not None]
-        before = [one for one in placed if self._before is None or one[0] < self._before]
+        before = [one for one in placed if self._is_before(one[0])]
         return [row for _, row in sorted(before, key=lambda one: one[0])]
+
+    def _is_before(self, position: int) -> bool:
+        return self._before is None or position < self._before
