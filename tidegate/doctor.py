@@ -272,12 +272,15 @@ def _break_glass(app: App) -> Iterator[Check]:
 
 
 def _expiry(app: App) -> Iterator[Check]:
-    """What ends soon. Nothing stops serving because of it, so only what is over or urgent is a problem."""
+    """What ends soon. Nothing stops serving because of it, so only what is over or urgent is a problem.
+
+    An approval is made to end within days: `approvals list` has it, and no home is ill because of it.
+    """
     from pipelines.questions.expiring import expiring
 
     with app.store.view() as view:
         found = expiring(app.work, view, days=180)
-    near = [one for one in found if one.level in ("OVER", "URGENT")]
+    near = [one for one in found if one.level in ("OVER", "URGENT") and one.kind != "approval"]
     for one in near:
         said = f"is over since {one.until}" if one.days < 0 else f"ends in {one.days} days, {one.until}"
         yield Check("expiry", ok=False, message=f"{one.what}: {said}", next_step=one.next_step)

@@ -24,15 +24,15 @@ from signing.times import from_rfc3339, rfc3339
 
 LEVELS = (("OVER", 0), ("URGENT", 30), ("SOON", 90), ("PLAN", 180))  # days left, at most
 _METADATA = 5 << 20
-_NEXT = {
+NEXT = {
     "root": "Hold the yearly ceremony: `tidegate trust rotate FOLDER --renew root` at the origin.",
     "role": "Have it signed anew at the origin: `tidegate trust rotate FOLDER --renew ROLE`, or ship the next bundle.",
     "person": "Register the person's next key: `tidegate people add NAME --public-key FILE`.",
     "publisher": "Ask the publisher for the next certificate: `tidegate publishers add`.",
     "decision": "Decide again, or let it end: `tidegate decisions list`.",
     "approval": "Promote what was approved, or ask again: `tidegate approvals list`.",
-    "issuer": "Ask the issuer of the cards for the next certificate: `tidegate people anchors add FILE`.",
-    "list": "Bring the issuer's newest list of revoked certificates: `tidegate people crl add FILE`.",
+    "issuer": "Ask the issuer of the cards for the next certificate: `tidegate people card-issuer FILE`.",
+    "list": "Bring the issuer's newest list of revoked certificates: `tidegate people card-list FILE`.",
 }
 
 
@@ -73,7 +73,7 @@ def expiring(work: Workplace, view: View, *, days: int | None = 180) -> list[End
 
 def _ending(what: str, kind: str, until: datetime, now: datetime) -> Ending:
     left = (until - now) // timedelta(days=1)
-    return Ending(what, kind, rfc3339(until), left, _NEXT[kind])
+    return Ending(what, kind, rfc3339(until), left, NEXT[kind])
 
 
 _Moment = tuple[str, str, datetime]
@@ -135,6 +135,8 @@ def _decisions(work: Workplace, view: View) -> Iterator[_Moment]:
     for kind in NEEDS:
         if kind is Kind.SET_PERSON:
             continue  # a change of people ends with the person's own date
+        if kind is Kind.BREAK_GLASS:
+            continue  # it was used when it was signed; `audit overrides` tells of it
         for one in standing(work, view, kind):
             if one.expires_at is not None:
                 yield f"{kind} by {one.person}: {one.reason}", "decision", one.expires_at

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.questions.expiring import NEXT
 from pipelines.suites.held import ReportUnwritable
 from registry.errors import NotFound
+from tests.command_lines import in_backticks, problems
 from tests.tidegate.town import MODEL, Town, tree
 from tidegate.errors import DoctorFoundProblems, EvidenceDoubted, PolicyBroken
 
@@ -241,3 +243,14 @@ def test_doctor_warns_of_what_is_near_its_end(serving: Town) -> None:
         if not check["ok"]
     }
     assert "bob's key" in found["expiry"]["message"]
+
+
+def test_an_approval_that_is_made_to_end_soon_makes_no_home_ill(serving: Town) -> None:
+    serving.approve(2, "team", "bob")
+    ends = {one["kind"]: one["level"] for one in serving.site.ask("audit", "expiring")}
+    assert "URGENT" == ends["approval"]
+    assert "expiry" in {check["check"] for check in serving.site.ask("doctor") if check["ok"]}
+
+
+def test_what_to_do_about_an_ending_is_a_command_that_there_is() -> None:
+    assert [] == [wrong for step in NEXT.values() for line in in_backticks(step) for wrong in problems(line)]
