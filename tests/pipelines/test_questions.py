@@ -4,14 +4,17 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pipelines.suites
 from pipelines.break_glass import loud
+from pipelines.case import case
 from pipelines.people import leaver
-from pipelines.promote import withdraw
+from pipelines.promote import append_pin, withdraw
 from pipelines.questions.allowing import Allowed, why
 from pipelines.questions.breaking import breaking
 from pipelines.questions.deciding import Decided, decided
@@ -23,16 +26,22 @@ from pipelines.questions.touched import Touched, touched
 from pipelines.questions.whence import whence
 from pipelines.report_page import page
 from pipelines.rollback import roll_back
+from pipelines.suites.adding import add_suite
+from registry import policy
 from registry.audit import EventKind
-from registry.entities import Pin
+from registry.entities import Pin, Report, TierPolicy
 from registry.errors import NotFound
 from registry.home import load
 from registry.names import Ref
 from signing import sshsig, summaries
+from signing.canonical import canonical_bytes
+from signing.digests import sha256_hex
 from signing.sshsig import public_key_line
-from signing.times import rfc3339
+from signing.times import from_rfc3339, rfc3339
 from tests.pipelines import stewards
 from tests.pipelines.stewards import KEYS, MODEL, NOON, ONE, TWO, Stewards
+
+BASICS = Path(pipelines.suites.__file__).parent / "builtin" / "tool-basics"
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +243,178 @@ class TestBreakGlass:
             assert "record" in {one.check for one in breaking(desk.work, view)}
         (doubt, *_) = ask_why(desk).doubts
         assert "override is nothing, recorded was" in doubt
+
+
+def forge(
+    desk: Stewards, ref: Ref = ONE, *, kind: str = "promote", at: str | None = None, **changed: Any
+) -> None:
+    """What an administrator with the station's key does: a line and a gate's answer that says PASSED, recorded."""
+    with desk.work.store.change(actor="root", now=from_rfc3339(at) if at else desk.work.now) as change:
+        found = case(desk.work, change, ref, "org")
+        passed = tuple(replace(one, ok=True) for one in found.findings)
+        work = replace(desk.work, now=from_rfc3339(at)) if at else desk.work
+        append_pin(work, change, replace(found, findings=passed, **changed), kind=kind, reason="x")
+
+
+def measured(desk: Stewards, outcome: str) -> None:
+    """A run of the suite on version 2, as it is recorded."""
+    with desk.work.store.change(actor="ines", now=desk.work.now) as change:
+        found, suite = case(desk.work, change, TWO, "org"), change.document("suite", "tool-basics").digest
+        about: dict[str, object] = {"outcome": outcome, "tier": "org", "identity": {"state": "proven"}}
+        about |= {"reasons": [], "quarantined": [], "engine": None, "fingerprint": None}
+        body = canonical_bytes(about).decode()
+        row = Report(
+            digest=sha256_hex(body.encode()), kind="validation", version=found.version.digest, outcome=outcome, suite=suite,
+            contract=found.contract, profile=found.profile, statement=None, body=body, made_at=rfc3339(desk.work.now),
+            made_by="ines",
+        )  # fmt: skip
+        if change.kept(row.digest) is None:
+            change.record(EventKind.SUITE_RUN, row.version, row)
+
+
+def ask_breaches(desk: Stewards) -> list[tuple[str, str]]:
+    with desk.work.store.view() as view:
+        return [(one.check, one.message) for one in breaking(desk.work, view)]
+
+
+class TestAForgedLine:
+    """Recorded, signed by the station, and word for word what the log says: only the people did not say so."""
+
+    def test_that_nobody_approved(self, desk: Stewards) -> None:
+        forge(desk, TWO)
+        found = ask_why(desk)
+        assert (["0 of 2 approvals count"], "PASSED", ()) == (found.doubts, found.verdict, found.counted)
+        said = ["nobody's word is on record, and the policy asked for 2"]
+        assert said == ask_decided(desk).doubts
+        assert ("promotion", "0 of 2 approvals count") in ask_breaches(desk)
+        with desk.work.store.view() as view:
+            assert {"0 of 2 approvals count", *said} <= set(report(desk.work, view, MODEL).doubts)
+
+    def test_that_was_approved_afterwards(self, desk: Stewards) -> None:
+        forge(desk, TWO)
+        for name in ("alice", "bob"):
+            desk.at(name, minutes=1).approve(name, ref=TWO)
+        assert ["0 of 2 approvals count"] == ask_why(desk).doubts
+        assert [False, False] == [word.counted for word in ask_decided(desk).words]
+
+    def test_that_one_approved(self, desk: Stewards) -> None:
+        desk.at("alice").approve("alice", ref=TWO)
+        forge(desk.at(minutes=1), TWO)
+        assert ["1 of 2 approvals count"] == ask_why(desk).doubts
+        assert ["1 of 2 approvals count, and the policy asked for 2"] == ask_decided(desk).doubts
+
+    def test_that_rests_on_approvals_that_were_used_up(self, desk: Stewards) -> None:
+        """Version 1 again, after version 2: with the evidence of its first line."""
+        desk.break_glass("carla", ref=TWO)
+        with desk.work.store.change(actor="root", now=desk.work.now) as change:
+            first = change.pin_history("org", MODEL)[0]
+            row = Pin(**{**first.content(), "position": 3, "since": rfc3339(desk.work.now)})
+            change.record(EventKind.PROMOTED, row.version, row)
+        (doubt,) = ask_why(desk).doubts
+        assert "0 of 2 approvals count" in doubt
+        assert "has been used for a promotion already" in doubt
+
+    def test_with_a_moment_at_which_the_approvals_had_not_expired(self, desk: Stewards) -> None:
+        for name in ("alice", "bob"):
+            desk.at(name).approve(name, ref=TWO)
+        then, later = rfc3339(desk.work.now), desk.at(hours=80)
+        something_else(later, 1)
+        with later.work.store.view() as view:
+            judged = case(desk.work, view, TWO, "org").approvals
+        forge(later, TWO, at=then, approvals=judged)
+        (doubt,) = ask_why(later).doubts
+        assert "0 of 2 approvals count" in doubt
+        assert "not counted: alice: expired" in doubt
+
+    def test_past_a_rejection(self, desk: Stewards) -> None:
+        for name in ("alice", "bob"):
+            desk.at(name).approve(name, ref=TWO)
+        desk.at("carla", minutes=1).reject("carla", ref=TWO)
+        forge(desk.at(minutes=2), TWO)
+        (doubt,) = ask_why(desk).doubts
+        assert "pinned past a rejection: carla" in doubt
+        sql(desk, "delete from approval where decision = 'reject'")
+        (doubt,) = ask_why(desk).doubts
+        assert "what carla said (reject)" in doubt
+
+    def test_of_a_version_that_was_withdrawn(self, desk: Stewards) -> None:
+        for name in ("alice", "bob"):
+            desk.at(name).approve(name, ref=TWO)
+        withdraw(desk.work, TWO, reason="poisoned")
+        forge(desk.at(minutes=2), TWO)
+        assert ["it had been withdrawn: poisoned"] == ask_why(desk).doubts
+        sql(desk, "delete from withdrawal")
+        assert ["it had been withdrawn: poisoned"] == ask_why(desk).doubts
+
+    def test_without_the_suite_that_the_tier_demands(self, desk: Stewards) -> None:
+        desk.policy("alice", "bob", suites=("tool-basics",))
+        for name in ("alice", "bob"):
+            desk.at(name, minutes=1).approve(name, ref=TWO)
+        forge(desk.at(minutes=2), TWO)
+        assert ["suite tool-basics: it had not been run on this version"] == ask_why(desk).doubts
+
+    @pytest.mark.parametrize(
+        ("outcome", "doubts"), [("PASSED", []), ("FAILED", ["suite tool-basics: FAILED in its newest run"])]
+    )
+    def test_of_an_automatic_tier_rests_on_its_suites_alone(
+        self, desk: Stewards, outcome: str, doubts: list[str]
+    ) -> None:
+        add_suite(desk.work, BASICS)
+        desk.policy("alice", "bob", suites=("tool-basics",), approvals=0, mode="automatic")
+        measured(desk, "PASSED")
+        measured(desk, outcome)
+        forge(desk.at(minutes=2), TWO)
+        found = ask_why(desk)
+        assert (doubts, 0) == (found.doubts, (found.policy or {})["approvals"])
+        assert [] == ask_decided(desk).doubts
+
+    def test_by_a_policy_that_nobody_signed(self, desk: Stewards) -> None:
+        with desk.work.store.change(actor="root", now=desk.work.now) as change:
+            row = change.tier("org")
+            body = policy.encode(replace(policy.decode(row.body.encode()), approvals=0, mode="automatic"))
+            row = TierPolicy(**{**row.content(), "position": row.position + 1, "body": body.decode()})
+            change.record(EventKind.POLICY_ADDED, "ab" * 32, row)
+        forge(desk.at(minutes=1), TWO, policy=sha256_hex(body))
+        shortage, other = ask_why(desk).doubts
+        assert "0 of 2 approvals count" == shortage
+        assert "policy 2 of org, which was in force then" in other
+        assert "policy 3 of org" in other
+
+    def test_that_goes_back_to_a_set_that_never_served(self, desk: Stewards) -> None:
+        desk.break_glass("carla", ref=TWO)
+        roll_back(desk.at(minutes=1).work, MODEL, "org", reason="worse")
+        with desk.work.store.change(actor="root", now=desk.at(minutes=2).work.now) as change:
+            last = change.pin_history("org", MODEL)[-1]
+            row = Pin(**{**last.content(), "position": 4, "profile": None})
+            change.record(EventKind.ROLLED_BACK, row.version, row)
+        assert any("went back to is not held" in doubt for doubt in ask_why(desk).doubts)
+
+    def test_that_goes_back_to_what_was_withdrawn_since(self, desk: Stewards) -> None:
+        desk.break_glass("carla", ref=TWO)
+        withdraw(desk.work, ONE, reason="poisoned")
+        with desk.work.store.change(actor="root", now=desk.at(minutes=2).work.now) as change:
+            first = change.pin_history("org", MODEL)[0]
+            row = Pin(**{**first.content(), "position": 3, "kind": "rollback"})
+            change.record(EventKind.ROLLED_BACK, row.version, row)
+        assert ["it had been withdrawn before the way back: poisoned"] == ask_why(desk).doubts
+
+    def test_that_claims_a_break_glass_of_before(self, desk: Stewards) -> None:
+        broken_glass(desk)
+        with desk.work.store.change(actor="root", now=desk.at(minutes=2).work.now) as change:
+            last = change.pin_history("org", MODEL)[-1]
+            row = Pin(**{**last.content(), "position": 3, "kind": "promote"})
+            change.record(EventKind.PROMOTED, row.version, row)
+        assert {"the break-glass was used for a promotion before", "0 of 2 approvals count"} <= set(
+            ask_why(desk).doubts
+        )
+
+    def test_that_claims_a_break_glass_of_another_version(self, desk: Stewards) -> None:
+        digest = broken_glass(desk)
+        with desk.work.store.change(actor="root", now=desk.at(minutes=2).work.now) as change:
+            first = change.pin_history("org", MODEL)[0]
+            row = Pin(**{**first.content(), "position": 3, "override": digest, "evidence": f'["{digest}"]'})
+            change.record(EventKind.PROMOTED, row.version, row)
+        assert "the break-glass is about something else" in ask_why(desk).doubts
 
 
 EDITS = {
