@@ -287,8 +287,10 @@ def delegated_roles(targets: Targets) -> dict[str, DelegatedRole]:
 
 
 def shown_key(key: Key) -> str:
-    """Return a key as people compare it: whose, what kind, the first digits of its fingerprint."""
-    return f"{person_of(key) or 'nobody named'} {key.scheme.removesuffix('/1')} {fingerprint(key)[:16]}…"
+    """Return a key as people compare it: whose, what kind, and all of its fingerprint in groups of eight."""
+    digits = fingerprint(key)
+    groups = " ".join(digits[at : at + 8] for at in range(0, len(digits), 8))
+    return f"{person_of(key) or 'nobody named'} {key.scheme.removesuffix('/1')} {groups}"
 
 
 def _opened(kind: type[T], draft: Draft, role: str) -> "Metadata[T]":
