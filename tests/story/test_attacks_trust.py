@@ -21,12 +21,17 @@ from pipelines.decide import record_decision, request_decision
 from pipelines.people import passed_over
 from pipelines.people_following import enrolled_root, follow_unsigned, home_document
 from pipelines.promote import append_pin
+from pipelines.questions.allowing import why
+from pipelines.questions.breaking import breaking
+from pipelines.questions.deciding import decided
+from pipelines.questions.reporting import report
 from registry import decisions, policy
 from registry import people as documents
+from registry.approvals_payload import NAMESPACE, decode
 from registry.audit import EventKind
 from registry.authority import Registered, authority
 from registry.decisions import Kind
-from registry.entities import Person, TierPolicy
+from registry.entities import Approval, Person, TierPolicy
 from registry.gate import GateClosed
 from registry.home import load
 from signing.digests import sha256_hex
@@ -38,6 +43,7 @@ from tests.pipelines.gap import make_world
 from tests.pipelines.stewards import ONE, Stewards
 from tests.pipelines.test_people_carried import LINES, Office
 from tests.tidegate.test_audit_export import mend
+from tidegate.verifying import verify
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +218,58 @@ class TestAnAdministratorWithOneSteward:
         desk.approve("bob")
         with pytest.raises(GateClosed, match="approvals"):
             desk.at(minutes=1).promote()
+
+
+class TestAnAdministratorWhoWritesTheLine:
+    """Root, SQL and the station's key: the gate is closed, and the log and the gate's signed answer say it was open."""
+
+    def write(self, desk: Stewards) -> None:
+        with desk.work.store.change(actor="root", now=desk.work.now) as change:
+            found = case(desk.work, change, ONE, "org")
+            passed = tuple(replace(one, ok=True) for one in found.findings)
+            assert ["approvals"] == [one.check for one in found.against]
+            append_pin(desk.work, change, replace(found, findings=passed), kind="promote", reason="x")
+        assert [] == verify(desk.work.store, desk.work.home)
+
+    def answers(self, desk: Stewards) -> list[list[str]]:
+        """What `audit why`, `decided`, `breaches` and `report` find wrong; each ends its command."""
+        with desk.work.store.view() as view:
+            return [
+                why(desk.work, view, "org", stewards.MODEL).doubts,
+                decided(desk.work, view, "org", stewards.MODEL).doubts,
+                [one.message for one in breaking(desk.work, view) if one.check == "promotion"],
+                report(desk.work, view, stewards.MODEL).doubts,
+            ]
+
+    def test_without_asking_anybody(self, desk: Stewards) -> None:
+        self.write(desk)
+        few, nobody = "0 of 2 approvals count", "nobody's word is on record, and the policy asked for 2"
+        assert [[few], [nobody], [few], [few, nobody]] == self.answers(desk)
+
+    def test_with_one_steward_and_a_second_key_in_anothers_name(self, desk: Stewards) -> None:
+        """bob signs; a row gives alice mallory's key, and mallory signs as alice."""
+        desk.at("bob").approve("bob")
+        message = desk.payload("alice")
+        with desk.work.store.change(actor="root", now=desk.work.now) as change:
+            [alice] = change.person_history("alice")
+            line = public_key_line(stewards.KEYS["mallory"])
+            forged = {**alice.content(), "position": 2, "public_key": line}
+            change.record(EventKind.PERSON_SET, "alice", Person(**forged))
+            said, signature = (
+                decode(message)[0],
+                sign(message, namespace=NAMESPACE, private_key=stewards.KEYS["mallory"]),
+            )
+            row = Approval(
+                digest=sha256_hex(message), version=said.digest, tier="org", person="alice", payload=message.decode(),
+                signature=signature, made_at=rfc3339(desk.work.now), decision="approve", request=said.request,
+            )  # fmt: skip
+            change.record(EventKind.APPROVED, said.digest, row)
+        self.write(desk.at(minutes=1))
+        few = "1 of 2 approvals count"
+        of_why, of_decided, of_breaches, of_report = self.answers(desk.at(minutes=1))
+        assert ([few], [few]) == (of_why, of_breaches)
+        assert f"{few}, and the policy asked for 2" in of_decided
+        assert {few, *of_decided} <= set(of_report)
 
 
 class TestAForgedAuditFolder:
