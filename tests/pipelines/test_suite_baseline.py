@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipelines.decide import record_decision, request_decision
+from pipelines.people import Wanted, set_person
 from pipelines.suites import run as running
 from pipelines.suites.flips import count_flips, past_bodies
 from pipelines.suites.format import Suite
@@ -25,7 +26,7 @@ from pipelines.suites.run import EngineNotNamed, SuiteRun
 from pipelines.workplace import Workplace
 from registry.audit import EventKind
 from registry.decisions import NAMESPACE, Kind
-from registry.entities import Document, Person, Pin, Report, Version
+from registry.entities import Document, Pin, Report, Version
 from registry.errors import NotFound
 from signing.sshsig import public_key_line, sign
 from signing.times import rfc3339
@@ -304,12 +305,7 @@ def test_another_version_that_answers_otherwise_is_no_flip() -> None:
 
 def steward(work: Workplace) -> Ed25519PrivateKey:
     key = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
-    row = Person(
-        name="sam", position=1, public_key=public_key_line(key), roles="steward", active=True,
-        since=rfc3339(work.now), actor=work.actor,
-    )  # fmt: skip
-    with work.store.change(actor=work.actor, now=work.now) as change:
-        change.record(EventKind.PERSON_SET, "sam", row)
+    set_person(work, Wanted("sam", public_key_line(key), ("steward",)))
     return key
 
 

@@ -79,6 +79,7 @@ def add(
     """
     from pipelines.people import Wanted, certificate_line, stands_so
 
+    last = _moment(app, until)
     if (public_key is None) == (certificate is None):
         raise click.UsageError("say which key NAME signs with: --public-key FILE, or --certificate FILE")
     if certificate is not None:
@@ -86,7 +87,7 @@ def add(
     else:
         assert public_key is not None, "one of the two"
         line = read_file(public_key, max_bytes=_KEY_BYTES).decode(errors="replace")
-    wanted = Wanted(name, line, roles, until=_moment(app, until))
+    wanted = Wanted(name, line, roles, until=last)
     with app.store.view() as view:
         stands = stands_so(app.work, view, wanted)
     if stands is None:
