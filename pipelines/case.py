@@ -20,7 +20,7 @@ from pipelines.workplace import Workplace
 from registry import approval_requests, approvals, authority, gate, manifests, policy
 from registry.approvals import CLOCK_SKEW, ApprovalJudgement, Terms
 from registry.approvals_payload import REJECT
-from registry.entities import Approval, ApprovalRequest, Report, RouterSetting, Version
+from registry.entities import Approval, ApprovalRequest, Report, RouterSetting, TierPolicy, Version
 from registry.errors import NotFound
 from registry.gate_facts import ContractFact, Facts, Finding, ScanFact, SuiteFact
 from registry.names import Ref
@@ -68,7 +68,11 @@ class Case:
 
 def rules_of(work: Workplace, view: View, tier: str) -> policy.Policy:
     """The policy that a tier keeps to here and now. Raises `NotFound`."""
-    rules = policy.decode(policy_ground.standing(work, view, tier).body.encode())
+    return _as_kept(work, policy_ground.standing(work, view, tier))
+
+
+def _as_kept(work: Workplace, row: TierPolicy) -> policy.Policy:
+    rules = policy.decode(row.body.encode())
     return policy.for_one_person(rules) if work.home.profile == "solo" else rules
 
 
@@ -84,7 +88,8 @@ def case(work: Workplace, view: View, ref: Ref, tier: str, *, rules: policy.Poli
     """
     version = view.version(ref)
     demand_bytes(work, view, version)
-    held = _held(work, view, version, rules or rules_of(work, view, tier))
+    row = policy_ground.standing(work, view, tier)
+    held = _held(work, view, version, rules or _as_kept(work, row), in_force=row)
     judged = _approvals(work, view, held)
     facts = _facts(work, view, held, judged)
     return Case(
@@ -141,7 +146,9 @@ class _Held:
         return from_rfc3339(max(moments))
 
 
-def _held(work: Workplace, view: View, version: Version, rules: policy.Policy) -> _Held:
+def _held(
+    work: Workplace, view: View, version: Version, rules: policy.Policy, *, in_force: TierPolicy
+) -> _Held:
     binding, setting = view.binding(version.digest), view.router(rules.tier)
     bound = [view.companions_bound(subject) for subject in (version.digest, version.model)]
     contract = binding.contract if binding else None
@@ -171,7 +178,7 @@ def _held(work: Workplace, view: View, version: Version, rules: policy.Policy) -
         scan=scans[-1] if scans else None,
         runs=tuple(runs),
         since=tuple(row.since for row in (binding, setting, *bound) if row is not None),
-        policy=sha256_hex(policy_ground.standing(work, view, rules.tier).body.encode()),
+        policy=sha256_hex(in_force.body.encode()),
         serves=pin.version if (pin := view.pin(rules.tier, version.model)) else None,
     )
 
