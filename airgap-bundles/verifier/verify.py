@@ -488,7 +488,7 @@ def main(given: list[str]) -> int:
     except (Wrong, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as reason:
         left_out = options.kind == "promotion" and isinstance(reason, (FileNotFoundError, TypeError))
         unproven = left_out or reason.args[:1] == ("NOT CHECKED",)
-        said = reason.args[-1] if isinstance(reason, Wrong) else f"not as it must be: {reason!r}"
+        said = reason.args[-1] if isinstance(reason, Wrong) else f"not as it must be: {type(reason).__name__}: {reason}"
         print(f"{'NOT CHECKED' if unproven else 'WRONG'}: {repr(said)[1:-1]}")
         return 2 if unproven else 1
     print("everything fits")

@@ -1,5 +1,6 @@
 """A home of officers with three stewards and an auditor, a version before its gate, and what each of them can try."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -7,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipelines.agreements import add_document
@@ -27,7 +29,7 @@ from pipelines.routers import set_router
 from pipelines.workplace import Workplace
 from registry import approvals_payload, decisions, tiers_file
 from registry.entities import Approval, ApprovalRequest, Decision, Pin
-from registry.home import Home
+from registry.home import Home, load
 from registry.names import Ref
 from registry.policy import DEFAULTS
 from signing.digests import sha256_hex
@@ -164,3 +166,21 @@ def at_work(home: Home) -> Iterator[Stewards]:
     """A minute after everything stands."""
     with world.at_work(home, actor="ines", now=NOON + timedelta(minutes=1)) as work:
         yield Stewards(work)
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of officers: alice, bob and carla are its stewards."""
+    folder = tmp_path_factory.mktemp("founded") / "home"
+    found(folder)
+    return folder
+
+
+@pytest.fixture
+def desk(founded: Path, tmp_path: Path) -> Iterator[Stewards]:
+    """A copy of that home for one test."""
+    shutil.copytree(founded, tmp_path / "home")
+    settings = tmp_path / "home" / "tidegate.toml"
+    settings.write_text(settings.read_text().replace(str(founded), str(tmp_path / "home")))
+    with at_work(load(tmp_path / "home")) as made:
+        yield made

@@ -1,9 +1,6 @@
 """Break-glass: one steward, past what is only late; and a "no", which nobody gets past alone."""
 
-import shutil
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,28 +22,12 @@ from registry.break_glass import BreakGlassRefused
 from registry.decisions import DecisionUnreadable
 from registry.errors import NotFound
 from registry.gate import GateClosed
-from registry.home import load
 from signing.digests import sha256_hex
 from signing.person_refusals import PersonSignatureWrong
-from tests.pipelines import stewards
-from tests.pipelines.stewards import MODEL, ONE, TWO, Stewards
+from tests.pipelines.stewards import MODEL, ONE, TWO, Stewards, desk, founded
 from tidegate.verifying import verify
 
-
-@pytest.fixture(scope="module")
-def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("founded") / "home"
-    stewards.found(folder)
-    return folder
-
-
-@pytest.fixture
-def desk(founded: Path, tmp_path: Path) -> Iterator[Stewards]:
-    shutil.copytree(founded, tmp_path / "home")
-    settings = tmp_path / "home" / "tidegate.toml"
-    settings.write_text(settings.read_text().replace(str(founded), str(tmp_path / "home")))
-    with stewards.at_work(load(tmp_path / "home")) as work:
-        yield work
+__all__ = ["desk", "founded"]  # fixtures
 
 
 def broken(desk: Stewards) -> str:

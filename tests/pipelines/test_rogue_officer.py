@@ -4,10 +4,8 @@ Each row is something that bob can do alone. None of them may put the version in
 """
 
 import json
-import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,30 +19,13 @@ from registry.approvals_payload import ApprovalUnreadable
 from registry.break_glass import BreakGlassRefused
 from registry.errors import NotFound, PolicyUnsigned
 from registry.gate import GateClosed
-from registry.home import load
 from signing.digests import sha256_hex
 from signing.errors import OperatorError
 from signing.person_refusals import PersonSignatureWrong
 from signing.sshsig import public_key_line, sign
-from tests.pipelines import stewards
-from tests.pipelines.stewards import KEYS, MODEL, ONE, TWO, Stewards
+from tests.pipelines.stewards import KEYS, MODEL, ONE, TWO, Stewards, desk, founded
 
-
-@pytest.fixture(scope="module")
-def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("founded") / "home"
-    stewards.found(folder)
-    return folder
-
-
-@pytest.fixture
-def desk(founded: Path, tmp_path: Path) -> Iterator[Stewards]:
-    """A home of its own for every attack."""
-    shutil.copytree(founded, tmp_path / "home")
-    settings = tmp_path / "home" / "tidegate.toml"
-    settings.write_text(settings.read_text().replace(str(founded), str(tmp_path / "home")))
-    with stewards.at_work(load(tmp_path / "home")) as work:
-        yield work
+__all__ = ["desk", "founded"]  # fixtures
 
 
 def refused(by: type[OperatorError], attempt: Callable[[], object]) -> None:

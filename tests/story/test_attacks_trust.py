@@ -4,7 +4,6 @@ Combinations above all: an administrator with the station's key who also holds s
 here before. What one of them alone tries stands beside what it attacks; the table is docs/explanation/threats.md.
 """
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,17 +32,18 @@ from registry.authority import Registered, authority
 from registry.decisions import Kind
 from registry.entities import Approval, Person, TierPolicy
 from registry.gate import GateClosed
-from registry.home import load
 from signing.digests import sha256_hex
 from signing.sshsig import public_key_line, sign
 from signing.times import rfc3339
 from tests import second_reader
 from tests.pipelines import stewards
 from tests.pipelines.gap import make_world
-from tests.pipelines.stewards import ONE, Stewards
+from tests.pipelines.stewards import ONE, Stewards, desk, founded
 from tests.pipelines.test_people_carried import LINES, Office
 from tests.tidegate.test_audit_export import mend
 from tidegate.verifying import verify
+
+__all__ = ["desk", "founded"]  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +53,6 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Office:
     made.open()
     made.arrive()
     return made
-
-
-@pytest.fixture(scope="module")
-def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of officers: alice, bob and carla are its stewards."""
-    folder = tmp_path_factory.mktemp("founded") / "home"
-    stewards.found(folder)
-    return folder
-
-
-@pytest.fixture
-def desk(founded: Path, tmp_path: Path) -> Iterator[Stewards]:
-    shutil.copytree(founded, tmp_path / "home")
-    settings = tmp_path / "home" / "tidegate.toml"
-    settings.write_text(settings.read_text().replace(str(founded), str(tmp_path / "home")))
-    with stewards.at_work(load(tmp_path / "home")) as desk:
-        yield desk
 
 
 class TestAnAdministratorOfASiteThatFollows:
