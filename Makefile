@@ -64,7 +64,7 @@ bench-trust: install oracle  ## the trust walk, model signatures, the log of ten
 	@touch $@
 
 lock:  ## needs uv
-	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra origin --extra hsm --extra postgres --extra contracts --extra dev --generate-hashes --no-header -o requirements.lock
+	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra origin --extra serve --extra hsm --extra postgres --extra contracts --extra dev --generate-hashes --no-header -o requirements.lock
 	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --constraint requirements.lock --generate-hashes --no-header -o requirements-site.lock
 
 clean:

@@ -1,4 +1,4 @@
-"""What the registry refuses: exit codes 40-49, 80-89 and 240-249."""
+"""What the registry refuses: exit codes 40-49, 80-89, 188-192 and 240-249."""
 
 from collections.abc import Sequence
 from typing import ClassVar

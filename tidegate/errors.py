@@ -1,4 +1,4 @@
-"""What the doors refuse themselves: exit codes 100-109 and 193-199."""
+"""What the doors refuse themselves: exit codes 3-9, 100-109, 160-175 and 193-199."""
 
 from collections.abc import Sequence
 from typing import ClassVar

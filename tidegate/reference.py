@@ -36,7 +36,15 @@ FAMILIES = (
     Family(
         "Who vouches for these bytes",
         "A document, a signature, a key or the trust of this home. Nothing was taken in, nothing was published.",
-        (range(10, 20), range(50, 60), range(90, 100), range(120, 126), range(208, 210), range(250, 255)),
+        (
+            range(10, 20),
+            range(50, 60),
+            range(90, 100),
+            range(120, 126),
+            range(185, 188),
+            range(208, 210),
+            range(250, 255),
+        ),
         ("signing",),
     ),
     Family(
@@ -48,19 +56,19 @@ FAMILIES = (
     Family(
         "Judging",
         "A source, a scan, a suite, an engine, a hand-over. Nothing was pinned.",
-        (range(30, 40), range(70, 80), range(200, 208), range(210, 240)),
+        (range(30, 40), range(70, 80), range(176, 185), range(200, 208), range(210, 240)),
         ("pipelines",),
     ),
     Family(
         "The registry",
         "What is held, how it is named, and what may serve.",
-        (range(40, 50), range(80, 90), range(240, 250)),
+        (range(40, 50), range(80, 90), range(188, 193), range(240, 250)),
         ("registry", "signing.times"),
     ),
     Family(
         "The doors",
         "What a command found, or lacked, before or after the work.",
-        (range(100, 110), range(193, 200)),
+        (range(3, 10), range(100, 110), range(160, 176), range(193, 200)),
         ("tidegate",),
     ),
 )
