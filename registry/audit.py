@@ -72,6 +72,11 @@ class EventKind(StrEnum):
     RESTAMPED = "bundle restamped"
     WITNESSED = "head witnessed"
     COSIGNED = "head cosigned"
+    ACCOUNT_SET = "account set"
+    TOKEN_SET = "token set"  # noqa: S105 - the name of an event
+    PASSKEY_SET = "passkey set"
+    SIGNED_IN = "signed in"
+    DENIED = "denied"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""The tables. Every one of them is append-only: what changes is said by a new row, never by an update.
+"""The tables. Every recorded one is append-only: what changes is said by a new row, never by an update.
 
-Each row but `Event` and `Checkpoint` is recorded by an event that carries the row's content, so that the
-whole database can be replayed from the log and compared (`audit verify`). SQLModel tables do not validate in
-their constructor; the constraints stand in the database. Moments are text, RFC 3339 in UTC with whole
+Each row but `Event`, `Checkpoint`, `Tile` and the state of the doors is recorded by an event that carries the
+row's content, so that the whole database can be replayed from the log and compared (`audit verify`). SQLModel
+tables do not validate in their constructor; the constraints stand in the database. Moments are text, RFC 3339 in UTC with whole
 seconds: the same on SQLite and PostgreSQL, and their order is the order of time.
 """
 
@@ -71,7 +71,7 @@ class Version(Row, table=True):
     model: str
     ordinal: int
     digest: str = Field(index=True)  # of the manifest
-    revision: str  # 40 hex, for Hugging Face clients
+    revision: str = Field(index=True)  # 40 hex, for Hugging Face clients
     manifest: str = Field(sa_type=Text)  # canonical JSON
     modelpack: str  # sha256 of the ModelPack manifest's blob
     size: int = Field(sa_type=BigInteger)  # bytes of all files
@@ -554,6 +554,122 @@ class Publisher(Row, table=True):
     actor: str
 
 
+class Account(Row, table=True):
+    """Somebody who is known at the doors, and what they may do there, from `since` on. Secrets stand elsewhere."""
+
+    label: ClassVar[str] = "account"
+    __table_args__ = (UniqueConstraint("name", "position", name="uq_account_name_position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    name: str  # the person's name, where they are one
+    position: int
+    grants: str  # comma-separated: viewer, steward:org
+    active: bool
+    since: str
+    actor: str
+
+
+class AccessToken(Row, table=True):
+    """What a program shows at the doors. The token itself is shown once and kept nowhere."""
+
+    label: ClassVar[str] = "access token"
+    __table_args__ = (
+        UniqueConstraint("name", "position", name="uq_accesstoken_name_position"),
+        digest_check("digest"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    position: int
+    digest: str = Field(index=True)  # SHA-256 of the token
+    account: str = Field(index=True)
+    grants: str  # never more than the account's of the moment
+    until: str
+    active: bool
+    since: str
+    actor: str
+
+
+class Passkey(Row, table=True):
+    """A WebAuthn credential of an account, as an OpenSSH public key: what it signs is an SSH signature."""
+
+    label: ClassVar[str] = "passkey"
+    __table_args__ = (UniqueConstraint("credential", "position", name="uq_passkey_credential_position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    credential: str  # base64url, as the browser names it
+    position: int
+    account: str = Field(index=True)
+    public_key: str = Field(sa_type=Text)  # one OpenSSH line; its application is the relying party's id
+    title: str
+    active: bool
+    since: str
+    actor: str
+
+
+class DoorSecret(SQLModel, table=True):
+    """State of the doors, changed in place and recorded nowhere, as are the tables below: how an account signs in."""
+
+    account: str = Field(primary_key=True)
+    password_hash: str  # argon2id, PHC form
+    changed_at: str
+
+
+class DoorSession(SQLModel, table=True):
+    """A browser that somebody signed in with."""
+
+    id: str = Field(primary_key=True)  # SHA-256 of the cookie
+    account: str = Field(index=True)
+    grants: str | None  # given by an identity provider at sign-in; None: the account's
+    how: str
+    csrf: str
+    began: str
+    seen: str
+    until: str = Field(index=True)
+
+
+class DoorTry(SQLModel, table=True):
+    """Something that failed, or was counted, for a limit."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    subject: str = Field(index=True)  # what is limited: `sign-in account carla`, `sign-in address 10.0.0.7`
+    at: str = Field(index=True)
+
+
+class DoorChallenge(SQLModel, table=True):
+    """A question that waits for one answer: a passkey's challenge, an identity provider's state."""
+
+    id: str = Field(primary_key=True)
+    kind: str
+    body: str = Field(sa_type=Text)
+    until: str = Field(index=True)
+
+
+class DoorAnswer(SQLModel, table=True):
+    """What was answered to a request with an Idempotency-Key, for whoever repeats it."""
+
+    account: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    request: str  # SHA-256 of method, path and body
+    status: int | None  # None while it is at work
+    headers: str = Field(sa_type=Text)
+    body: str = Field(sa_type=Text)
+    at: str = Field(index=True)
+
+
+class BlobSeen(SQLModel, table=True):
+    """The file of a blob as it was when it was hashed; another file under the name is hashed anew."""
+
+    digest: str = Field(primary_key=True)
+    mark: str
+    checked_at: str
+    outcome: str  # WHOLE, DAMAGED
+
+
+class TokenUse(SQLModel, table=True):
+    """When a token was last shown, to the minute."""
+
+    digest: str = Field(primary_key=True)
+    last_used: str
+
+
 class Event(SQLModel, table=True):
     """One line of the audit log: a leaf of the RFC 6962 tree."""
 
@@ -561,7 +677,7 @@ class Event(SQLModel, table=True):
     kind: str = Field(index=True)
     subject: str = Field(index=True)
     at: str = Field(index=True)  # the latest moment is the clock's floor, and every gate asks for it
-    actor: str
+    actor: str = Field(index=True)
     leaf: str = Field(sa_type=Text)  # canonical JSON: exactly the bytes that the tree hashes
     # canonical JSON: what stands as salted digests in the leaf, `[[JSON pointer, salt in hex, value], …]`
     openings: str | None = Field(default=None, sa_type=Text)
@@ -589,5 +705,5 @@ RECORDED: tuple[type[Row], ...] = (
     Version, Document, Binding, Report, Claim, Statement, RouterSetting, TierPolicy, Person, Approval, Pin,
     Withdrawal, Site, Export, Receipt, Enrolment, Import, Assumption, SpokenReceipt, Custody, Removal, Upstream,
     CompanionBinding, Decision, Rollout, Observation, ApprovalRequest, WitnessedHead, CosignedHead, ModelSignature,
-    Publisher,
+    Publisher, Account, AccessToken, Passkey,
 )  # fmt: skip

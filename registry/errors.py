@@ -181,3 +181,15 @@ class PeopleUnsigned(RegistryRefusal):
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")
         self.name, self.problem = name, problem
+
+
+class CursorUnusable(RegistryRefusal):
+    """The cursor of a list's next page is of another list, or was changed."""
+
+    exit_code: ClassVar[int] = 191
+    next_step: ClassVar[str] = (
+        "Follow the `next` link of the page before as it stands, or leave the cursor out to begin with the first page."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("this cursor was not given by a page of this list")

@@ -131,6 +131,17 @@ class Store:
             yield View(session)
 
     @contextmanager
+    def state(self, *, write: bool) -> Iterator[Session]:
+        """One transaction over what is recorded nowhere, for `registry.store_doors` alone."""
+        with translated(self.url), self._session(write=write) as session:
+            if not write:
+                yield session
+                return
+            with self._writer:
+                yield session
+                session.commit()
+
+    @contextmanager
     def _session(self, *, write: bool) -> Iterator[Session]:
         engine = self.engine.execution_options(tidegate_write=write)
         if self.engine.dialect.name == "postgresql" and not write:

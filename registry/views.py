@@ -9,6 +9,8 @@ from sqlmodel import Session, col, select
 from registry.audit import Entry, EventKind, read_leaf
 from registry.entities import (
     RECORDED,
+    AccessToken,
+    Account,
     Approval,
     ApprovalRequest,
     Assumption,
@@ -26,6 +28,7 @@ from registry.entities import (
     Import,
     ModelSignature,
     Observation,
+    Passkey,
     Person,
     Pin,
     Publisher,
@@ -364,6 +367,41 @@ class View:
         return list(
             self.session.exec(select(Person).where(Person.name == name).order_by(col(Person.position)))
         )
+
+    # -- who is known at the doors ------------------------------------------------------------------------
+
+    def account(self, name: str) -> Account | None:
+        """An account as it stands now."""
+        query = select(Account).where(Account.name == name).order_by(col(Account.position).desc())
+        return self.session.exec(query.limit(1)).first()
+
+    def accounts(self) -> list[Account]:
+        """Each account as it stands now, by name."""
+        newest = {row.name: row for row in self.session.exec(select(Account).order_by(col(Account.position)))}
+        return [newest[name] for name in sorted(newest)]
+
+    def access_token(self, digest: str) -> AccessToken | None:
+        """The token with this SHA-256, as it stands now."""
+        query = select(AccessToken).where(AccessToken.digest == digest)
+        return self.session.exec(query.order_by(col(AccessToken.position).desc()).limit(1)).first()
+
+    def access_tokens(self, account: str | None = None) -> list[AccessToken]:
+        """Each token as it stands now, by name."""
+        query = select(AccessToken).order_by(col(AccessToken.position))
+        rows = self.session.exec(query.where(AccessToken.account == account) if account else query)
+        newest = {row.name: row for row in rows}
+        return [newest[name] for name in sorted(newest)]
+
+    def passkey(self, credential: str) -> Passkey | None:
+        """A passkey as it stands now."""
+        query = select(Passkey).where(Passkey.credential == credential)
+        return self.session.exec(query.order_by(col(Passkey.position).desc()).limit(1)).first()
+
+    def passkeys(self, account: str) -> list[Passkey]:
+        """Each passkey of an account as it stands now, oldest first."""
+        query = select(Passkey).where(Passkey.account == account).order_by(col(Passkey.id))
+        newest = {row.credential: row for row in self.session.exec(query)}
+        return list(newest.values())
 
     # -- transfers --------------------------------------------------------------------------------------
 

@@ -10,6 +10,58 @@ class DoorRefusal(OperatorError):
     """Something a command found or lacks before or after the work below it."""
 
 
+class NotAllowed(DoorRefusal):
+    """Somebody who is known asked for something that no grant of theirs gives."""
+
+    exit_code: ClassVar[int] = 3
+    status: ClassVar[int] = 403
+    next_step: ClassVar[str] = (
+        "Ask an administrator of this home for the grant (`tidegate accounts grant`), or let somebody do it who has it."
+    )
+
+    def __init__(self, name: str, right: str, tier: str | None = None) -> None:
+        super().__init__(f"{name} may not {right}{f' in {tier}' if tier else ''} here")
+        self.name, self.right, self.tier = name, right, tier
+
+
+class NotSignedIn(DoorRefusal):
+    """Nobody has shown who they are, and nobody unknown may do this."""
+
+    exit_code: ClassVar[int] = 4
+    status: ClassVar[int] = 401
+    next_step: ClassVar[str] = (
+        "Sign in on the page, or send a token (`Authorization: Bearer tdg_...`); `tidegate tokens create` makes one."
+    )
+
+    def __init__(self, right: str) -> None:
+        super().__init__(f"to {right} here, show who you are")
+        self.right = right
+        self.headers = {"WWW-Authenticate": 'Basic realm="tidegate", charset="UTF-8"'}
+
+
+class ServerSettingsWrong(DoorRefusal):
+    """A line of server.toml that means nothing, or contradicts another."""
+
+    exit_code: ClassVar[int] = 5
+    next_step: ClassVar[str] = "Correct the line that is named, then look with `tidegate server check`."
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path, self.problem = path, problem
+
+
+class RequestUnreadable(DoorRefusal):
+    """A request whose parameters or body are not what the address takes."""
+
+    exit_code: ClassVar[int] = 9
+    status: ClassVar[int] = 422
+    next_step: ClassVar[str] = "Correct what is named; /api/v1/openapi.json describes every address."
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the request cannot be read: {problem}")
+        self.problem = problem
+
+
 class DoctorFoundProblems(DoorRefusal):
     """The doctor's findings, as an exit code."""
 

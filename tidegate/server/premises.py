@@ -1,0 +1,96 @@
+"""One home, opened for the life of the process, and one command's world (`App`) for each request made of it."""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from registry.blobs import BlobStore
+from registry.home import Home
+from registry.store_doors import DoorStore
+from tidegate.passphrases import Source
+from tidegate.server.settings import ServerSettings
+from tidegate.settings import Settings
+from tidegate.wiring import App
+
+if TYPE_CHECKING:
+    from pipelines.workplace import Workplace
+    from registry.store import Store
+
+
+class Premises:
+    """What all requests share: the database's connections, the station's key, the settings."""
+
+    def __init__(self, app: App, settings: ServerSettings) -> None:
+        """Take over an app whose home is to be served; it is closed with the premises."""
+        self._app = app
+        self.settings = settings
+        self.clock = app.clock
+
+    @property
+    def home(self) -> Home:
+        """The home."""
+        return self._app.home
+
+    @property
+    def store(self) -> "Store":
+        """The database."""
+        return self._app.store
+
+    @cached_property
+    def doors(self) -> DoorStore:
+        """What the doors remember."""
+        return DoorStore(self.store)
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blob store."""
+        return self.home.blobs
+
+    def app(self, actor: str, *, as_json: bool = True) -> App:
+        """Somebody's world for one request: the shared home and database, their name, the moment of now."""
+        return _Visit(self._app, actor, as_json=as_json)
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._app.close()
+
+
+class _Visit(App):
+    """An app that shares what the process has opened, and closes none of it."""
+
+    def __init__(self, host: App, actor: str, *, as_json: bool) -> None:
+        settings = Settings(home=host.settings.home, actor=actor, as_json=as_json, secrets=_NOBODY)
+        super().__init__(settings, clock=host.clock)
+        self._host = host
+
+    @cached_property
+    def home(self) -> Home:
+        return self._host.home
+
+    @cached_property
+    def store(self) -> "Store":
+        return self._host.store
+
+    @cached_property
+    def any_store(self) -> "Store":
+        return self._host.any_store
+
+    @cached_property
+    def work(self) -> "Workplace":
+        from dataclasses import replace
+
+        return replace(self._host.work, actor=self.settings.actor, now=self.now)
+
+    def passphrase(self, key: str, *, confirm: bool = False) -> bytes:
+        from tidegate.errors import PassphraseMissing
+
+        raise PassphraseMissing(key)
+
+    def close(self) -> None:
+        pass
+
+
+_NOBODY = Source(file=None, descriptor=None, program=None)
+
+Clock = Callable[[], datetime]
