@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import CTE, Select, exists, tuple_
+from sqlalchemy import CTE, Integer, Select, exists, literal, tuple_
 from sqlalchemy.orm import aliased
 from sqlmodel import SQLModel, col, func, select
 
@@ -200,15 +200,16 @@ def models(view: View, asked: Asked = FIRST, *, search: str | None = None) -> Pa
         CursorUnusable: the cursor is not one that a page of this list gave.
     """
     begin = _read_cursor(asked.after, "models", [str])[0] if asked.after else ""
-    names = _model_names(begin)
+    names = _model_names(begin, most=None if search else asked.rows + 1)
     newest = (
         select(func.max(Version.ordinal))
         .where(Version.model == names.c.model)
         .correlate(names)
         .scalar_subquery()
     )
+    columns: list[Any] = [Version.model, Version.ordinal, Version.digest, Version.size, Version.added_at]
     query: Any = (
-        select(Version.model, Version.ordinal, Version.digest, Version.size, Version.added_at)
+        select(*columns)
         .select_from(names)
         .join(Version, (col(Version.model) == names.c.model) & (col(Version.ordinal) == newest))
         .order_by(names.c.model)
@@ -220,13 +221,19 @@ def models(view: View, asked: Asked = FIRST, *, search: str | None = None) -> Pa
     return _cut(found, asked, "models", lambda line: [line.model])
 
 
-def _model_names(begin: str) -> CTE:
-    """Every model's name after `begin`, one look into the index for each: DISTINCT would read every version."""
-    first = select(func.min(Version.model).label("model")).where(Version.model > begin)
+def _model_names(begin: str, *, most: int | None) -> CTE:
+    """Models' names after `begin`, one look into the index for each: DISTINCT would read every version.
+
+    Args:
+        most: how many are wanted; SQLite would make all of them, whatever LIMIT stands outside.
+    """
+    place: Any = literal(1).label("place")
+    first = select(func.min(Version.model).label("model"), place).where(Version.model > begin)
     names = first.cte("names", recursive=True)
     other = aliased(Version)
     following = select(func.min(other.model)).where(col(other.model) > names.c.model).scalar_subquery()
-    return names.union_all(select(following).where(names.c.model.is_not(None)))
+    rest = select(following, names.c.place + 1).where(names.c.model.is_not(None))
+    return names.union_all(rest if most is None else rest.where(names.c.place < most))
 
 
 def _standing(table: type[Any], *keys: str) -> Any:
@@ -246,7 +253,7 @@ def _page(
     descending: bool = False,
 ) -> Page[Any]:
     if asked.after is not None:
-        kinds = [column.type.python_type for column in keys]
+        kinds = [int if isinstance(column.type, Integer) else str for column in keys]
         values = _read_cursor(asked.after, order, kinds)
         here = tuple_(*keys)
         query = query.where(here < tuple_(*values) if descending else here > tuple_(*values))
@@ -272,5 +279,7 @@ def _read_cursor(text: str, order: str, kinds: Sequence[type]) -> list[Any]:
     except (binascii.Error, UnicodeEncodeError, NotCanonical) as exc:
         raise CursorUnusable from exc
     if not isinstance(found, list) or [order, *kinds] != [*found[:1], *map(type, found[1:])]:
+        raise CursorUnusable
+    if "\0" in str(found[1]):  # PostgreSQL knows no such text
         raise CursorUnusable
     return found[1:]
