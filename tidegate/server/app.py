@@ -8,7 +8,11 @@ from fastapi import FastAPI
 from tidegate.server.premises import Premises
 
 # Module and attribute of each door's router. The order counts: the Hub's last route takes almost any path.
-DOORS: tuple[tuple[str, str], ...] = (("tidegate.server.health", "doors"),)
+DOORS: tuple[tuple[str, str], ...] = (
+    ("tidegate.server.health", "doors"),
+    ("tidegate.server.pages.static", "static"),
+    ("tidegate.server.pages.waiting", "doors"),
+)
 
 
 def build(premises: Premises) -> FastAPI:

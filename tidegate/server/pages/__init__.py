@@ -1,1 +1,1 @@
-"""What people see in a browser: made here, on the server, from the same functions that commands call."""
+"""Pages for people: what a steward decides on and what an auditor reads, written by the server, whole without a script."""
