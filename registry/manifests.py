@@ -23,7 +23,10 @@ LICENCE_STATES = ("stated", "not-stated", "not-readable")
 
 MODELPACK = "application/vnd.cncf.model.manifest.v1+json"
 _CONFIG = "application/vnd.cncf.model.config.v1+json"
-_FILEPATH = "org.cncf.model.filepath"
+FILEPATH = "org.cncf.model.filepath"
+TITLE = (
+    "org.opencontainers.image.title"  # what ORAS names a file by; without it a pull writes names of digests
+)
 
 
 class MalformedManifest(RegistryRefusal):
@@ -250,11 +253,11 @@ def modelpack(manifest: Manifest, *, ordinal: int) -> tuple[bytes, bytes]:
                     "mediaType": _layer_type(entry.path),
                     "digest": f"sha256:{entry.sha256}",
                     "size": entry.size,
-                    "annotations": {_FILEPATH: entry.path},
+                    "annotations": {FILEPATH: entry.path, TITLE: entry.path},
                 }
                 for entry in manifest.files
             ],
-            "annotations": {"org.opencontainers.image.title": f"{manifest.model}@{ordinal}"},
+            "annotations": {TITLE: f"{manifest.model}@{ordinal}"},
         }
     )
     return body, config
