@@ -46,3 +46,12 @@ def from_environment(
 def pkcs11_module() -> str | None:
     """The library of the tokens here, for keys whose name has no `module=`."""
     return os.environ.get("TIDEGATE_PKCS11_MODULE") or None
+
+
+def mlflow_server(given: str | None) -> str | None:
+    """The address of the MLflow server to speak to: what was given, else MLFLOW_TRACKING_URI.
+
+    Whoever asks is about to import MLflow's package, which would report its use to its makers. It is told not to.
+    """
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or None

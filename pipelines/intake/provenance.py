@@ -27,6 +27,7 @@ class Source:
     listed: Mapping[str, Mapping[str, str]] = field(
         default_factory=dict
     )  # path to digests, as the source lists them
+    said: Mapping[str, Any] = field(default_factory=dict)  # the source's own account of the version, bounded
     began: float = field(default_factory=time.monotonic)  # seconds; a stopwatch, no clock
 
 
@@ -44,6 +45,8 @@ def statement_of(
         started=work.now,
         finished=work.now + timedelta(seconds=time.monotonic() - source.began),
     )
+    if source.said:
+        made["predicate"]["buildDefinition"]["resolvedDependencies"][0]["annotations"] = dict(source.said)
     licence = {"state": manifest.licence.state, "ids": list(manifest.licence.ids)}
     made["predicate"]["runDetails"]["byproducts"] = [
         {
@@ -56,13 +59,13 @@ def statement_of(
 
 
 def _dependencies(manifest: Manifest, source: Source) -> list[statements.Source]:
-    """The upstream commit and each of its files, under the source's digest and under ours."""
+    """The upstream, at its commit if it has one, and each of its files, under the source's digest and under ours."""
     upstream = source.upstream
-    if upstream is None or upstream.commit is None:
+    if upstream is None:
         return []
-    at = f"{upstream.uri}@{upstream.commit}"
+    at = f"{upstream.uri}@{upstream.commit}" if upstream.commit else upstream.uri
     files = [
         statements.Source(f"{at}/{entry.path}", {**source.listed.get(entry.path, {}), "sha256": entry.sha256})
         for entry in manifest.files
     ]
-    return [statements.Source(at, {"gitCommit": upstream.commit}), *files]
+    return [statements.Source(at, {"gitCommit": upstream.commit} if upstream.commit else {}), *files]

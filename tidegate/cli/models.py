@@ -1,6 +1,7 @@
 """`tidegate models`: versions come in, are looked at, handed over, withdrawn."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ from registry.names import Ref
 from tidegate.cli import model_signatures, scans
 from tidegate.cli.doors import Door, Noun, Reason, pass_app
 from tidegate.output import SHORT, progress, show, size, table
+from tidegate.settings import mlflow_server
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pipelines.intake.record import Added
     from pipelines.materialise import HandedOver
@@ -44,12 +46,15 @@ _signature = click.option(
 
 
 @models.command()
-@click.argument("source", metavar="hf:NAMESPACE/NAME[@REVISION]")
+@click.argument("source", metavar="hf:NAMESPACE/NAME[@REVISION]|mlflow:models:/NAME/VERSION")
 @click.option(
     "--as", "model", metavar="NAMESPACE/NAME", help="Its name here. Default: the repository's, in lower case."
 )
 @click.option(
     "--endpoint", metavar="URL", help="The hub's address. Default: HF_ENDPOINT, else huggingface.co."
+)
+@click.option(
+    "--tracking-uri", metavar="URL", help="The MLflow server's address. Default: MLFLOW_TRACKING_URI."
 )
 @_leave_out
 @_signature
@@ -59,27 +64,29 @@ def fetch(
     source: str,
     model: str | None,
     endpoint: str | None,
+    tracking_uri: str | None,
     leave_out: tuple[str, ...],
     signature: Path | None,
 ) -> None:
-    """Fetch one commit of a model from a Hugging Face hub, scan it, and keep it as a version.
+    """Fetch a model from a Hugging Face hub or an MLflow registry, scan it, and keep it as a version.
 
-    Runs on the connected side. An interrupted fetch goes on where it stopped when the same command is run again.
-    A token is taken from huggingface_hub's own settings (HF_TOKEN or `hf auth login`), never from an argument.
+    Runs on the connected side. An interrupted fetch from a hub goes on where it stopped when the same command is run
+    again. From MLflow: models:/NAME/VERSION, models:/NAME@ALIAS or models:/NAME/latest, with its run as provenance.
+    A token is taken from the client's own settings (HF_TOKEN or `hf auth login`; MLFLOW_TRACKING_TOKEN), never from
+    an argument.
     """
-    from pipelines.intake.hub import fetch_hub
-
     app.demand("origin")
-    if not source.startswith("hf:"):
-        raise click.BadParameter("write hf:NAMESPACE/NAME or hf:NAMESPACE/NAME@REVISION", param_hint="source")
-    repo, _, revision = source.removeprefix("hf:").partition("@")
-    with progress(f"fetching {repo}") as bar:
-        added = fetch_hub(
+    scheme, _, what = source.partition(":")
+    if scheme not in ("hf", "mlflow") or not what:
+        raise click.BadParameter(
+            "write hf:NAMESPACE/NAME, hf:NAMESPACE/NAME@REVISION or mlflow:models:/NAME/VERSION",
+            param_hint="source",
+        )
+    with progress(f"fetching {what}") as bar:
+        take = _from_hub(what, endpoint) if scheme == "hf" else _from_mlflow(what, tracking_uri)
+        added = take(
             app.work,
-            repo,
-            revision or None,
             model=model,
-            endpoint=endpoint,
             waivers=_signed_waivers(app),
             leave_out=leave_out,
             signature=model_signatures.read_signature(signature),
@@ -87,6 +94,22 @@ def fetch(
             expect=bar.expect,
         )
     _show_added(app, added)
+
+
+def _from_hub(what: str, endpoint: str | None) -> "Callable[..., Added]":
+    from pipelines.intake.hub import fetch_hub
+
+    repo, _, revision = what.partition("@")
+    return partial(fetch_hub, repo=repo, revision=revision or None, endpoint=endpoint)
+
+
+def _from_mlflow(what: str, tracking_uri: str | None) -> "Callable[..., Added]":
+    from pipelines.intake.mlflow_source import fetch_mlflow
+
+    address = mlflow_server(tracking_uri)
+    if address is None:
+        raise click.UsageError("say where the MLflow server is: --tracking-uri URL, or MLFLOW_TRACKING_URI")
+    return partial(fetch_mlflow, uri=what, address=address)
 
 
 @models.command()
