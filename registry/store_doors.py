@@ -63,15 +63,25 @@ class DoorStore:
         with self._store.state(write=False) as session:
             return list(session.exec(query.order_by(col(DoorSession.began).desc())))
 
-    def end_sessions(self, account: str) -> None:
-        """Sign an account out everywhere."""
+    def end_sessions(self, account: str, *, but: str = "") -> None:
+        """Sign an account out everywhere, or everywhere but in one session."""
+        ended = delete(DoorSession).where(col(DoorSession.account) == account, col(DoorSession.id) != but)
         with self._store.state(write=True) as session:
-            session.connection().execute(delete(DoorSession).where(col(DoorSession.account) == account))
+            session.connection().execute(ended)
 
-    def tried(self, subject: str, at: str) -> None:
-        """Count something for a limit."""
+    def tried(self, subject: str, at: str) -> int:
+        """Count something for a limit, and return the number by which `take_back` knows it."""
+        row = DoorTry(subject=subject, at=at)
         with self._store.state(write=True) as session:
-            session.add(DoorTry(subject=subject, at=at))
+            session.add(row)
+            session.flush()
+            assert row.id is not None, "given by the database"
+            return row.id
+
+    def take_back(self, *numbers: int) -> None:
+        """Not to have counted these."""
+        with self._store.state(write=True) as session:
+            session.connection().execute(delete(DoorTry).where(col(DoorTry.id).in_(numbers)))
 
     def tries(self, subject: str, since: str) -> int:
         """How often it was counted since a moment, that one included."""
@@ -79,10 +89,22 @@ class DoorStore:
         with self._store.state(write=False) as session:
             return session.exec(query).one()
 
+    def newest_tries(self, subject: str, since: str, *, most: int) -> list[str]:
+        """When it was counted since a moment: the newest first, at most so many."""
+        query = select(DoorTry.at).where(DoorTry.subject == subject, DoorTry.at >= since)
+        newest = query.order_by(col(DoorTry.at).desc(), col(DoorTry.id).desc()).limit(most)
+        with self._store.state(write=False) as session:
+            return list(session.exec(newest))
+
     def forgive(self, subject: str) -> None:
         """Begin to count anew."""
         with self._store.state(write=True) as session:
             session.connection().execute(delete(DoorTry).where(col(DoorTry.subject) == subject))
+
+    def last_uses(self) -> dict[str, str]:
+        """When each token was last shown, by its digest."""
+        with self._store.state(write=False) as session:
+            return {row.digest: row.last_used for row in session.exec(select(TokenUse))}
 
     def seen(self) -> Sequence[BlobSeen]:
         """Every mark."""

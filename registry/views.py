@@ -385,6 +385,11 @@ class View:
         query = select(AccessToken).where(AccessToken.digest == digest)
         return self.session.exec(query.order_by(col(AccessToken.position).desc()).limit(1)).first()
 
+    def token_named(self, name: str) -> AccessToken | None:
+        """The token of this name, as it stands now."""
+        query = select(AccessToken).where(AccessToken.name == name)
+        return self.session.exec(query.order_by(col(AccessToken.position).desc()).limit(1)).first()
+
     def access_tokens(self, account: str | None = None) -> list[AccessToken]:
         """Each token as it stands now, by name."""
         query = select(AccessToken).order_by(col(AccessToken.position))

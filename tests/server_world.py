@@ -116,15 +116,14 @@ def stop(process: "subprocess.Popen[str]") -> None:
 
 def token(home: Home | Path, account: str, grants: str, *, days: int = 30) -> str:
     """An account with these grants, and a token of its with all of them."""
-    from registry.accounts import create_token, set_account
+    from registry.accounts import Accounts
 
     path = home.path if isinstance(home, Home) else home
     app = App(from_environment(home=path, actor="root"))
     try:
-        set_account(app.store, account, parse_grants(grants), actor="root", now=app.now)
-        return create_token(
-            app.store, account, parse_grants(grants), name=f"{account}-{os.urandom(4).hex()}", days=days,
-            actor="root", now=app.now,
-        ).text  # fmt: skip
+        accounts = Accounts(app.store, actor="root", now=app.now, at_machine=True)
+        accounts.become(account, parse_grants(grants))
+        made = accounts.new_token(account, f"t{os.urandom(4).hex()}", parse_grants(grants), days=days)
+        return bytes(made.secret).decode()
     finally:
         app.close()
