@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pipelines.blob_watch import BlobWatch
 from registry.blobs import BlobStore
 from registry.home import Home
 from registry.store_doors import DoorStore
@@ -47,12 +48,19 @@ class Premises:
         """The blob store."""
         return self.home.blobs
 
+    @cached_property
+    def watch(self) -> BlobWatch:
+        """Which of its files were hashed, and are still the same."""
+        return BlobWatch(self.blobs, self.doors, self.clock)
+
     def app(self, actor: str, *, as_json: bool = True) -> App:
         """Somebody's world for one request: the shared home and database, their name, the moment of now."""
         return _Visit(self._app, actor, as_json=as_json)
 
     def close(self) -> None:
         """Give connections back."""
+        if "watch" in self.__dict__:  # only if it was asked for
+            self.watch.close()
         self._app.close()
 
 
