@@ -504,6 +504,11 @@ class View:
             return [_entry(row) for row in reversed(rows)]
         return [_entry(row) for row in self.session.exec(query.order_by(col(Event.position)))]
 
+    def events_by_kind(self, first: int = 0) -> dict[str, int]:
+        """How many events of each kind there are, from a position on."""
+        query = select(Event.kind, func.count()).where(Event.position >= first).group_by(Event.kind)
+        return dict(self.session.exec(query).all())
+
     def event(self, position: int) -> Event:
         """One line of the log as it is stored. Raises `NotFound`."""
         found = self.session.get(Event, position)

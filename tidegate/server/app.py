@@ -1,25 +1,53 @@
 """Puts the doors together: one application, its routers in order."""
 
 import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 
+from tidegate.server.log_watch import LogWatch
+from tidegate.server.logs import RequestLog, logger
+from tidegate.server.metrics import Metrics
 from tidegate.server.premises import Premises
+from tidegate.server.traces import traces_for
 
 # Module and attribute of each door's router. The order counts: the Hub's last route takes almost any path.
 DOORS: tuple[tuple[str, str], ...] = (
     ("tidegate.server.health", "doors"),
+    ("tidegate.server.hub.door", "api"),
+    ("tidegate.server.metrics", "doors"),
     ("tidegate.server.pages.static", "static"),
     ("tidegate.server.pages.waiting", "doors"),
+    ("tidegate.server.hub.door", "files"),
 )
 
 
-def build(premises: Premises) -> FastAPI:
-    """The application over one home. What it answers to is listed by `DOORS`."""
-    app = FastAPI(title="Tidegate", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.premises = premises
+def build(premises: Premises, *, background: bool = False) -> FastAPI:
+    """The application over one home. What it answers to is listed by `DOORS`.
+
+    Args:
+        background: also do what goes on beside requests, from start-up to shutdown: the log is verified now and then.
+    """
+    watch = LogWatch(premises.home.path, premises.clock)
+    traces = traces_for(premises.settings.otlp, service=premises.home.name)
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        if background:
+            watch.start()
+        try:
+            yield
+        finally:
+            watch.close()
+            traces.close()
+
+    app = FastAPI(title="Tidegate", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+    app.state.premises, app.state.log_watch = premises, watch
+    app.state.metrics = Metrics(premises, watch)
     for module, attribute in DOORS:
         found: Any = getattr(importlib.import_module(module), attribute)
         app.include_router(found)
+    app.add_middleware(RequestLog, log=logger(), metrics=app.state.metrics, traces=traces)
     return app

@@ -1,0 +1,130 @@
+"""One JSON line for each request, and the id that ties an answer, a log line and a trace together.
+
+A line says who asked for what and how it ended; never a header, a body or a query, where tokens stand. A bug is
+logged with its traceback and answered with its id alone.
+"""
+
+import json
+import re
+import secrets
+import sys
+import time
+import traceback
+from typing import Any, Final, TextIO
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tidegate.server.guard import Desk
+from tidegate.server.metrics import Metrics
+from tidegate.server.traces import Traces
+
+HEADER: Final = b"x-request-id"
+_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_PATH = 300  # characters of a path in a line
+
+
+def logger(stream: TextIO | None = None) -> Any:
+    """A logger that writes JSON lines with a UTC moment, to stderr unless told otherwise."""
+    return structlog.wrap_logger(
+        structlog.WriteLogger(stream or sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.JSONRenderer(serializer=json.dumps, sort_keys=True),
+        ],
+    )
+
+
+class RequestLog:
+    """Wraps the application: gives each request its id, counts it, times it, and says how it ended."""
+
+    def __init__(self, app: ASGIApp, *, log: Any, metrics: Metrics, traces: Traces) -> None:
+        self._app, self._log, self._metrics, self._traces = app, log, metrics, traces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seen = _Seen(scope)
+        with self._traces.request(scope, seen.id) as span:
+            try:
+                await self._app(scope, receive, seen.sending(send))
+            except Exception:  # noqa: BLE001 - the last line of defence: logged whole, answered with the id alone
+                self._log.error(
+                    "bug", id=seen.id, path=scope["path"][:_PATH], traceback=traceback.format_exc()
+                )
+                await seen.answer_bug(send)
+            finally:
+                line = seen.line()
+                self._metrics.request(line)
+                span.ended(line)
+                if line["route"] not in (
+                    "/healthz",
+                    "/readyz",
+                    "/metrics",
+                ):  # asked every few seconds, by machines
+                    self._log.info("request", **line)
+
+
+class _Seen:
+    """What is known of one request as it goes on."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._began = time.perf_counter()
+        self._status, self._bytes, self._whole = 0, 0, False
+        given = dict(scope["headers"]).get(HEADER, b"")
+        self.id = given.decode() if _ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = self.id
+
+    def sending(self, send: Send) -> Send:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._status = message["status"]
+                message = {**message, "headers": [*message["headers"], (HEADER, self.id.encode())]}
+            elif message["type"] == "http.response.body":
+                self._bytes += len(message.get("body", b""))
+                self._whole = not message.get("more_body", False)
+            await send(message)
+
+        return counted
+
+    async def answer_bug(self, send: Send) -> None:
+        """Say that something broke here, and under which id it stands in the log. Too late once an answer began."""
+        if self._status:
+            return
+        body = json.dumps(
+            {
+                "type": "about:blank",
+                "title": "Internal Server Error",
+                "status": 500,
+                "detail": f"this is a fault in Tidegate; the server's log has it under {self.id}",
+                "request_id": self.id,
+            }
+        ).encode()
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        counted = self.sending(send)
+        await counted({"type": "http.response.start", "status": 500, "headers": headers})
+        await counted({"type": "http.response.body", "body": body})
+
+    def line(self) -> dict[str, Any]:
+        """The request in one line. `cut` says that the caller went away, or that we broke the answer off."""
+        desk = self._scope.get("state", {}).get("desk")
+        client = self._scope.get("client")
+        return {
+            "id": self.id,
+            "method": self._scope["method"],
+            "path": self._scope["path"][:_PATH],
+            "route": getattr(self._scope.get("route"), "path", "none"),
+            "status": self._status,
+            "bytes": self._bytes,
+            "milliseconds": round((time.perf_counter() - self._began) * 1000, 1),
+            "who": desk.principal.name if isinstance(desk, Desk) else None,
+            "how": desk.principal.how if isinstance(desk, Desk) else None,
+            "from": client[0] if client else "socket",
+            "cut": not self._whole,
+        }
