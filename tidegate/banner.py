@@ -7,10 +7,8 @@ and with --json it is the one document on stderr. It never changes what a comman
 import contextlib
 from typing import TYPE_CHECKING
 
-import click
-
 from signing.errors import OperatorError
-from tidegate.output import plain
+from tidegate.output import plain, say
 
 if TYPE_CHECKING:
     from tidegate.wiring import App
@@ -44,4 +42,4 @@ def show_banner(app: "App") -> None:
     with contextlib.suppress(OperatorError):
         line = freshness_line(app)
         for said in [*break_glass_lines(app), *([line] if line is not None else [])]:
-            click.echo(plain(said), err=True)
+            say(plain(said), err=True)

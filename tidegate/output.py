@@ -1,4 +1,8 @@
-"""What a command prints: text for people, one JSON document for programs, progress on stderr."""
+"""What a command prints: text for people, one JSON document for programs, progress on stderr.
+
+It goes to the terminal, or to whoever runs the command for somebody elsewhere (`Kept`): never to the process's own
+output by another way, so that commands of several people can run in one process and none sees another's words.
+"""
 
 import json
 import shutil
@@ -8,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import click
@@ -15,6 +20,59 @@ import click
 from signing.errors import OperatorError
 
 SHORT = 12  # hex digits of a digest shown to people
+
+
+class Sink:
+    """Where the words of a command go: to the terminal."""
+
+    quiet = False  # whether nobody watches while it works
+
+    def echo(self, text: str, *, err: bool, nl: bool) -> None:
+        """Take words that stand before or beside the answer."""
+        click.echo(text, err=err, nl=nl)
+
+    def show(self, document: Any, text: str, *, as_json: bool) -> None:
+        """Take the answer, in both its forms."""
+        self.echo(_json(document, sort_keys=True) if as_json else plain(text), err=False, nl=True)
+
+
+class Kept(Sink):
+    """Keeps the words of one command for whoever asked for it from elsewhere."""
+
+    quiet = True
+
+    def __init__(self) -> None:
+        self.document: Any = None
+        self.preface, self.text, self.notes = "", "", ""  # before the answer, the answer, what went to stderr
+
+    def echo(self, text: str, *, err: bool, nl: bool) -> None:
+        words = text + ("\n" if nl else "")
+        if err:
+            self.notes += words
+        else:
+            self.preface += words
+
+    def show(self, document: Any, text: str, *, as_json: bool) -> None:
+        self.document, self.text = document, plain(text)
+
+
+# Per thread and task: a command's words go where that command was begun.
+_sink: ContextVar[Sink] = ContextVar("sink", default=Sink())  # noqa: B039 - the terminal has no state
+
+
+@contextmanager
+def to(sink: Sink) -> Iterator[None]:
+    """Let the words of the block go there."""
+    before = _sink.set(sink)
+    try:
+        yield
+    finally:
+        _sink.reset(before)
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print words beside the answer of a command."""
+    _sink.get().echo(text, err=err, nl=nl)
 
 
 class Bar:
@@ -29,7 +87,7 @@ class Bar:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._terminal = sys.stderr.isatty()
-        self._next = self._began + 1
+        self._next = float("inf") if _sink.get().quiet else self._began + 1
         self._shown = False
 
     def __call__(self, count: int) -> None:
@@ -125,22 +183,23 @@ def plain(text: str) -> str:
 
 def show(document: Any, text: str, *, as_json: bool) -> None:
     """Print the one or the other."""
-    click.echo(_json(document, sort_keys=True) if as_json else plain(text))
+    _sink.get().show(document, text, as_json=as_json)
 
 
 def show_refusal(refusal: OperatorError, *, as_json: bool) -> None:
     """Say what was refused and what to do next, on stderr."""
+    name = type(refusal).__name__
+    show_refused(name, str(refusal), refusal.next_step, refusal.exit_code, as_json=as_json)
+
+
+def show_refused(name: str, message: str, next_step: str, exit_code: int, *, as_json: bool) -> None:
+    """The same of a refusal that was made elsewhere."""
     if as_json:
-        document = {
-            "refused": type(refusal).__name__,
-            "message": str(refusal),
-            "next_step": refusal.next_step,
-            "exit_code": refusal.exit_code,
-        }
+        document = {"refused": name, "message": message, "next_step": next_step, "exit_code": exit_code}
         click.echo(_json(document, sort_keys=False), err=True)
     else:
         click.echo(
-            plain(f"{_folded('Refused: ', str(refusal))}\n{_folded('Next:    ', refusal.next_step)}"),
+            plain(f"{_folded('Refused: ', message)}\n{_folded('Next:    ', next_step)}"),
             err=True,
         )
 

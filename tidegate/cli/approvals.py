@@ -8,7 +8,7 @@ import click
 from registry.names import Ref
 from tidegate.cli.doors import Door, Noun, Reason, pass_app
 from tidegate.cli.signatures import Hand, signing_options
-from tidegate.output import SHORT, show, table
+from tidegate.output import SHORT, say, show, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def show_(app: App, what: str, tier: str | None) -> None:
     with app.store.view() as view:
         said = answers(view, asked)
     if not app.settings.as_json:
-        click.echo(f"{_said(said)}Page {asked.shown_sha256}\n{_next(asked)}", err=True)
+        say(f"{_said(said)}Page {asked.shown_sha256}\n{_next(asked)}", err=True)
     document = {**_document(asked), "said": [row.content() for row in said]}
     show(document, asked.page.removesuffix("\n"), as_json=app.settings.as_json)
 
@@ -213,7 +213,7 @@ def _answer(
         found, message = _payload(app, ref, tier, decision, hand, reason=reason, shown=shown, life=life)
         asked.append(found)
         if not app.settings.as_json:
-            click.echo(found.page)
+            say(found.page)
         return message
 
     signed = hand.signed(

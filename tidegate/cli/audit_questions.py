@@ -9,7 +9,7 @@ import click
 from registry.names import Ref, model_name
 from tidegate.cli.doors import Door, pass_app
 from tidegate.errors import EvidenceDoubted, PolicyBroken
-from tidegate.output import show
+from tidegate.output import say, show
 from tidegate.wiring import App
 
 
@@ -174,7 +174,7 @@ def transfers(app: App, since: str | None, until: str | None, *, as_csv: bool) -
     with app.store.view() as view:
         found, gone = crossings(app.work, view, since=since, until=until)
     if as_csv:
-        click.echo(written(found), nl=False)
+        say(written(found), nl=False)
     else:
         document = [one.document() for one in found]
         show(document, transfers_table(found), as_json=app.settings.as_json)

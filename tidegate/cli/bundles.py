@@ -11,7 +11,7 @@ from registry.names import Ref
 from tidegate.cli.doors import Noun, pass_app, passphrase_option
 from tidegate.cli.transfers import transfer_options
 from tidegate.cli.unsigned_bundles import finish, redraft, show_drafted
-from tidegate.output import SHORT, progress, show, size, table
+from tidegate.output import SHORT, progress, say, show, size, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
@@ -278,9 +278,9 @@ def _assume(app: App, site: str, sequence: int, *, person: str | None, reason: s
         raise click.UsageError("--assume-received needs --by PERSON")
     word = assume_received(app.work, site, sequence, person=person, reason=reason)
     if word.acknowledged:
-        click.echo(f"Number {sequence}: a receipt proves it; no word is needed.", err=True)
+        say(f"Number {sequence}: a receipt proves it; no word is needed.", err=True)
     else:
-        click.echo(f"Recorded: {person} says that {site} holds number {sequence} ({word.reason}).", err=True)
+        say(f"Recorded: {person} says that {site} holds number {sequence} ({word.reason}).", err=True)
 
 
 def _day(text: str) -> "datetime":
@@ -448,7 +448,7 @@ def _one_after_the_other(take: "Callable[[], Imported]") -> "Imported":
         try:
             return take()
         except (VolumeMissing, NotABundle, MediumUnreadable) as refusal:
-            click.echo(f"{refusal}.", err=True)
+            say(f"{refusal}.", err=True)
         click.prompt(
             "Insert the next medium in the same drive and press Enter",
             default="",

@@ -13,7 +13,7 @@ import click
 
 from registry.home import PROFILES
 from tidegate.cli.doors import Door, pass_app, passphrase_option
-from tidegate.output import plain, show
+from tidegate.output import plain, say, show
 from tidegate.wiring import App, read_file
 
 if TYPE_CHECKING:
@@ -183,8 +183,8 @@ def sign(app: App, folder: Path, keys: tuple[str, ...]) -> None:
     refuse("the ceremony", drafts.problems(draft, now=app.now))
     changes = words(draft)
     if not app.settings.as_json:
-        click.echo(plain("\n".join(["You sign this:", "", *changes, ""])))
-        click.echo(plain("\n".join(_base_lines(draft))))
+        say(plain("\n".join(["You sign this:", "", *changes, ""])))
+        say(plain("\n".join(_base_lines(draft))))
     made = []
     for name in keys:
         signer = load_signer(key_uri(name), passphrase=app.passphrase)

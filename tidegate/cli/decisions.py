@@ -10,7 +10,7 @@ import click
 from registry.names import Ref
 from tidegate.cli.doors import Noun, pass_app
 from tidegate.cli.signatures import Hand, signing_options
-from tidegate.output import SHORT, show, table
+from tidegate.output import SHORT, say, show, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def accept_licence(app: App, licence: str, days: int | None, *, hand: Hand) -> N
     from registry.decisions import Kind
 
     if licence_id(licence) is None:
-        click.echo(f"Note: {licence} is no licence that is known here; look at its spelling.", err=True)
+        say(f"Note: {licence} is no licence that is known here; look at its spelling.", err=True)
     _decide(app, Kind.ACCEPT_LICENCE, licence.lower(), hand, days, details={"text_sha256": None})
 
 

@@ -10,7 +10,7 @@ import click
 from tidegate.cli.doors import Noun, pass_app
 from tidegate.cli.people_carried import COMMANDS
 from tidegate.cli.signatures import Hand, signing_options
-from tidegate.output import SHORT, show, size, table
+from tidegate.output import SHORT, say, show, size, table
 from tidegate.wiring import App, read_file
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def confirm(app: App, name: str, decision: str | None, *, hand: Hand) -> None:
 
     with app.store.view() as view:
         waiting = pending_of(app.work, view, name, decision)
-    click.echo(f"You sign: {_sentence(waiting.row)}", err=True)
+    say(f"You sign: {_sentence(waiting.row)}", err=True)
     _change(app, wanted_of(waiting.row), hand)
 
 

@@ -9,7 +9,7 @@ from registry.names import Ref
 from tidegate.cli.doors import Door, Reason, pass_app
 from tidegate.cli.gate import case_document, gate_page
 from tidegate.cli.signatures import Hand, signing_options
-from tidegate.output import SHORT, progress, show, table
+from tidegate.output import SHORT, progress, say, show, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
@@ -61,14 +61,12 @@ def _promote(app: App, ref: Ref, tier: str, reason: str, *, dry_run: bool) -> No
         case = look(app.work, view, ref, tier)
         served = view.pin(tier, case.version.model)
     if not app.settings.as_json:
-        click.echo(gate_page(case))
+        say(gate_page(case))
     if not case.open:
         if app.settings.as_json:
             show(case_document(case, promoted=False), "", as_json=True)
         elif served is not None and same_set(served, case):
-            click.echo(
-                f"  {tier} serves exactly this already, since {served.since}; there is nothing to promote."
-            )
+            say(f"  {tier} serves exactly this already, since {served.since}; there is nothing to promote.")
         raise GateClosed(str(ref), tier, case.findings)
     if not dry_run:
         case = pin(app.work, ref, tier, reason=reason)
@@ -94,7 +92,7 @@ def _break_glass(app: App, ref: Ref, tier: str, hand: Hand) -> None:
     def make(reason: str) -> bytes:
         asked, message = request_break_glass(app.work, ref, tier, hand.name, reason=reason)
         if not app.settings.as_json:
-            click.echo(asked.page)
+            say(asked.page)
         return message
 
     signed = hand.signed(

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from tidegate.cli.doors import Door, pass_app
-from tidegate.output import show
+from tidegate.output import say, show
 from tidegate.wiring import App, read_file
 
 _MOST = 16 << 10  # bytes of a timestamp as a file or typed
@@ -85,5 +85,5 @@ def read_timestamp(file: Path | None) -> bytes | None:
     if file is None or str(file) != "-":
         return None if file is None else read_file(file, max_bytes=_MOST)
     if sys.stdin.isatty():
-        click.echo("Type the lines from the paper; end with an empty line and Ctrl-D.", err=True)
+        say("Type the lines from the paper; end with an empty line and Ctrl-D.", err=True)
     return sys.stdin.buffer.read(_MOST + 1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tidegate.cli.doors import Door, Noun, pass_app
-from tidegate.output import SHORT, progress, show, table
+from tidegate.output import SHORT, progress, say, show, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def rollout(app: App, tier: str, model: str, strategy: str | None, *, dry_run: b
 
 def _say(app: App) -> Any:
     """Each step as it begins, on stderr."""
-    return (lambda _text: None) if app.settings.as_json else lambda text: click.echo(f"  {text}", err=True)
+    return (lambda _text: None) if app.settings.as_json else lambda text: say(f"  {text}", err=True)
 
 
 def _show_preview(app: App, tier: str, found: "Preview") -> None:

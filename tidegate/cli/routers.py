@@ -7,7 +7,7 @@ import click
 
 from registry.names import Ref
 from tidegate.cli.doors import Door, pass_app
-from tidegate.output import SHORT, show, table
+from tidegate.output import SHORT, say, show, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _tell(tier: str, broken: list["Broken"]) -> None:
     for item in broken:
         found = item.comparison.against if item.comparison is not None else ()
         reasons = "; ".join(finding.message for finding in found) or "it was pinned without a tool contract"
-        click.echo(f"{tier}: {item.ref} ({item.place}) would be {item.verdict}: {reasons}", err=True)
+        say(f"{tier}: {item.ref} ({item.place}) would be {item.verdict}: {reasons}", err=True)
 
 
 @click.command(cls=Door)

@@ -8,7 +8,7 @@ import click
 from registry.names import Ref
 from tidegate.cli.doors import Door, pass_app
 from tidegate.errors import SuiteNotPassed
-from tidegate.output import SHORT, show, table
+from tidegate.output import SHORT, say, show, table
 from tidegate.suite_lines import this_machine
 from tidegate.wiring import App
 
@@ -136,7 +136,7 @@ def reconcile(
 
 
 def _say(text: str) -> None:
-    click.echo(f"  … {text}", err=True)
+    say(f"  … {text}", err=True)
 
 
 def _bench(app: App, tier: str, folder: Path | None, program: str | None) -> "Bench":
