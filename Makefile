@@ -25,10 +25,14 @@ oracle: install  ## the reference tool of OpenSSF Model Signing, in an environme
 	$(BIN)/python -m tests.oracle.setup
 .PHONY: oracle
 
-test: install engine oracle  ## every test; those that serve a model fail without an engine
+clients: install  ## other releases of the clients that the doors are for, each in an environment of its own below the cache
+	$(BIN)/python -m tests.clients.setup
+.PHONY: clients
+
+test: install engine oracle clients  ## every test; those that serve a model fail without an engine
 	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
-nightly: install engine oracle  ## the long proofs: a million schema tries, every byte and call, and each installed engine
+nightly: install engine oracle clients  ## the long proofs: a million schema tries, every byte and call, and each installed engine
 	TIDEGATE_EXHAUSTIVE=1 TIDEGATE_ENGINES=$(ENGINES) $(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 .PHONY: nightly
 

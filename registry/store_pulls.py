@@ -6,13 +6,15 @@ an index. Hex prefixes are asked for as ranges, which both databases answer from
 
 from collections.abc import Collection
 
-from sqlalchemy import func
+from sqlalchemy import exists, func
+from sqlalchemy.orm import defer
 from sqlmodel import col, select
 
-from registry.entities import Pin, Removal, Version
+from registry.entities import Pin, Removal, Version, Withdrawal
 from registry.views import View
 
 _AFTER_HEX = "g"  # sorts behind every hex digit
+_UNREAD = defer(Version.manifest)  # type: ignore[arg-type]  # a column, which SQLModel types by what it holds
 
 
 def holds_model(view: View, model: str) -> bool:
@@ -67,3 +69,31 @@ def next_model(view: View, after: str, tiers: Collection[str] | None = None) -> 
         for tier in sorted(tiers)
     ]
     return min((name for name in found if name is not None), default=None)
+
+
+def newest_first(
+    view: View, model: str, *, tiers: Collection[str] | None, up_to: int | None = None, limit: int
+) -> list[Version]:
+    """Versions of a model that are not withdrawn, the highest number first, without their manifests.
+
+    Args:
+        tiers: only what one of these serves or once did; None: all versions.
+        up_to: the highest number wanted.
+    """
+    not_withdrawn = ~exists().where(col(Withdrawal.version) == col(Version.digest))
+    query = select(Version).options(_UNREAD).where(Version.model == model, not_withdrawn)
+    if tiers is not None:
+        query = query.where(col(Version.ordinal).in_(_pinned(view, model, tiers, up_to=up_to, limit=limit)))
+    if up_to is not None:
+        query = query.where(Version.ordinal <= up_to)
+    return list(view.session.exec(query.order_by(col(Version.ordinal).desc()).limit(limit)))
+
+
+def _pinned(view: View, model: str, tiers: Collection[str], *, up_to: int | None, limit: int) -> list[int]:
+    numbers: set[int] = set()
+    for tier in tiers:
+        query = select(Pin.ordinal).where(Pin.tier == tier, Pin.model == model)
+        if up_to is not None:
+            query = query.where(Pin.ordinal <= up_to)
+        numbers.update(view.session.exec(query.distinct().order_by(col(Pin.ordinal).desc()).limit(limit)))
+    return sorted(numbers, reverse=True)[:limit]

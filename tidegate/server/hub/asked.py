@@ -1,0 +1,48 @@
+"""What a request's address says, read from its bytes as they came: a revision is one segment, whatever `%2F` is in it."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlencode
+
+from starlette.requests import Request
+
+from tidegate.server.guard import Desk
+
+_REF = re.compile(r"refs/(?:heads|tags)/(.+)")  # a full name of what `refs` lists
+
+
+@dataclass(frozen=True)
+class Place:
+    """A revision, and a file or folder in it ("" is the top)."""
+
+    revision: str
+    path: str
+
+
+def place(request: Request, *, before: int) -> Place:
+    """Read revision and path behind the first `before` segments of the address."""
+    raw = request.scope["raw_path"].decode("latin-1").partition("?")[0]
+    revision, _, path = raw.split("/", before + 1)[before + 1].partition("/")
+    name = unquote(revision)
+    full = _REF.fullmatch(name)
+    return Place(full[1] if full else name, unquote(path).strip("/"))
+
+
+def whole_number(text: str | None, *, most: int, otherwise: int) -> int:
+    """A number from a query, within 1 and `most`; what is no number counts as not given."""
+    if text is None or not re.fullmatch(r"[0-9]{1,9}", text):
+        return otherwise
+    return max(1, min(int(text), most))
+
+
+def truth(text: str | None) -> bool:
+    """A yes from a query or a form, as the clients write it."""
+    return text is not None and text.lower() in ("1", "true", "yes")
+
+
+def next_page(desk: Desk, **parameters: str) -> dict[str, str]:
+    """The header that leads to the next page: this address with other parameters, absolute as the clients want it."""
+    query = {**dict(desk.request.query_params), **parameters}
+    base = desk.premises.settings.public_url or str(desk.request.base_url)
+    path = desk.request.scope["raw_path"].decode("latin-1").partition("?")[0]
+    return {"Link": f'<{base.rstrip("/")}{path}?{urlencode(query)}>; rel="next"'}
