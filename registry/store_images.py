@@ -4,28 +4,28 @@ A file is looked for in the text of one model's manifests: the database reads so
 nothing has to be written for each file of each version.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
-from registry.entities import Pin, Version
+from registry.entities import Pin, Version, Withdrawal
 from registry.views import View
 
-_AT_ONCE = 100  # versions read together; a caller mostly wants the first
+_AT_ONCE = 100  # versions
 
 
 def by_image(view: View, model: str, digest: str) -> list[Version]:
-    """The versions of a model with this ModelPack manifest (SHA-256 in hex)."""
-    query = select(Version).where(Version.model == model, Version.modelpack == digest)
+    """The versions of a model with this ModelPack manifest (SHA-256 in hex), newest first."""
+    query = _of(model).where(Version.modelpack == digest)
     return list(view.session.exec(query.order_by(col(Version.ordinal).desc())))
 
 
 def holding(view: View, model: str, sha256: str) -> list[Version]:
-    """The versions of a model that have a file with this SHA-256 (64 hex digits), newest first."""
-    query = select(Version).where(
-        Version.model == model, col(Version.manifest).contains(f'"sha256":"{sha256}"', autoescape=True)
-    )
-    return list(view.session.exec(query.order_by(col(Version.ordinal).desc())))
+    """At most a hundred versions of a model with this file (64 hex digits): those that a tier ever served first."""
+    query = _of(model).where(col(Version.manifest).contains(f'"sha256":"{sha256}"', autoescape=True))
+    served = col(Version.digest).in_(_served(model, None))
+    return list(view.session.exec(query.order_by(served.desc(), col(Version.ordinal).desc()).limit(_AT_ONCE)))
 
 
 def ordinals(view: View, model: str) -> list[int]:
@@ -33,22 +33,40 @@ def ordinals(view: View, model: str) -> list[int]:
     return list(view.session.exec(select(Version.ordinal).where(Version.model == model)))
 
 
-def served_ordinals(view: View, model: str) -> list[tuple[str, int]]:
-    """Every (tier, number) of which the tier serves the version or once did."""
-    return list(view.session.exec(select(Pin.tier, Pin.ordinal).where(Pin.model == model).distinct()))
+def served_ordinals(view: View, model: str, tiers: Collection[str] | None) -> list[int]:
+    """The number of every version that one of the tiers (None: any) serves or once did."""
+    query = select(Pin.ordinal).where(Pin.model == model)
+    if tiers is not None:
+        query = query.where(col(Pin.tier).in_(tiers))
+    return list(view.session.exec(query.distinct()))
 
 
-def newest_first(view: View, model: str) -> Iterator[Version]:
-    """The versions of a model, read a hundred at a time: those that a tier serves now, then all, newest first."""
-    pinned = {pin.version for tier in view.tiers() if (pin := view.pin(tier.tier, model)) is not None}
-    query = select(Version).where(Version.model == model)
-    if pinned:
-        yield from list(view.session.exec(query.where(col(Version.digest).in_(pinned))))
-    below: int | None = None
-    while True:
-        part = query if below is None else query.where(Version.ordinal < below)
-        found = list(view.session.exec(part.order_by(col(Version.ordinal).desc()).limit(_AT_ONCE)))
-        if not found:
-            return
-        yield from (version for version in found if version.digest not in pinned)
+def withdrawn_ordinals(view: View, model: str) -> set[int]:
+    """The numbers of the versions that are withdrawn."""
+    gone = select(Withdrawal.version)
+    query = select(Version.ordinal).where(Version.model == model, col(Version.digest).in_(gone))
+    return set(view.session.exec(query))
+
+
+def newest_first(view: View, model: str, *, served: bool, tiers: Collection[str] | None) -> Iterator[Version]:
+    """The versions of a model, read a hundred at a time.
+
+    Args:
+        served: only what one of `tiers` (None: any) serves or once did.
+    """
+    query = _of(model).order_by(col(Version.ordinal).desc()).limit(_AT_ONCE)
+    if served:
+        query = query.where(col(Version.digest).in_(_served(model, tiers)))
+    below = 1 << 62
+    while found := list(view.session.exec(query.where(Version.ordinal < below))):
+        yield from found
         below = found[-1].ordinal
+
+
+def _of(model: str) -> SelectOfScalar[Version]:
+    return select(Version).where(Version.model == model)
+
+
+def _served(model: str, tiers: Collection[str] | None) -> SelectOfScalar[str]:
+    query = select(Pin.version).where(Pin.model == model)
+    return query if tiers is None else query.where(col(Pin.tier).in_(tiers))

@@ -17,6 +17,7 @@ from tidegate.server.traces import traces_for
 DOORS: tuple[tuple[str, str], ...] = (
     ("tidegate.server.health", "doors"),
     ("tidegate.server.hub.door", "api"),
+    ("tidegate.server.oci.door", "doors"),
     ("tidegate.server.metrics", "doors"),
     ("tidegate.server.pages.static", "static"),
     ("tidegate.server.pages.waiting", "doors"),
