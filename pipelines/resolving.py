@@ -218,9 +218,9 @@ def _gate_says(work: Workplace, view: View, version: Version, puller: Puller) ->
     try:
         judged = case(work, view, Ref(version.model, ordinal=version.ordinal), tiers[0])
     except OperatorError as refusal:  # a gate that cannot be asked is not open
-        return f"{tiers[0]}: {refusal}"[:_REASON]
-    against = "; ".join(finding.message for finding in judged.against)
-    return f"{tiers[0]}: {against or 'its gate is open and nobody has promoted it'}"[:_REASON]
+        return f"for {tiers[0]}, {refusal}"[:_REASON]
+    against = "; ".join(f"{finding.check}: {finding.message}" for finding in judged.against)
+    return f"for {tiers[0]}, {against or 'its gate is open and nobody has promoted it'}"[:_REASON]
 
 
 def _demand_bytes(work: Workplace, view: View, version: Version) -> None:

@@ -2,13 +2,16 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlencode
+from urllib.parse import parse_qs, unquote, urlencode
 
 from starlette.requests import Request
 
+from tidegate.errors import RequestUnreadable
 from tidegate.server.guard import Desk
 
 _REF = re.compile(r"refs/(?:heads|tags)/(.+)")  # a full name of what `refs` lists
+_FORM = 4 << 20  # bytes of a form
+_FIELDS = 20_000  # of a form
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,19 @@ def whole_number(text: str | None, *, most: int, otherwise: int) -> int:
 def truth(text: str | None) -> bool:
     """A yes from a query or a form, as the clients write it."""
     return text is not None and text.lower() in ("1", "true", "yes")
+
+
+async def form_of(request: Request) -> dict[str, list[str]]:
+    """The fields of a form as clients post it (urlencoded), never more than fits. Raises `RequestUnreadable`."""
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _FORM:
+            raise RequestUnreadable(f"the form has more than {_FORM:,} bytes")
+    try:
+        return parse_qs(body.decode(), max_num_fields=_FIELDS)
+    except ValueError as exc:  # also what is no UTF-8
+        raise RequestUnreadable(f"the form has more than {_FIELDS:,} fields or is not UTF-8") from exc
 
 
 def next_page(desk: Desk, **parameters: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +17,7 @@ from registry.manifests import FileEntry
 from tidegate.server.delivery import send_blob
 from tidegate.server.guard import Desk, at_desk, needs, router
 from tidegate.server.hub import forms
-from tidegate.server.hub.asked import next_page, place, truth, whole_number
+from tidegate.server.hub.asked import form_of, next_page, place, truth, whole_number
 from tidegate.server.hub.words import ENTRY, GATED, REPO, answer, one_line, said
 from tidegate.server.pulling import files_of, manifest_of, pull, puller_of, registry_name
 
@@ -28,7 +29,6 @@ TREE_PAGE = 1000  # entries, as the Hub has it
 _COMMITS_PAGE, _MODELS_PAGE = 100, 100
 _REFS = 1000  # versions listed as tags
 _NAMES = 5000  # that one page of a search looks at
-_PATHS = 10_000  # that one request may ask about
 
 api = router(answer)
 files = router(answer)
@@ -124,11 +124,8 @@ def tree(namespace: str, name: str, desk: AtDesk) -> Response:
 @needs(Right.PULL)
 async def paths_info(namespace: str, name: str, desk: AtDesk) -> Response:
     """What is known of the files and folders that are named in the form; those that are not there are left out."""
-    from starlette.concurrency import run_in_threadpool
-
-    form = await desk.request.form(max_fields=_PATHS, max_files=0)
-    paths = [path for path in form.getlist("paths") if isinstance(path, str)]
-    expand = truth(str(form.get("expand", "")))
+    form = await form_of(desk.request)
+    paths, expand = form.get("paths", []), truth(form.get("expand", [""])[0])
     return await run_in_threadpool(_paths_info, desk, f"{namespace}/{name}", paths, expand=expand)
 
 

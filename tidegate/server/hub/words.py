@@ -49,4 +49,6 @@ def _status_and_code(refusal: OperatorError) -> tuple[int, str]:
     if isinstance(refusal, NotSignedIn):
         # As the Hub itself does; over plain http the clients look at the code alone.
         return HTTPStatus.UNAUTHORIZED, REPO
-    return status_of(refusal), type(refusal).__name__
+    status = status_of(refusal)
+    # What clients show at once; any other 403 they keep behind "check your connection".
+    return status, GATED if status == HTTPStatus.FORBIDDEN else type(refusal).__name__
