@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from registry.audit import Entry, EventKind, read_leaf
@@ -107,6 +108,10 @@ class View:
         """Model, ordinal and digest of every version, by model and ordinal: without the manifests."""
         query = select(Version.model, Version.ordinal, Version.digest)
         return list(self.session.exec(query.order_by(col(Version.model), col(Version.ordinal))))
+
+    def model_names(self) -> list[str]:
+        """Every model's name."""
+        return list(self.session.exec(select(Version.model).distinct().order_by(Version.model)))
 
     def next_ordinal(self, model: str) -> int:
         """The number that the model's next version gets."""
@@ -224,6 +229,21 @@ class View:
         for row in self.session.exec(query.where(Pin.since <= at) if at else query):
             newest[row.tier, row.model] = row
         return [newest[key] for key in sorted(newest)]
+
+    def pinned_manifests(self, *, after: int) -> Iterator[tuple[int, str]]:
+        """(number of the pin, manifest) of what tiers serve, for pins with a number above `after`; oldest first."""
+        later = aliased(Pin)
+        superseded = select(later.id).where(
+            later.tier == Pin.tier, later.model == Pin.model, later.position > Pin.position
+        )
+        query = (
+            select(Pin.id, Version.manifest)
+            .join(Version, col(Version.digest) == col(Pin.version))
+            .where(col(Pin.id) > after, ~superseded.exists())
+            .order_by(col(Pin.id))
+        )
+        found = self.session.connection().execute(query, execution_options={"yield_per": STREAMED})
+        yield from ((number, manifest) for number, manifest in found)
 
     def pin_history(
         self, tier: str | None = None, model: str | None = None, version: str | None = None

@@ -50,11 +50,12 @@ class RequestLog:
         with self._traces.request(scope, seen.id) as span:
             try:
                 await self._app(scope, receive, seen.sending(send))
-            except Exception:  # noqa: BLE001 - the last line of defence: logged whole, answered with the id alone
+            except Exception:  # a bug of ours: logged whole, answered with the id alone
                 self._log.error(
                     "bug", id=seen.id, path=scope["path"][:_PATH], traceback=traceback.format_exc()
                 )
                 await seen.answer_bug(send)
+                raise
             finally:
                 line = seen.line()
                 self._metrics.request(line)
