@@ -94,9 +94,13 @@ class BlobWatch:
         self._readers = ThreadPoolExecutor(_READERS, "blob-reader", initializer=step_back)
         self._stopping = threading.Event()
 
-    def close(self) -> None:
-        """Stop reading."""
+    def stop(self) -> None:
+        """Break off every reading, with `ReadingStopped`."""
         self._stopping.set()
+
+    def close(self) -> None:
+        """Stop, and wait for the threads."""
+        self.stop()
         self._readers.shutdown(cancel_futures=True)
 
     def open(self, sha256: str) -> Opened:
@@ -205,7 +209,7 @@ class BlobWatch:
     def _digest(self, opened: Opened, pace: Pace) -> str:
         digest, block, offset = hashlib.sha256(), bytearray(BLOCK), 0
         view = memoryview(block)
-        while count := os.preadv(opened.handle, [block], offset):
+        while count := self._read(opened, block, offset):
             digest.update(view[:count])
             offset += count
             pace(count)
@@ -214,6 +218,14 @@ class BlobWatch:
         if (left := _SETTLED - (time.monotonic() - opened.since)) > 0:
             time.sleep(left)  # else the mark of a small file would never be old enough to be believed
         return digest.hexdigest()
+
+    def _read(self, opened: Opened, block: bytearray, offset: int) -> int:
+        try:
+            return os.preadv(opened.handle, [block], offset)
+        except (
+            OSError
+        ) as exc:  # a sector that the disk gives up is damage, and not kept: the next try may go well
+            raise self._refusal(opened.sha256, exc.strerror or "nothing") from exc
 
     def _outcome(self, sha256: str, mark: str) -> str | None:
         row = self._seen.get(sha256)
