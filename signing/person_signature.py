@@ -4,7 +4,8 @@ Who judges people (approvals, decisions, changes of people) asks here and does n
 The registered `public_key` says the method: an OpenSSH line (`ssh-ed25519 AAAA… comment`), or
 `x509 BASE64` with the DER of one certificate. A signature of the other method is refused.
 
-A touch and a PIN are proven by a FIDO2 token, which signs its flags. A PIV card signs nothing about itself: that a
+A touch and a PIN are proven by a FIDO2 token, which signs its flags, also in a browser (a passkey); a passkey that says
+that it may be copied from device to device is no hardware. A PIV card signs nothing about itself: that a
 PIN was given is the promise of the issuer who handed the card out, so it counts only for a certificate whose
 issuer is a registered anchor; without anchors a certificate is a key in a file like any other.
 """
@@ -41,9 +42,10 @@ class PersonSignature:
     key_material: str  # 64 hex digits, the same for one key under two registrations
     touched: bool  # a FIDO2 token was touched; a PIV card cannot show it
     pin_given: bool  # by a token's own signed flag, or by the promise of a PIV card's issuer
-    hardware: bool  # the key lives in a FIDO2 token, or in a card whose issuer is a registered anchor
+    hardware: bool  # the key lives in a FIDO2 token alone, or in a card whose issuer is a registered anchor
     certificate_subject: str | None = None  # RFC 4514
     certificate_until: datetime | None = None  # the last moment of the certificate
+    origin: str | None = None  # of the page in whose browser a passkey made it: https://models.example
 
 
 def method_of(public_key: str) -> Method:
@@ -115,9 +117,15 @@ def verify(
             require_touch=require_touch,
             require_pin=require_pin,
         )
-        hardware = made.flags is not None
+        hardware = made.flags is not None and not made.copyable
         return PersonSignature(
-            "ssh", made.fingerprint, made.key_material, made.touched, made.pin_given, hardware
+            "ssh",
+            made.fingerprint,
+            made.key_material,
+            made.touched,
+            made.pin_given,
+            hardware,
+            origin=made.origin,
         )
     from signing import piv  # noqa: PLC0415
 

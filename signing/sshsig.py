@@ -3,20 +3,18 @@
 `ssh-keygen -Y verify` calls a FIDO2 signature good although nobody touched the key; the flags are signed, but
 it does not look at them (OpenSSH 9.2p1, by trial). So the check is ours: a signature by a hardware key (`sk-`)
 counts only with the touch flag, and with the PIN flag where that is demanded. Ed25519 and ECDSA on P-256 and
-P-384; hardware keys sign with `ssh-keygen -Y sign -n NAMESPACE`, which knows how to talk to the token.
+P-384; hardware keys sign with `ssh-keygen -Y sign -n NAMESPACE`, which knows how to talk to the token, and passkeys in
+a browser (`signing.webauthn`). Key lines and wire types are in `signing.ssh_keys`.
 
-Sources: openssh-portable PROTOCOL.sshsig, PROTOCOL.u2f; RFC 4253 section 5 (wire types), RFC 5656, RFC 8709
+Sources: openssh-portable PROTOCOL.sshsig, PROTOCOL.u2f; WebAuthn Level 3, section 6.1 (flags)
 """
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
@@ -26,28 +24,43 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from signing import webauthn
 from signing.hidden import Hidden
 from signing.person_refusals import PersonSignatureUncheckable, PersonSignatureWrong
+from signing.ssh_keys import (
+    ALGORITHMS,
+    CURVES,
+    ED25519,
+    FOOTER,
+    HARDWARE,
+    HEADER,
+    MAGIC,
+    MAX_TEXT,
+    P256,
+    P384,
+    SK_P256,
+    VERSION,
+    PublicKey,
+    Reader,
+    armor,
+    fingerprint,
+    mpint,
+    read_key_blob,
+    read_public_key,
+    string,
+    to_be_signed,
+    unbase64,
+)
 
-HEADER, FOOTER = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
-MAGIC, VERSION = b"SSHSIG", 1
-MAX_TEXT = 16 << 10  # characters of a signature or a public key line
+__all__ = [
+    "ALGORITHMS", "FOOTER", "HARDWARE", "HEADER", "PublicKey", "SigningKey", "SshSignature",
+    "fingerprint", "load_private", "public_key_line", "read_public_key", "sign", "verify",
+]  # fmt: skip
+
 MAX_KEY_FILE = 64 << 10  # bytes
-TOUCHED, PIN_GIVEN = 0x01, 0x04  # PROTOCOL.u2f: user presence, user verification
-
-ED25519, P256, P384 = "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384"
-SK_ED25519, SK_P256 = "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"
-HARDWARE = (SK_ED25519, SK_P256)
-ALGORITHMS = (ED25519, P256, P384, SK_ED25519, SK_P256)
+TOUCHED, PIN_GIVEN, COPYABLE = 0x01, 0x04, 0x08  # user presence, user verification, backup eligibility
 
 SigningKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
-_CURVES: dict[
-    str, tuple[str, ec.EllipticCurve, hashes.HashAlgorithm]
-] = {  # RFC 5656 section 6.2.1 for the hashes
-    P256: ("nistp256", ec.SECP256R1(), hashes.SHA256()),
-    P384: ("nistp384", ec.SECP384R1(), hashes.SHA384()),
-    SK_P256: ("nistp256", ec.SECP256R1(), hashes.SHA256()),
-}
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,12 @@ class SshSignature:
     key_material: str  # see `PublicKey`
     flags: int | None  # of the token; None for a key in a file
     counter: int | None  # of the token
+    origin: str | None = None  # of the page in whose browser it was made: https://models.example
+
+    @property
+    def copyable(self) -> bool:
+        """The key itself may lie elsewhere too: a passkey that its vendor carries from device to device."""
+        return self.flags is not None and bool(self.flags & COPYABLE)
 
     @property
     def touched(self) -> bool:
@@ -69,47 +88,6 @@ class SshSignature:
     def pin_given(self) -> bool:
         """Somebody gave the token its PIN, or a fingerprint, for this signature."""
         return self.flags is not None and bool(self.flags & PIN_GIVEN)
-
-
-@dataclass(frozen=True)
-class PublicKey:
-    """A decoded OpenSSH public key line."""
-
-    algorithm: str
-    blob: bytes  # wire form, what the fingerprint is made of
-    point: bytes  # the bare public key: 32 bytes, or an uncompressed curve point
-    application: bytes  # what a token bound the key to; empty for others
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the wire form, in base64 without padding, after `SHA256:`."""
-        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
-
-    @property
-    def key_material(self) -> str:
-        """64 hex digits that stay the same when one key is registered under two types or two applications."""
-        return hashlib.sha256(self.point).hexdigest()
-
-
-def fingerprint(public_key_line: str) -> str:
-    """Return `SHA256:…` of an OpenSSH public key line. Raises `PersonSignatureUncheckable`."""
-    return read_public_key(public_key_line).fingerprint
-
-
-def read_public_key(line: str) -> PublicKey:
-    """Decode `TYPE BASE64 [comment]`; options as in authorized_keys are refused.
-
-    Raises:
-        PersonSignatureUncheckable: another key type, trailing bytes, a point that is not on its curve.
-    """
-    at = "public key"
-    words = line.split(maxsplit=2) if len(line) <= MAX_TEXT else []
-    if len(words) < 2 or "\n" in line.strip():
-        raise PersonSignatureUncheckable("not one line of the form TYPE BASE64 COMMENT", at=at)
-    key = _read_key_blob(_unbase64(words[1], at=at))
-    if key.algorithm != words[0]:
-        raise PersonSignatureUncheckable(f"says {words[0]!r} and holds {key.algorithm!r}", at=at)
-    return key
 
 
 def public_key_line(private_key: SigningKey, comment: str = "") -> str:
@@ -174,18 +152,14 @@ def sign(message: bytes, *, namespace: str, private_key: SigningKey) -> str:
     if algorithm is None:
         raise PersonSignatureUncheckable("a key of this kind cannot sign here", at="private key")
     name = namespace.encode()
-    signed = _to_be_signed(message, name, b"", b"sha512")
+    signed = to_be_signed(message, name, b"", b"sha512")
     if isinstance(private_key, ed25519.Ed25519PrivateKey):
         raw = private_key.sign(signed)
     else:
-        r, s = decode_dss_signature(private_key.sign(signed, ec.ECDSA(_CURVES[algorithm][2])))
-        raw = _mpint(r) + _mpint(s)
-    blob = _unbase64(public_key_line(private_key).split()[1], at="public key")
-    signature = _string(algorithm.encode()) + _string(raw)
-    fields = b"".join(_string(field) for field in (blob, name, b"", b"sha512", signature))
-    text = base64.b64encode(MAGIC + VERSION.to_bytes(4, "big") + fields).decode()
-    lines = (text[start : start + 70] for start in range(0, len(text), 70))
-    return "\n".join((HEADER, *lines, FOOTER, ""))
+        r, s = decode_dss_signature(private_key.sign(signed, ec.ECDSA(CURVES[algorithm][2])))
+        raw = mpint(r) + mpint(s)
+    blob = unbase64(public_key_line(private_key).split()[1], at="public key")
+    return armor(blob, name, string(algorithm.encode()) + string(raw))
 
 
 def verify(
@@ -213,55 +187,27 @@ def verify(
     if blob != key.blob:
         raise PersonSignatureWrong(
             f"made by another key than the registered {key.fingerprint}",
-            fingerprint=_read_key_blob(blob).fingerprint,
+            fingerprint=read_key_blob(blob).fingerprint,
         )
     if found_namespace != namespace.encode():
         shown = found_namespace.decode(errors="replace")
         raise PersonSignatureWrong(f"made for {shown!r}, not for {namespace!r}", fingerprint=key.fingerprint)
-    flags, counter = _check_signature(key, signature, signed)
-    found = SshSignature(key.algorithm, key.fingerprint, key.key_material, flags, counter)
-    if flags is None and (require_touch or require_pin):
-        raise PersonSignatureWrong(
-            "a hardware key is demanded, this one is a file", fingerprint=key.fingerprint
-        )
-    if flags is not None and not found.touched:
-        raise PersonSignatureWrong("nobody touched the hardware key", fingerprint=key.fingerprint)
-    if require_pin and not found.pin_given:
-        raise PersonSignatureWrong("the hardware key was not given its PIN", fingerprint=key.fingerprint)
+    found = _check_signature(key, signature, signed)
+    problem = _missing(found, hardware=require_touch or require_pin, pin=require_pin)
+    if problem is not None:
+        raise PersonSignatureWrong(problem, fingerprint=key.fingerprint)
     return found
 
 
-class _Reader:
-    """Wire types of RFC 4253 section 5, from bytes that anybody may have written."""
-
-    def __init__(self, data: bytes, at: str) -> None:
-        self._data, self._offset, self._at = data, 0, at
-
-    def refuse(self, problem: str) -> PersonSignatureUncheckable:
-        return PersonSignatureUncheckable(f"{problem} at byte {self._offset}", at=self._at)
-
-    def take(self, count: int) -> bytes:
-        if count > len(self._data) - self._offset:
-            raise self.refuse("ends too early")
-        self._offset += count
-        return self._data[self._offset - count : self._offset]
-
-    def uint32(self) -> int:
-        return int.from_bytes(self.take(4), "big")
-
-    def string(self) -> bytes:
-        return self.take(self.uint32())
-
-    def mpint(self) -> int:
-        raw = self.string()
-        value = int.from_bytes(raw, "big")
-        if not raw or _mpint(value)[4:] != raw or len(raw) > 49:  # P-384: 48 bytes and a sign byte
-            raise self.refuse("not a positive number in its one form")
-        return value
-
-    def end(self) -> None:
-        if self._offset != len(self._data):
-            raise self.refuse("more bytes than expected")
+def _missing(found: SshSignature, *, hardware: bool, pin: bool) -> str | None:
+    """What a good signature lacks. A touch is demanded of whatever can be touched."""
+    if found.flags is None:
+        return "a hardware key is demanded, this one is a file" if hardware else None
+    if not found.touched:
+        return "nobody touched the hardware key"
+    if hardware and found.copyable:
+        return "a hardware key is demanded, this passkey may be copied to other devices"
+    return "the hardware key was not given its PIN" if pin and not found.pin_given else None
 
 
 def _dearmor(armored: str, message: bytes) -> tuple[bytes, bytes, bytes, bytes]:
@@ -270,33 +216,44 @@ def _dearmor(armored: str, message: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     text = armored.rstrip() if len(armored) <= MAX_TEXT else ""
     if not (text.startswith(HEADER) and text.endswith(FOOTER) and len(text) >= len(HEADER) + len(FOOTER)):
         raise PersonSignatureUncheckable(f"not between {HEADER!r} and {FOOTER!r}, or too long", at=at)
-    data = _unbase64("".join(text[len(HEADER) : -len(FOOTER)].split()), at=at)
-    reader = _Reader(data, at)
+    data = unbase64("".join(text[len(HEADER) : -len(FOOTER)].split()), at=at)
+    reader = Reader(data, at)
     if reader.take(len(MAGIC)) != MAGIC or reader.uint32() != VERSION:
         raise reader.refuse("not version 1 of the format")
     blob, namespace, reserved, algorithm, signature = (reader.string() for _ in range(5))
     reader.end()
     if algorithm not in (b"sha256", b"sha512"):
         raise reader.refuse("neither SHA-256 nor SHA-512 was used")
-    return _to_be_signed(message, namespace, reserved, algorithm), blob, namespace, signature
+    return to_be_signed(message, namespace, reserved, algorithm), blob, namespace, signature
 
 
-def _check_signature(key: PublicKey, signature: bytes, signed: bytes) -> tuple[int | None, int | None]:
-    """Check the innermost signature; return a token's flags and counter, which it covers."""
-    reader = _Reader(signature, "SSH signature")
-    if reader.string() != key.algorithm.encode():
+def _check_signature(key: PublicKey, signature: bytes, signed: bytes) -> SshSignature:
+    """Check the innermost signature; return a token's flags and counter, which it covers, and a browser's page."""
+    reader = Reader(signature, "SSH signature")
+    kind, raw = reader.string(), reader.string()
+    in_browser = key.algorithm == SK_P256 and kind == webauthn.TYPE.encode()
+    if kind != key.algorithm.encode() and not in_browser:
         raise reader.refuse("the signature's type is not its key's")
-    raw = reader.string()
-    flags = counter = None
-    if key.algorithm in HARDWARE:  # PROTOCOL.u2f: the token signs hashes, its flags and its counter
-        tail = reader.take(5)
-        flags, counter = tail[0], int.from_bytes(tail[1:], "big")
-        signed = hashlib.sha256(key.application).digest() + tail + hashlib.sha256(signed).digest()
+    tail = reader.take(5) if key.algorithm in HARDWARE else b""
+    page = webauthn.read_page(reader) if in_browser else None
     reader.end()
+    if page is not None:
+        signed = webauthn.covered(
+            page, tail, signed, application=key.application, fingerprint=key.fingerprint
+        )
+    elif tail:  # PROTOCOL.u2f: the token signs hashes, its flags and its counter
+        signed = hashlib.sha256(key.application).digest() + tail + hashlib.sha256(signed).digest()
+    _check_raw(key, raw, signed)
+    flags, counter = (tail[0], int.from_bytes(tail[1:], "big")) if tail else (None, None)
+    origin = page.origin if page else None
+    return SshSignature(key.algorithm, key.fingerprint, key.key_material, flags, counter, origin)
+
+
+def _check_raw(key: PublicKey, raw: bytes, signed: bytes) -> None:
     try:
-        if key.algorithm in _CURVES:
-            _, curve, digest = _CURVES[key.algorithm]
-            inner = _Reader(raw, "SSH signature")
+        if key.algorithm in CURVES:
+            _, curve, digest = CURVES[key.algorithm]
+            inner = Reader(raw, "SSH signature")
             pair = encode_dss_signature(inner.mpint(), inner.mpint())
             inner.end()
             ec.EllipticCurvePublicKey.from_encoded_point(curve, key.point).verify(
@@ -306,59 +263,9 @@ def _check_signature(key: PublicKey, signature: bytes, signed: bytes) -> tuple[i
             ed25519.Ed25519PublicKey.from_public_bytes(key.point).verify(raw, signed)
     except InvalidSignature as exc:
         raise PersonSignatureWrong("does not belong to these bytes", fingerprint=key.fingerprint) from exc
-    return flags, counter
-
-
-def _read_key_blob(blob: bytes) -> PublicKey:
-    reader = _Reader(blob, "public key")
-    algorithm = reader.string().decode("ascii", errors="replace")
-    if algorithm not in ALGORITHMS:
-        raise PersonSignatureUncheckable(
-            f"{algorithm[:64]!r} is none of {', '.join(ALGORITHMS)}", at="public key"
-        )
-    if algorithm in _CURVES and reader.string() != _CURVES[algorithm][0].encode():
-        raise reader.refuse("the curve is not the one of its type")
-    point = reader.string()
-    application = reader.string() if algorithm in HARDWARE else b""
-    reader.end()
-    try:
-        if algorithm in _CURVES:
-            if (
-                point[:1] != b"\x04"
-            ):  # one spelling per key: RFC 5656 allows a compressed one, OpenSSH does not
-                raise reader.refuse("the curve point is not in its long form")
-            ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[algorithm][1], point)
-        else:
-            ed25519.Ed25519PublicKey.from_public_bytes(point)
-    except ValueError as exc:
-        raise reader.refuse("not a public key of its type") from exc
-    return PublicKey(algorithm, blob, point, application)
 
 
 def _algorithm_of(key: SigningKey) -> str | None:
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return ED25519
     return {"secp256r1": P256, "secp384r1": P384}.get(key.curve.name)
-
-
-def _to_be_signed(message: bytes, namespace: bytes, reserved: bytes, algorithm: bytes) -> bytes:
-    digest = hashlib.new(algorithm.decode(), message).digest()
-    return MAGIC + b"".join(_string(field) for field in (namespace, reserved, algorithm, digest))
-
-
-def _string(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data
-
-
-def _mpint(value: int) -> bytes:
-    return _string(value.to_bytes(value.bit_length() // 8 + 1, "big") if value else b"")
-
-
-def _unbase64(text: str, *, at: str) -> bytes:
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise PersonSignatureUncheckable("not base64", at=at) from exc
-    if base64.b64encode(raw).decode() != text:
-        raise PersonSignatureUncheckable("base64 with loose ends", at=at)
-    return raw

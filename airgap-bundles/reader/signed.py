@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from base64 import b64decode
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import verify
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_public_key, load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from verify import Wrong, canonical, demand, fits, hashed, pae
 
 from strict import base64, fit, head_lines, like, once, read
@@ -110,22 +111,51 @@ def check_signature(text: str, message: bytes, namespace: str, asked: dict[str, 
     raw = base64("".join(body[len(begin) : -len(end)].split()), "signature")
     parts = [*wire(raw[10:])]
     demand(len(parts) == 5 and parts[3] in (b"sha256", b"sha512"), "signature: not as PROTOCOL.sshsig has it")
-    token = public.startswith("sk-")
-    inner = [*wire(parts[4][:-5] if token else parts[4])]
-    demand(len(inner) == 2 and inner[0] == public.split()[0].encode(), "signature: of another type than its key")
+    token, kind = public.startswith("sk-"), public.split()[0].encode()
+    inner = [*wire(parts[4], 2)]
+    rest = parts[4][8 + len(b"".join(inner)) :]
+    demand(len(inner) == 2 and inner[0] in (kind, BROWSER[kind]), "signature: of another type than its key")
+    demand(len(rest) >= 5 if token else not rest, "signature: flags and counter are a token's, and only a token's")
+    check_page([*wire(rest[5:])], rest[:1], inner[0] == BROWSER[kind])
     made = verify.how_made(text, message, namespace, public)
-    demand(made not in (verify.MADE[0], verify.MADE[4]), "signature: nobody touched the token")
-    demand(token or not (asked["touch"] or asked["pin"]), "signature: a file where a token is demanded")
-    demand(made == verify.MADE[5] or not asked["pin"], "signature: the token was not given its PIN")
+    demand("NOT TOUCHED" not in made, "signature: nobody touched the token")
+    hardware = token and "COPIED" not in made
+    demand(hardware or not (asked["touch"] or asked["pin"]), "signature: a file where a token is demanded")
+    demand("PIN" in made or not asked["pin"], "signature: the token was not given its PIN")
     return made
 
 
+def check_page(page: list[bytes], flags: bytes, browser: bool) -> None:
+    """What a browser added is as long as it may be, spelt as browsers spell, and as the flags say. DECISIONS.md, 2."""
+    demand(len(page) == (3 if browser else 0), "signature: more or less than its type has")
+    if browser:
+        origin, client, more = page
+        demand(len(origin) <= 300 and len(client) <= 4096 and len(more) <= 1024, "signature: a page of many words")
+        said = loads_once(client)
+        begin = [f'"{name}":"{said.get(name)}"' for name in ("type", "challenge", "origin")]
+        demand(client.startswith(("{" + ",".join(begin)).encode()), "signature: not as browsers spell it")
+        demand(not flags[0] & 0x40 and bool(flags[0] & 0x80) == bool(more), "signature: the flags contradict the rest")
+
+
+def loads_once(data: bytes) -> dict[str, Any]:
+    """A JSON object in which no name stands twice."""
+
+    def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        demand(len({*dict(pairs)}) == len(pairs), "signature: a name twice")
+        return dict(pairs)
+
+    value = json.loads(data.decode(), object_pairs_hook=once_each)
+    demand(isinstance(value, dict), "signature: no object")
+    return dict(value)
+
+
+BROWSER = defaultdict(bytes, {b"sk-ecdsa-sha2-nistp256@openssh.com": b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com"})
 CARD = {"format": {"tidegate-piv-signature/1"}, "certificate": "string", "signature": "string"}
 
 
-def wire(data: bytes) -> Iterator[bytes]:
-    """Strings of RFC 4251, none of them cut off."""
-    while data:
+def wire(data: bytes, most: int = 9) -> Iterator[bytes]:
+    """Strings of RFC 4251, none of them cut off; as many as there are, up to `most`."""
+    while data and (most := most - 1) >= 0:
         end = 4 + int.from_bytes(data[:4], "big")
         demand(4 <= len(data) >= end, "signature: ends too early")
         yield data[4:end]
@@ -185,7 +215,7 @@ def material(key: dict[str, Any]) -> str:
         return hashed([b"\4" + numbers.x.to_bytes(size, "big") + numbers.y.to_bytes(size, "big")])
     parts = [*wire(base64(text, "key"))]
     demand(parts[0].decode() == kind, "people: a key of another type")
-    load_ssh_public_key(f"{kind} {text}".encode())
+    verify.ssh_key(kind, b64decode(text))
     return hashed([parts[2 if "ecdsa" in kind else 1]])
 
 

@@ -10,11 +10,12 @@ import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ ABOUT = "home profile roles made_at size root log_key station witnesses enrolmen
 FILES = {one: f"{one}s/{{}}.json" for one in ("statement", "approval", "decision", "document", "report")}
 FILES |= {"approval request": "requests/{}.json", "version": "versions/{}/manifest.json"}
 REPLAYED = ("person", "pin", "tier policy", "withdrawal")
-MADE = {0: "token, NOT TOUCHED", 1: "token, touched", 4: "token, NOT TOUCHED", 5: "token, touched and given its PIN"}
+MADE = {1: "touched", 5: "touched and given its PIN", **dict.fromkeys((9, 13), "touched, MAY BE COPIED")}
 
 
 class Wrong(Exception):
@@ -60,11 +61,9 @@ def document(data: bytes, at: str, form: str, known: str) -> dict[str, Any]:  # 
 
 
 def fits(public: Any, signature: bytes, data: bytes) -> bool:
-    how: tuple[Any, ...] = ()
+    how: Any = (padding.PKCS1v15(), hashes.SHA256()) if isinstance(public, rsa.RSAPublicKey) else ()
     if isinstance(public, ec.EllipticCurvePublicKey):
         how = (ec.ECDSA(hashes.SHA256() if public.key_size == 256 else hashes.SHA384()),)
-    elif isinstance(public, rsa.RSAPublicKey):
-        how = (padding.PKCS1v15(), hashes.SHA256())
     with suppress(InvalidSignature):
         return public.verify(signature, data, *how) is None
     return False
@@ -92,14 +91,11 @@ def pieces(path: Path, start: int = 0, size: int = 1 << 62) -> Iterator[bytes]: 
 
 def hashed(data: Iterable[bytes]) -> str:
     found = hashlib.sha256()
-    for one in data:
-        found.update(one)
+    [*map(found.update, data)]
     return found.hexdigest()
 
 
-class Folder:
-    """The plain files below a folder; no link is followed. Each is what SHA256SUMS says, and all of them stand there."""
-
+class Folder:  # its plain files; no link is followed. Each is what SHA256SUMS says, and all of them stand there
     def __init__(self, path: Path) -> None:
         self.path, found = path, set[str]()
         for place in path.rglob("*"):
@@ -141,9 +137,7 @@ def signed(data: bytes, at: str, kind: str, by: list[tuple[dict[str, Any], dict[
     return dict(value["signed"])
 
 
-class Trust:
-    """What one origin signs for, by the TUF metadata in `trust/`, or `upstream/` of a relayed bundle."""
-
+class Trust:  # what one origin signs for, by the TUF metadata in `trust/`, or `upstream/` of a relayed bundle
     def __init__(self, folder: Folder, place: str, fingerprint: str, now: datetime) -> None:
         self.folder, self.place, self.now, root, anchored = folder, place, now, dict[str, Any](), False
         for number in range(1, 1 + sum(name.endswith(".root.json") for name in folder.below(f"{place}/"))):
@@ -170,10 +164,8 @@ class Trust:
 
     def role(self, name: str, below: str) -> dict[str, str]:  # path to SHA-256 of what it signs for, below that
         delegations = self.targets.get("delegations") or {"roles": []}
-        role = next((one for one in delegations["roles"] if one["name"] == name), None)
-        if role is None or f"{name}.json" not in self.listed:
-            return {}
-        body = self.meta(name, "targets", delegations["keys"], role)
+        roles = [one for one in delegations["roles"] if one["name"] == name and f"{name}.json" in self.listed]
+        body = self.meta(name, "targets", delegations["keys"], roles[0]) if roles else {"targets": {}}
         return {path: one["hashes"]["sha256"] for path, one in body["targets"].items() if path.startswith(below)}
 
 
@@ -192,8 +184,7 @@ class Bundle:
         pins |= {one["path"]: one["sha256"] for one in export["releases"]} | {"README.txt": export["readme"]}
         for name, value in pins.items():
             demand(volume.sums.get(name) == value, f"{name}: not what the export names")
-        self.declared, known = {path, *pins}, {(one["sha256"], one["size"]) for one in export["blobs"]}
-        known |= {(one["sha256"], one["size"]) for one in export["assumed"]}
+        self.declared, known = {path, *pins}, {(b["sha256"], b["size"]) for b in export["blobs"] + export["assumed"]}
         for one in export["releases"]:
             signers = {catalogue[one["path"]] for catalogue in catalogues if one["path"] in catalogue}
             demand(signers == {one["sha256"]}, f"{one['path']}: no catalogue signs for it")
@@ -255,8 +246,7 @@ def check_bundle(options: Namespace, strict: Any) -> Iterator[str]:
     files = {path.name: path for folder in options.held for path in folder.rglob("*") if HEX.fullmatch(path.name)}
     files |= {name: volume.path / path for volume in volumes for path, name in volume.stored.items()}
     yield f"bundle {bundle.export['bundle']} from {bundle.export['origin']}: each file of {len(volumes)} volumes is as named"
-    if strict:
-        yield from strict.look(bundle, trusts, volumes)
+    yield from strict.look(bundle, trusts, volumes) if strict else ()
     for name, data in bundle.blobs(files, strict and strict.frames):
         demand(hashed(data) == name, f"blob {name[:12]}: comes out otherwise; is what it builds on rotten?")
     yield f"blobs: {len(bundle.export['blobs'])}, each is what its name says"
@@ -282,32 +272,44 @@ def fields(data: bytes) -> Iterator[bytes]:
         data = data[end:]
 
 
+def packed(*parts: bytes) -> bytes:
+    return b"".join(len(one).to_bytes(4, "big") + one for one in parts)
+
+
+def ssh_key(kind: str, blob: bytes) -> Any:  # a token's as if it lay in a file: `cryptography` reads few of the others
+    name, (_, *parts) = kind.removeprefix("sk-").removesuffix("@openssh.com").encode(), fields(blob)
+    return load_ssh_public_key(name + b" " + b64encode(packed(name, *parts[: len(parts) - kind.startswith("sk-")])))
+
+
 def how_made(text: str, message: bytes, namespace: str, public: str) -> str:
     """Hold a person's signature against the one key that is theirs; what made it? PROTOCOL.sshsig, PROTOCOL.u2f."""
     kind, blob = public.split(maxsplit=1)[0], b64decode(public.split()[1])
     if kind == "x509":
-        said = pae(message, f"application/vnd.tidegate.{namespace}")
         card, signature = x509.load_der_x509_certificate(blob).public_key(), b64decode(json.loads(text)["signature"])
-        demand(fits(card, signature, said), "not signed by this certificate")
+        demand(fits(card, signature, pae(message, f"application/vnd.tidegate.{namespace}")), "not signed by this card")
         return "PIV card"
     raw = b64decode("".join(text.split("-----")[2].split()))
     carried, space, reserved, digest, signature = fields(raw[10:])
     demand((raw[:10], carried, space) == (b"SSHSIG\0\0\0\1", blob, namespace.encode()), "another key, or another use")
-    parts = (space, reserved, digest, HASHES[digest](message).digest())
-    said = b"SSHSIG" + b"".join(len(one).to_bytes(4, "big") + one for one in parts)
-    token = signature[-5:] if kind.startswith("sk-") else b""
+    said = b"SSHSIG" + packed(space, reserved, digest, HASHES[digest](message).digest())
+    form, inner = islice(fields(signature), 2)
+    rest, host = signature[8 + len(form) + len(inner) :], [*fields(blob)][-1]
+    token, page = (rest[:5], [*fields(rest[5:])]) if kind.startswith("sk-") else (b"", [])
+    if page:  # of a browser (WebAuthn): it signs what it was asked to, and where; the host has to be the key's own
+        asked, challenge = json.loads(page[1]), urlsafe_b64encode(said).rstrip(b"=").decode()
+        usual = {"type": "webauthn.get", "challenge": challenge, "origin": page[0].decode(), "crossOrigin": False}
+        right = {**asked, **usual} == {"crossOrigin": False, **asked} and "topOrigin" not in asked
+        place = (rb"https?://" if host == b"localhost" else b"https://") + re.escape(host) + rb"(:\d+)?"
+        demand(right and re.fullmatch(place, page[0]), "asked for by another page, or signed for something else")
+        said = page[1]
     if token:  # it signs its flags and its counter, too
-        said = hashlib.sha256([*fields(blob)][-1]).digest() + token + hashlib.sha256(said).digest()
-    inner = [*fields(signature[: len(signature) - len(token)])][1]
-    if "ecdsa" in kind:
-        inner = encode_dss_signature(*(int.from_bytes(one, "big") for one in fields(inner)))
-    demand(fits(load_ssh_public_key(public.encode()), inner, said), "not signed by this key")
-    return MADE[token[0] & 5] if token else "key in a file"
+        said = hashlib.sha256(host).digest() + token + b"".join(page[2:]) + hashlib.sha256(said).digest()
+    inner = encode_dss_signature(*(int.from_bytes(one, "big") for one in fields(inner))) if "ecdsa" in kind else inner
+    demand(fits(ssh_key(kind, blob), inner, said), "not signed by this key")
+    return f"{'passkey' if page else 'token'}, {MADE.get(token[0] & 13, 'NOT TOUCHED')}" if token else "key in a file"
 
 
-class Audit:
-    """The log of a folder, replayed: the rows of every table, each with the position of the event that carries it."""
-
+class Audit:  # the log of a folder, replayed: the rows of every table, each with the position of its event
     def __init__(self, folder: Folder, key: str | None) -> None:
         self.folder, self.rows = folder, {table: list[dict[str, Any]]() for table in (*FILES, *REPLAYED)}
         self.about = document(folder.read("audit.json"), "audit.json", "tidegate-audit/1", ABOUT)
@@ -360,8 +362,7 @@ class Audit:
             demand(free or self.backed(row), f"event {position}: stewards who had to sign for a person did not")
             self.rows.get(one["table"], []).append(row)
 
-    def backed(self, row: dict[str, Any]) -> bool:
-        """Whether a row about a person rests on as many stewards' words as it takes; at the founding there are none."""
+    def backed(self, row: dict[str, Any]) -> bool:  # a row about a person, by as many stewards as it takes
         stewards = {one["name"] for one in self.rows["person"] if self.solo or "steward" in one["roles"].split(",")}
         given, names = json.loads(self.text(row.get("authority", "{}"))), set[str]()
         about = {"position": row["position"], "until": row.get("until"), "roles": row["roles"].split(",")}
@@ -378,8 +379,7 @@ class Audit:
         return found.decode()
 
     def find(self, table: str, before: float = float("inf"), **same: Any) -> list[dict[str, Any]]:
-        rows = (row for row in self.rows[table] if row["event"] < before)
-        return [row for row in rows if all(row.get(name) == value for name, value in same.items())]
+        return [row for row in self.rows[table] if row["event"] < before and same.items() <= row.items()]
 
     def said(self, row: dict[str, Any], top: str) -> tuple[dict[str, Any], dict[str, Any], str]:
         """What a person signed, who that was when the log took it in, and what made the signature."""
@@ -435,7 +435,7 @@ def promotion(log: Audit, tier: str, model: str, number: str = "") -> Iterator[s
         right = right and (said["digest"], said["tier"]) == (version, tier) and "steward" in person["roles"].split(",")
         right = right and person["name"] not in {*took_part, said["requested_by"]} and "NOT" not in how
         right = right and said["issued_at"] <= pin["since"] and row["made_at"] < said["expires_at"]
-        right = right and (how in ("PIV card", MADE[5]) or not rules["hardware_keys"])
+        right = right and (how.endswith((" card", " PIN")) or not rules["hardware_keys"])
         yield f"  {said.get('decision', 'approve')} by {row['person']}, {how}{'' if right else ': does not count'}"
         counted |= {(row["person"], log.text(person["public_key"]).split()[1])} if right else set()
     people = min(len({who for who, _ in counted}), len({key for _, key in counted}))
@@ -487,7 +487,7 @@ def main(given: list[str]) -> int:
             print(repr(line)[1:-1])  # nothing in it moves a cursor
     except (Wrong, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as reason:
         left_out = options.kind == "promotion" and isinstance(reason, (FileNotFoundError, TypeError))
-        unproven = left_out or reason.args[:1] == ("NOT CHECKED",)
+        unproven = left_out or "NOT CHECKED" in reason.args
         said = reason.args[-1] if isinstance(reason, Wrong) else f"not as it must be: {type(reason).__name__}: {reason}"
         print(f"{'NOT CHECKED' if unproven else 'WRONG'}: {repr(said)[1:-1]}")
         return 2 if unproven else 1

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from registry import approvals_payload, decisions, people
 from registry.approvals_payload import Answer
 from registry.decisions import Kind, Request
-from signing import piv, sshsig
+from signing import piv, sshsig, webauthn
 from signing.canonical import canonical_bytes, pretty_bytes
 from tests.vectors.basics import MOMENT, Files, digest, with_fields, without
 
@@ -115,6 +115,53 @@ class Token:
         return armored(message, namespace, self.blob, string(self.type) + string(raw) + tail)
 
 
+class Passkey:
+    """A passkey in software, with the browser around it (WebAuthn), that says whatever it is told to."""
+
+    kind, key_kind = webauthn.TYPE.encode(), b"sk-ecdsa-sha2-nistp256@openssh.com"
+
+    def __init__(self, name: str, *, host: str = "models.example") -> None:
+        self.private, self.host = curved(name, ec.SECP256R1()), host
+        point = self.private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        self.blob = b"".join(map(string, (self.key_kind, b"nistp256", point, host.encode())))
+        self.line = f"{self.key_kind.decode()} {base64.b64encode(self.blob).decode()} {name}"
+
+    def client_data(self, message: bytes, namespace: str, **said: Any) -> bytes:
+        """What a browser writes, in its order; fields of `said` in place of its own."""
+        asked = base64.urlsafe_b64encode(webauthn.challenge(message, namespace)).rstrip(b"=").decode()
+        usual = {"type": "webauthn.get", "challenge": asked, "origin": f"https://{self.host}"}
+        value = {**usual, "crossOrigin": False, **said}
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def data(self, flags: int = 5, extensions: bytes = b"", host: str | None = None) -> bytes:
+        """Authenticator data."""
+        about = hashlib.sha256((host or self.host).encode()).digest()
+        return about + bytes([flags]) + (7).to_bytes(4, "big") + extensions
+
+    def raw(self, data: bytes, client_data: bytes) -> bytes:
+        """DER, as a browser hands it over."""
+        said = data + hashlib.sha256(client_data).digest()
+        return self.private.sign(said, same_each_time(hashes.SHA256()))
+
+    def sign(
+        self, message: bytes, namespace: str, *, flags: int = 5, extensions: bytes = b"", **said: Any
+    ) -> str:
+        return self.packed(namespace, self.client_data(message, namespace, **said), flags, extensions)
+
+    def packed(
+        self, namespace: str, client_data: bytes, flags: int = 5, extensions: bytes = b"", **other: Any
+    ) -> str:
+        """By hand, so that it can be put together wrongly. `other`: `origin`, `shown` flags, `surplus` bytes, `kind`."""
+        data = self.data(flags, extensions)
+        pair = decode_dss_signature(self.raw(data, client_data))
+        numbers = b"".join(string(part.to_bytes(part.bit_length() // 8 + 1, "big")) for part in pair)
+        origin = other.get("origin", f"https://{self.host}").encode()
+        tail = bytes([other.get("shown", flags)]) + data[33:37]
+        inner = string(other.get("kind", self.kind)) + string(numbers) + tail
+        inner += b"".join(map(string, (origin, client_data, extensions))) + other.get("surplus", b"")
+        return armored(b"", namespace, self.blob, inner)
+
+
 ISSUER = file_key("who hands cards out")
 
 
@@ -194,6 +241,7 @@ ANSWER = Answer(
 )  # fmt: skip
 OLD = Answer(**{**vars(ANSWER), "shown_sha256": None, "request": None, "policy": None, "requested_by": None})
 ALICE, TOKEN, CURVED = FileKey("alice"), Token("alice"), Token("alice", curve=True)
+PASSKEY = Passkey("alice")
 
 
 def approval_vectors() -> Files:
@@ -210,6 +258,7 @@ def approval_vectors() -> Files:
     touched = TOKEN.sign(good, APPROVAL, flags=1)
     yield from case("valid/approval/token-touched", good, touched, TOKEN.line, touch=True)
     yield from _by_card(good)
+    yield from _by_passkey(good, no)
     bad = "refused/PersonSignatureWrong/approval"
     yield from case(f"{bad}/token-not-touched", good, TOKEN.sign(good, APPROVAL, flags=4), TOKEN.line)
     yield from case(f"{bad}/token-without-pin", good, touched, TOKEN.line, **both)
@@ -260,6 +309,60 @@ def _by_card(good: bytes) -> Files:
     yield from case(
         "refused/PersonSignatureUncheckable/approval/card-surplus-field", good, text, card.line, **known
     )
+
+
+def _by_passkey(good: bytes, other: bytes) -> Files:
+    """Signatures made in a browser. All are the key's own work: only what stands around them is wrong."""
+    both, key, at = {"touch": True, "pin": True}, PASSKEY, "https://models.example"
+
+    def one(path: str, signature: str, **demands: Any) -> Files:
+        return case(path, good, signature, key.line, **demands)
+
+    def saying(**said: Any) -> str:
+        return key.sign(good, APPROVAL, **said)
+
+    yield from one("valid/approval/passkey", saying(), **both)
+    yield from one("valid/approval/passkey-touched", saying(flags=1), touch=True)
+    yield from one("valid/approval/passkey-that-travels", saying(flags=0x1D))
+    more = saying(flags=0x85, extensions=b"\xa1\x63uvm\x80", newly="added")
+    yield from one("valid/approval/passkey-extensions", more, **both)
+    port = key.packed(APPROVAL, key.client_data(good, APPROVAL, origin=f"{at}:8765"), origin=f"{at}:8765")
+    yield from one("valid/approval/passkey-another-port", port, **both)
+
+    bad = "refused/PersonSignatureWrong/approval/passkey"
+    yield from one(f"{bad}-not-touched", saying(flags=4))
+    yield from one(f"{bad}-without-pin", saying(flags=1), **both)
+    yield from one(f"{bad}-that-travels-for-a-token", saying(flags=0x1D), **both)
+    shown = key.packed(APPROVAL, key.client_data(good, APPROVAL), flags=0, shown=5)
+    yield from one(f"{bad}-flags-added-later", shown)
+    yield from one(f"{bad}-registering", saying(type="webauthn.create"))
+    yield from one(f"{bad}-in-a-frame", saying(crossOrigin=True))
+    yield from one(f"{bad}-below-another-page", saying(topOrigin="https://evil.example"))
+    for name, origin in (
+        ("another-page", "https://evil.example"),
+        ("a-page-below", "https://evil.models.example"),
+        ("a-page-in-the-open", "http://models.example"),
+        ("an-app", "android:apk-key-hash:AAAA"),
+    ):
+        there = key.packed(APPROVAL, key.client_data(good, APPROVAL, origin=origin), origin=origin)
+        yield from one(f"{bad}-{name}", there)
+    yield from one(f"{bad}-stating-another-page", saying(origin="https://evil.example"))
+    yield from one(f"{bad}-another-payload", key.sign(other, APPROVAL))
+    yield from one(f"{bad}-another-purpose", key.packed(APPROVAL, key.client_data(good, DECISION)))
+
+    bad = "refused/PersonSignatureUncheckable/approval/passkey"
+    said = key.client_data(good, APPROVAL)
+    yield from one(f"{bad}-more-bytes", key.packed(APPROVAL, said, surplus=string(b"")))
+    yield from one(f"{bad}-extensions-not-flagged", key.packed(APPROVAL, said, extensions=b"\xa0"))
+    yield from one(f"{bad}-flagged-without-extensions", key.packed(APPROVAL, said, flags=0x85))
+    yield from one(f"{bad}-with-a-new-key", key.packed(APPROVAL, said, flags=0x45))
+    backwards = json.dumps(dict(reversed(json.loads(said).items())), separators=(",", ":")).encode()
+    yield from one(f"{bad}-in-another-order", key.packed(APPROVAL, backwards))
+    yield from one(f"{bad}-spaced", key.packed(APPROVAL, said.replace(b'":"', b'": "')))
+    twice = said[:-1] + b',"crossOrigin":true}'
+    yield from one(f"{bad}-a-name-twice", key.packed(APPROVAL, twice))
+    yield from one(f"{bad}-too-long", saying(filler="x" * 4096))
+    yield from one(f"{bad}-as-a-token", key.packed(APPROVAL, said, kind=key.key_kind))
 
 
 def _unreadable(good: bytes, old: bytes) -> Files:
