@@ -18,6 +18,7 @@ from registry.contracts import ToolContract
 from registry.entities import Report, Version
 from registry.errors import BlobDamaged, NotFound
 from registry.manifests import FileEntry, Licence, Manifest
+from registry.store_attention import RunLine, runs_of
 from registry.verdicts import Comparison
 from registry.views import View
 from signing.canonical import NotCanonical, parse
@@ -193,13 +194,18 @@ def _suites(view: View, now: Version, then: Version | None, profile: str | None)
 
 def newest_runs(view: View, version: Version, profile: str | None = None) -> dict[str, Measured]:
     """The newest run of each suite on a version, by the suite's name; one with this engine profile before others."""
-    best: dict[str, Report] = {}
-    for row in view.reports(version.digest, "validation"):
-        known = best.get(str(row.suite))
-        if known is None or row.profile == profile or known.profile != profile:
-            best[str(row.suite)] = row
-    read = [Measured(row, figures) for row in best.values() if (figures := read_report(row)) is not None]
-    return {run.suite: run for run in sorted(read, key=lambda run: run.report.id or 0)}
+    best: dict[str, RunLine] = {}
+    for run in runs_of(view, version.digest):
+        known = best.get(str(run.suite))
+        if run.kind == "validation" and (known is None or run.profile == profile or known.profile != profile):
+            best[str(run.suite)] = run
+    rows = [view.kept(run.digest) for run in best.values()]
+    read = [
+        Measured(row, figures)
+        for row in rows
+        if isinstance(row, Report) and (figures := read_report(row)) is not None
+    ]
+    return {run.suite: run for run in read}
 
 
 def read_report(row: Report) -> Mapping[str, Any] | None:

@@ -1,5 +1,6 @@
 """What waits for people: every request with what was said to it, and whether it still asks about what is there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.approval_page import question
@@ -26,12 +27,16 @@ class Waiting:
     open: bool  # somebody may still answer it
 
 
-def waiting(work: Workplace, view: View) -> list[Waiting]:
+def waiting(work: Workplace, view: View, rows: Sequence[ApprovalRequest] | None = None) -> list[Waiting]:
     """Every request to promote, oldest first; of one version and tier only the newest can be open.
 
     A row that was edited is no request any more; `audit verify` names it.
+
+    Args:
+        rows: look at these alone, oldest first.
     """
-    rows = [row for row in view.approval_requests() if row.action == PROMOTE and intact(row)]
+    held = view.approval_requests() if rows is None else rows
+    rows = [row for row in held if row.action == PROMOTE and intact(row)]
     newest = {(row.version, row.tier): row.digest for row in rows}
     found = []
     for row in rows:
