@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from signing.errors import OperatorError
+from tidegate.cli.doors import COMMON
 
 _PACKAGES = ("signing", "registry", "pipelines", "tidegate")
 _NOT_IMPORTED = re.compile(r".*\.(migrations(\..*)?|__main__)")  # programs and Alembic's own steps
@@ -140,14 +141,14 @@ def commands_page() -> str:
         "",
         "Every command also takes these:",
         "",
-        *_options([option for option in _one_door().params if option.name in _COMMON]),
+        *_options([option for option in _one_door().params if option.name in COMMON]),
         "",
         "`REF` is `NAMESPACE/NAME`, `NAMESPACE/NAME@ORDINAL`, `NAMESPACE/NAME@TIER` or `NAMESPACE/NAME@sha256:PREFIX`.",
     ]
     for path, command in commands():
         context = click.Context(command, info_name=f"tidegate {path}")
         arguments = [piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]"]
-        own = [p for p in command.params if isinstance(p, click.Option) and p.name not in _COMMON]
+        own = [p for p in command.params if isinstance(p, click.Option) and p.name not in COMMON]
         required = [_spelling(p) for p in own if p.required]
         usage = " ".join(
             ["tidegate", path, *required, *(["[OPTIONS]"] if len(own) > len(required) else []), *arguments]
@@ -157,9 +158,6 @@ def commands_page() -> str:
         if own:
             lines += ["", *_options(own)]
     return "\n".join(lines) + "\n"
-
-
-_COMMON = ("home", "actor", "as_json")
 
 
 def _one_door() -> click.Command:

@@ -5,7 +5,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from signing.hidden import Hidden
 from tidegate.passphrases import Source
+
+
+@dataclass(frozen=True)
+class Afar:
+    """The server at which commands are run, and what is shown there."""
+
+    url: str
+    token_file: Path | None
+    token: Hidden | None  # of the environment; the file wins
+    ca_file: Path | None
 
 
 @dataclass(frozen=True)
@@ -16,6 +27,7 @@ class Settings:
     actor: str  # who acts, for the audit log
     as_json: bool
     secrets: Source  # of passphrases and PINs
+    afar: Afar | None = None  # None: in a home here
 
 
 def from_environment(
@@ -25,8 +37,14 @@ def from_environment(
     as_json: bool = False,
     passphrase_file: Path | None = None,
     passphrase_fd: int | None = None,
+    server: str | None = None,
+    token_file: Path | None = None,
+    ca_file: Path | None = None,
 ) -> Settings:
-    """Complete what the flags left open: TIDEGATE_HOME, TIDEGATE_ACTOR, TIDEGATE_PASSPHRASE_FILE, then defaults."""
+    """Complete what the flags left open: TIDEGATE_HOME, TIDEGATE_ACTOR, TIDEGATE_PASSPHRASE_FILE, then defaults.
+
+    A server is worked at when one is named by a flag, or by TIDEGATE_SERVER and no flag names a home here.
+    """
     environment = os.environ
     named = passphrase_file or (
         None if passphrase_fd is not None else environment.get("TIDEGATE_PASSPHRASE_FILE")
@@ -40,6 +58,21 @@ def from_environment(
             descriptor=passphrase_fd,
             program=environment.get("TIDEGATE_ASKPASS") or None,
         ),
+        afar=_afar(server or (None if home else environment.get("TIDEGATE_SERVER")), token_file, ca_file),
+    )
+
+
+def _afar(url: str | None, token_file: Path | None, ca_file: Path | None) -> Afar | None:
+    if not url:
+        return None
+    file = token_file or os.environ.get("TIDEGATE_TOKEN_FILE")
+    token = os.environ.get("TIDEGATE_TOKEN")
+    authority = ca_file or os.environ.get("TIDEGATE_CA_FILE")
+    return Afar(
+        url=url,
+        token_file=Path(file) if file else None,
+        token=Hidden(token.encode(errors="replace")) if token else None,
+        ca_file=Path(authority) if authority else None,
     )
 
 

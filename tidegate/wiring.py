@@ -95,6 +95,11 @@ class App:
         """Return a key's passphrase or a token's PIN; see `tidegate.passphrases`."""
         return self._passphrases.ask(key, confirm=confirm)
 
+    def named_file(self, name: str) -> Path | None:
+        """The file that is meant by a name which can mean something else as well, if there is one."""
+        path = Path(name)
+        return path if path.is_file() else None
+
     def close(self) -> None:
         """Give connections back."""
         store = self.__dict__.get("any_store")  # only if it was asked for

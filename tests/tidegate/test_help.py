@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from signing.summaries import Transfer
 from tests.command_lines import in_backticks, problems
+from tidegate.cli.doors import READ_BY_THE_DOOR
 from tidegate.cli.root import COMMANDS, main
 from tidegate.cli.signatures import Hand
 from tidegate.reference import commands
@@ -90,10 +91,9 @@ def test_every_parameter_reaches_its_function(path: str) -> None:
         wanted = wanted - {"hand"} | {field.name for field in dataclasses.fields(Hand)}
     if "transfer" in wanted:  # what people say of a transfer, likewise
         wanted = wanted - {"transfer"} | {field.name for field in dataclasses.fields(Transfer)}
-    read_by_the_door = {"home", "actor", "as_json", "passphrase_file", "passphrase_fd"}
     if "given" in wanted:  # the many options of `suites run`, handed on as one table
         return
-    assert wanted == {p.name for p in ALL[path].params} - read_by_the_door
+    assert wanted == {p.name for p in ALL[path].params} - set(READ_BY_THE_DOOR)
 
 
 @every_command

@@ -269,10 +269,10 @@ def compare(app: App, first: str, second: str, engine: str | None) -> None:
     from registry.errors import NotFound
 
     with app.store.view() as view:
-        profile = _document(view, engine) if engine else None
+        profile = _document(app, view, engine) if engine else None
         if profile is not None and not isinstance(profile, EngineProfile):
             raise NotFound("engine profile", str(engine))
-        found = compare_documents(_document(view, first), _document(view, second), profile)
+        found = compare_documents(_document(app, view, first), _document(app, view, second), profile)
     show(found.to_json(), comparison_text(found), as_json=app.settings.as_json)
     found.require()
 
@@ -286,17 +286,17 @@ def diff_(app: App, old: str, new: str) -> None:
     from registry.contract_diff import diff
 
     with app.store.view() as view:
-        first, second = _document(view, old), _document(view, new)
+        first, second = _document(app, view, old), _document(app, view, new)
     found = diff(first, second)
     names = {"old": first.digest, "new": second.digest}
     show({**names, **found.to_json()}, _diff_text(found), as_json=app.settings.as_json)
 
 
-def _document(view: "View", name: str) -> "Document":
+def _document(app: App, view: "View", name: str) -> "Document":
     from pipelines.agreements import load
 
-    path = Path(name)
-    return load(view, name, read_file(path, max_bytes=_BYTES) if path.is_file() else None)
+    path = app.named_file(name)
+    return load(view, name, None if path is None else read_file(path, max_bytes=_BYTES))
 
 
 def _diff_text(found: "Diff") -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,8 +93,8 @@ def _waived_file(app: App, what: str, path: str | None) -> tuple[str, str]:
         if not is_sha256(what.removeprefix("sha256:")):
             raise click.BadParameter("write sha256: and 64 lower-case hex digits", param_hint="FILE")
         return what.removeprefix("sha256:"), ""
-    if Path(what).is_file():
-        return file_sha256(Path(what)), Path(what).name
+    if (file := app.named_file(what)) is not None:
+        return file_sha256(file), file.name
     if "@" not in what:
         raise click.BadParameter(
             f"{what} is no file; write a file's path, a version (namespace/name@3) or sha256:HEX",

@@ -32,9 +32,28 @@ _COMMON = (
         ["--actor"], help="Who acts, for the audit log. Default: TIDEGATE_ACTOR, else the login name."
     ),
     click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document."),
+    click.Option(
+        ["--server"],
+        metavar="URL",
+        help="Do it at the Tidegate that serves there, not in a home here. Default: TIDEGATE_SERVER, if it is set.",
+    ),
+    click.Option(
+        ["--token-file"],
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="With --server: file whose first line is your token. Default: TIDEGATE_TOKEN_FILE, else TIDEGATE_TOKEN.",
+    ),
+    click.Option(
+        ["--ca-file"],
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="With --server: certificates (PEM) of who vouches for it. Default: TIDEGATE_CA_FILE, else the system's.",
+    ),
 )
+COMMON = tuple(str(option.name) for option in _COMMON)
+_PASSPHRASE = ("passphrase_file", "passphrase_fd")
+READ_BY_THE_DOOR = (*COMMON, *_PASSPHRASE)  # what no command's own function takes
 
 
+TYPED = "tidegate.typed"  # in a context's meta: parameter to what was typed for it
 _REASON = 2000  # characters
 _ACTOR = 64  # characters; the audit log shows it in a column
 
@@ -57,32 +76,70 @@ class Door(click.Command):
         super().__init__(*args, **kwargs)
         self.params.extend(_COMMON)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what was typed beside what it means: it is what travels, if the command does."""
+        ctx.meta[TYPED] = self.make_parser(ctx).parse_args(list(args))[0] if not ctx.resilient_parsing else {}
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         _demand_text(ctx)
-        common = {name: ctx.params.pop(name) for name in ("home", "actor", "as_json")}
-        named = {name: ctx.params.pop(name, None) for name in ("passphrase_file", "passphrase_fd")}
-        if None not in named.values():
-            raise click.UsageError("--passphrase-file and --passphrase-fd name two sources; give one", ctx)
-        settings = from_environment(**common, **named)
-        if not settings.actor.isprintable() or not 1 <= len(settings.actor.strip()) <= _ACTOR:
-            raise click.UsageError(f"the actor must be a name on one line, at most {_ACTOR} characters", ctx)
-        # Nothing of a home may be written by others, whatever the shell allows.
-        os.umask(os.umask(0o077) | 0o022)
-        ctx.obj = App(settings)
+        if ctx.obj is not None:  # the world of somebody else's request: they answer for its refusals
+            ctx.params = {name: value for name, value in ctx.params.items() if name not in READ_BY_THE_DOOR}
+            return self._work(ctx)
+        settings = _settings(ctx)
         try:
-            done = super().invoke(ctx)
+            if settings.afar is not None and not _homeless(ctx):
+                from tidegate.remote import run
+
+                return run(ctx, settings)
+            # Nothing of a home may be written by others, whatever the shell allows.
+            os.umask(os.umask(0o077) | 0o022)
+            ctx.obj = App(settings)
+            return self._work(ctx)
         except OperatorError as refusal:
             _refuse(refusal, settings)
+        finally:
+            if ctx.obj is not None:
+                ctx.obj.close()
+
+    def _work(self, ctx: click.Context) -> Any:
+        try:
+            done = super().invoke(ctx)
         except OSError as exc:
             if exc.errno is None or exc.errno == errno.EPIPE:  # a library's own, or a reader that has gone
                 raise
             place = " -> ".join(str(name) for name in (exc.filename, exc.filename2) if name is not None)
-            _refuse(SystemRefused(place, exc.strerror or "cannot be read or written"), settings)
-        else:
-            show_banner(ctx.obj)
-            return done
-        finally:
-            ctx.obj.close()
+            raise SystemRefused(place, exc.strerror or "cannot be read or written") from exc
+        show_banner(ctx.obj)
+        return done
+
+
+def _settings(ctx: click.Context) -> Settings:
+    """What the common options say, taken out of the command's own."""
+    common = {name: ctx.params.pop(name, None) for name in COMMON}
+    named = {name: ctx.params.pop(name, None) for name in _PASSPHRASE}
+    if None not in named.values():
+        raise click.UsageError("--passphrase-file and --passphrase-fd name two sources; give one", ctx)
+    for mine in ("home", "actor"):
+        if common["server"] is not None and common[mine] is not None:
+            raise click.UsageError(f"--{mine} is of a home here; leave it out with --server", ctx)
+    settings = from_environment(**common, **named)
+    if not settings.actor.isprintable() or not 1 <= len(settings.actor.strip()) <= _ACTOR:
+        raise click.UsageError(f"the actor must be a name on one line, at most {_ACTOR} characters", ctx)
+    return settings
+
+
+def _homeless(ctx: click.Context) -> bool:
+    """Whether a command works on files of this machine alone, whichever server is named."""
+    from tidegate.afar import COMMANDS, Stay
+
+    found = COMMANDS.get(path_of(ctx))
+    return isinstance(found, Stay) and found.homeless
+
+
+def path_of(ctx: click.Context) -> str:
+    """The command as it is typed after `tidegate`: `models show`."""
+    return " ".join(ctx.command_path.split()[1:])
 
 
 class Noun(click.Group):

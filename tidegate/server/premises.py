@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.blob_watch import BlobWatch
@@ -10,6 +11,8 @@ from registry.blobs import BlobStore
 from registry.home import Home
 from registry.store_doors import DoorStore
 from tidegate.passphrases import Source
+from tidegate.server.accounts.denials import Denials
+from tidegate.server.accounts.pace import Pace
 from tidegate.server.settings import ServerSettings
 from tidegate.settings import Settings
 from tidegate.wiring import App
@@ -53,24 +56,42 @@ class Premises:
         """Which of its files were hashed, and are still the same."""
         return BlobWatch(self.blobs, self.doors, self.clock)
 
-    def app(self, actor: str, *, as_json: bool = True) -> App:
+    @cached_property
+    def denials(self) -> Denials:
+        """What was denied in the last minute."""
+        return Denials(self.store)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """How many requests a second each known caller sends."""
+        return Pace(self.settings.limits.token_requests_per_second)
+
+    @cached_property
+    def token_minutes(self) -> dict[str, str]:
+        """The minute in which each token was last used, by its digest."""
+        return {}
+
+    def app(self, actor: str, *, as_json: bool = True) -> "Visit":
         """Somebody's world for one request: the shared home and database, their name, the moment of now."""
-        return _Visit(self._app, actor, as_json=as_json)
+        return Visit(self._app, actor, as_json=as_json)
 
     def close(self) -> None:
         """Give connections back."""
         if "watch" in self.__dict__:  # only if it was asked for
             self.watch.close()
+        if "denials" in self.__dict__:
+            self.denials.settle(self.clock(), everything=True)
         self._app.close()
 
 
-class _Visit(App):
+class Visit(App):
     """An app that shares what the process has opened, and closes none of it."""
 
     def __init__(self, host: App, actor: str, *, as_json: bool) -> None:
         settings = Settings(home=host.settings.home, actor=actor, as_json=as_json, secrets=_NOBODY)
         super().__init__(settings, clock=host.clock)
         self._host = host
+        self.brought: frozenset[Path] = frozenset()  # files that came with the request
 
     @cached_property
     def home(self) -> Home:
@@ -94,6 +115,10 @@ class _Visit(App):
         from tidegate.errors import PassphraseMissing
 
         raise PassphraseMissing(key)
+
+    def named_file(self, name: str) -> Path | None:
+        """Only what the request brought: whoever asks from elsewhere names no file of this machine."""
+        return Path(name) if Path(name) in self.brought else None
 
     def close(self) -> None:
         pass
