@@ -2,13 +2,22 @@
 
 import io
 import json
+import os
+import re
+import shutil
+import socket
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -19,7 +28,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from tests import world
-from tests.server_world import door, premises, token
+from tests.server_world import door, premises, served, token
 from tidegate.server.log_watch import LogWatch
 from tidegate.server.logs import RequestLog, logger
 from tidegate.server.metrics import Metrics
@@ -158,8 +167,6 @@ def test_a_trace_goes_to_the_collector_that_is_named(clinic: Path) -> None:
 
 def test_a_collector_that_is_away_holds_nothing_up(clinic: Path) -> None:
     """With the library's defaults the farewell took ten seconds."""
-    import time
-
     traces = traces_for("http://127.0.0.1:9", service="clinic")
     with logged(clinic, traces) as (client, _):
         assert 200 == client.get("/fine").status_code
@@ -169,9 +176,6 @@ def test_a_collector_that_is_away_holds_nothing_up(clinic: Path) -> None:
 
 
 def test_without_a_collector_nothing_of_it_is_loaded() -> None:
-    import subprocess
-    import sys
-
     program = "import sys, tidegate.server.traces as t; t.traces_for(None, service='x'); print('opentelemetry' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "False" == done.stdout.strip()
@@ -195,3 +199,115 @@ def test_the_log_is_verified_beside_the_server(clinic: Path, tmp_path: Path) -> 
     assert "tier policy" in watch.last.problems[0]
     with premises(edited.path, ServerSettings()) as home:
         assert 0 == sample(Metrics(home, watch).text().decode(), "tidegate_log_holds")
+
+
+# -- the files beside the product ---------------------------------------------------------------------------
+
+OPERATOR = Path(__file__).resolve().parents[2] / "docs" / "operator"
+_NUMBER = re.compile(r"tidegate_[a-z_]+")
+
+
+def families(text: str) -> set[str]:
+    return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+
+
+@pytest.fixture(scope="module")
+def numbers(clinic: Path) -> set[str]:
+    with door(clinic, token=token(clinic, "prometheus", "viewer")) as client:
+        return families(client.get("/metrics").text) | {
+            "tidegate_bundle_age_seconds"
+        }  # once a bundle came in
+
+
+def test_the_page_names_every_number_and_no_other(numbers: set[str]) -> None:
+    rows = [
+        line for line in (OPERATOR / "metrics.md").read_text().splitlines() if line.startswith("| `tidegate_")
+    ]
+    assert numbers == {row.split("`")[1] for row in rows}
+
+
+@pytest.mark.parametrize("file", ["grafana-dashboard.json", "alerts.yml"])
+def test_dashboard_and_alerts_ask_for_numbers_that_there_are(file: str, numbers: set[str]) -> None:
+    asked = {name.removesuffix("_bucket") for name in _NUMBER.findall((OPERATOR / file).read_text())}
+    assert len(asked) >= 9
+    assert set() == asked - numbers
+
+
+def test_the_dashboard_is_one() -> None:
+    board = json.loads((OPERATOR / "grafana-dashboard.json").read_text())
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    assert all(panel["targets"] for panel in board["panels"] if panel["type"] != "row")
+
+
+def tool(name: str) -> str:
+    """A program of the system; CI has it, a developer's machine may not."""
+    found = shutil.which(name)
+    if found is None:
+        assert "CI" not in os.environ, f"{name} is not installed"
+        pytest.skip(f"no {name} on this machine")
+    return found
+
+
+def test_prometheus_takes_the_alerts() -> None:
+    done = subprocess.run(
+        [tool("promtool"), "check", "rules", str(OPERATOR / "alerts.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
+
+
+def test_a_real_prometheus_scrapes_us_with_a_token(clinic: Path, tmp_path: Path) -> None:
+    program, key = tool("prometheus"), tmp_path / "token"
+    key.write_text(token(clinic, "prometheus", "viewer"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with served(clinic) as site:
+        (tmp_path / "prometheus.yml").write_text(
+            "global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: tidegate\n"
+            f"    authorization: {{credentials_file: {key}}}\n"
+            f"    static_configs: [{{targets: ['{site.url.removeprefix('http://')}']}}]\n"
+        )
+        command = [
+            program, f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            found = asked(f"http://127.0.0.1:{port}/api/v1/query?query=tidegate_store_free_bytes")
+        finally:
+            process.terminate()
+            process.wait()
+    assert float(found[0]["value"][1]) > 0
+
+
+def asked(url: str) -> list[dict[str, Any]]:
+    """What Prometheus answers, once it has an answer."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        except OSError:
+            found = []
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError("Prometheus found nothing in 30 seconds")
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    unit = (
+        (OPERATOR / "tidegate.service").read_text().replace("/opt/tidegate/.venv/bin/tidegate", "/bin/true")
+    )
+    (tmp_path / "tidegate.service").write_text(unit.replace("User=tidegate\nGroup=tidegate\n", ""))
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze on this machine")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(tmp_path / "tidegate.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "" == "".join(line for line in done.stderr.splitlines(True) if "tidegate.service" in line)
