@@ -16,6 +16,7 @@ from tidegate.server.traces import traces_for
 # Module and attribute of each door's router. The order counts: the Hub's last route takes almost any path.
 DOORS: tuple[tuple[str, str], ...] = (
     ("tidegate.server.health", "doors"),
+    ("tidegate.server.mlflow.door", "doors"),
     ("tidegate.server.hub.door", "api"),
     ("tidegate.server.oci.door", "doors"),
     ("tidegate.server.metrics", "doors"),

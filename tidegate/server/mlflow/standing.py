@@ -1,0 +1,141 @@
+"""What stands about a version, as MLflow's fields and tags can say it. One look at the registry, then values.
+
+Looks are shared within one request: a page of two hundred versions of one model asks for its pins once.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.case import case
+from pipelines.workplace import Workplace
+from registry import manifests, store_pulls
+from registry.entities import Pin, Version, Withdrawal
+from registry.names import Ref
+from registry.views import View
+from signing.errors import OperatorError
+from signing.times import from_rfc3339
+
+_REASON = 600  # characters of what the gate says
+SERVED, SUPERSEDED, NEW, WITHDRAWN = "served", "superseded", "not promoted", "withdrawn"
+# By the names of mlflow.entities.model_registry.ModelVersionStatus, which has no others.
+_STATUS = {
+    SERVED: "READY",
+    SUPERSEDED: "READY",
+    NEW: "PENDING_REGISTRATION",
+    WITHDRAWN: "FAILED_REGISTRATION",
+}
+
+
+@dataclass(frozen=True)
+class Stands:
+    """A version and its place in the tiers."""
+
+    version: Version
+    pins: tuple[Pin, ...]  # that serve it now, lowest tier first
+    once: tuple[str, ...]  # tiers that served it at any time
+    withdrawal: Withdrawal | None
+
+    @property
+    def state(self) -> str:
+        """In a word."""
+        if self.withdrawal is not None:
+            return WITHDRAWN
+        return SERVED if self.pins else SUPERSEDED if self.once else NEW
+
+    @property
+    def moved(self) -> str:
+        """When anything about it changed last, as far as tiers go."""
+        moments = [self.version.added_at, *(pin.since for pin in self.pins)]
+        return max([*moments, self.withdrawal.since] if self.withdrawal else moments)
+
+
+class Looks:
+    """The questions of one request, each asked once."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self._tiers = [row.tier for row in view.tiers()]
+        self._pins: dict[str, tuple[Pin, ...]] = {}
+
+    def pins(self, model: str) -> tuple[Pin, ...]:
+        """What each tier serves of a model now, lowest tier first."""
+        if model not in self._pins:
+            found = (self.view.pin(tier, model) for tier in self._tiers)
+            self._pins[model] = tuple(pin for pin in found if pin is not None)
+        return self._pins[model]
+
+    def stands(self, version: Version) -> Stands:
+        """What stands about a version."""
+        pins = tuple(pin for pin in self.pins(version.model) if pin.version == version.digest)
+        once = tuple(sorted(store_pulls.pinned_in(self.view, version.digest)))
+        return Stands(version, pins, once, self.view.withdrawal(version.digest))
+
+
+def gate_word(work: Workplace, view: View, stands: Stands) -> str:
+    """What the gate says, in a line: of the tier that serves it, else of the lowest one."""
+    if stands.pins:
+        return "; ".join(f"passed for {pin.tier} on {pin.since[:10]}" for pin in stands.pins)
+    tiers = [row.tier for row in view.tiers()]
+    if not tiers:
+        return "no tier could serve it"
+    version = stands.version
+    try:
+        judged = case(work, view, Ref(version.model, ordinal=version.ordinal), tiers[0])
+    except OperatorError as refusal:  # a gate that cannot be asked is not open
+        return f"{tiers[0]}: {refusal}"[:_REASON]
+    against = "; ".join(finding.message for finding in judged.against)
+    return f"{tiers[0]}: {against or 'open'}"[:_REASON]
+
+
+def version_document(stands: Stands, *, source: str, gate: str | None = None) -> dict[str, Any]:
+    """MLflow's ModelVersion. `source`: where its artifacts are; `gate`: see `gate_word`, where somebody asked it."""
+    version = stands.version
+    manifest = manifests.decode(version.manifest.encode())
+    licence = " ".join(manifest.licence.ids) or manifest.licence.state.replace("-", " ")
+    tiers = [pin.tier for pin in stands.pins]
+    tags = {
+        "tidegate.digest": version.digest,
+        "tidegate.revision": version.revision,
+        "tidegate.licence": licence,
+        "tidegate.state": stands.state,
+        "tidegate.tiers": " ".join(tiers),
+        "tidegate.bytes": str(version.size),
+        **({} if gate is None else {"tidegate.gate": gate}),
+        **({} if manifest.upstream is None else {"tidegate.upstream": manifest.upstream.uri}),
+    }
+    where = f"served by {', '.join(tiers)}" if tiers else stands.state
+    return {
+        "name": mlflow_name(version.model),
+        "version": str(version.ordinal),
+        "creation_timestamp": milliseconds(version.added_at),
+        "last_updated_timestamp": milliseconds(stands.moved),
+        "user_id": version.added_by,
+        "current_stage": "None",
+        "description": f"{version.model}@{version.ordinal}, sha256:{version.digest}, licence {licence}, {where}",
+        "source": source,
+        "status": _STATUS[stands.state],
+        "status_message": _message(stands, gate),
+        "tags": tag_list(tags),
+        "aliases": tiers,
+    }
+
+
+def _message(stands: Stands, gate: str | None) -> str:
+    if stands.withdrawal is not None:
+        return f"withdrawn since {stands.withdrawal.since}: {stands.withdrawal.reason}"
+    return "" if _STATUS[stands.state] == "READY" else gate or "no tier serves it yet"
+
+
+def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
+    """Tags as the protocol writes them."""
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def mlflow_name(model: str) -> str:
+    """`ns/name` as MLflow may call it: `ns--name`, which no model's name holds."""
+    return model.replace("/", "--")
+
+
+def milliseconds(moment: str) -> int:
+    """Since 1970, as MLflow counts."""
+    return round(from_rfc3339(moment).timestamp() * 1000)
