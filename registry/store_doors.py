@@ -7,7 +7,7 @@ nothing tomorrow. Losing all of it signs everybody out and has blobs hashed agai
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import delete, func, inspect
+from sqlalchemy import delete, func, inspect, update
 from sqlmodel import SQLModel, col, select
 
 from registry.entities import (
@@ -62,6 +62,18 @@ class DoorStore:
         query = select(DoorSession).where(DoorSession.account == account)
         with self._store.state(write=False) as session:
             return list(session.exec(query.order_by(col(DoorSession.began).desc())))
+
+    def end_challenges(self, kind: str, body: str) -> None:
+        """Take back every question of a kind that is about the same."""
+        ended = delete(DoorChallenge).where(col(DoorChallenge.kind) == kind, col(DoorChallenge.body) == body)
+        with self._store.state(write=True) as session:
+            session.connection().execute(ended)
+
+    def touch_session(self, name: str, seen: str) -> None:
+        """Note a session's last use, unless it ended meanwhile."""
+        used = update(DoorSession).where(col(DoorSession.id) == name).values(seen=seen)
+        with self._store.state(write=True) as session:
+            session.connection().execute(used)
 
     def end_sessions(self, account: str, *, but: str = "") -> None:
         """Sign an account out everywhere, or everywhere but in one session."""

@@ -8,7 +8,7 @@ answered in its protocol's own words.
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
@@ -20,23 +20,47 @@ from starlette.responses import Response
 from registry.access import Principal, Right, tiers_of
 from signing.errors import OperatorError
 from tidegate.errors import NotAllowed, NotSignedIn, RequestUnreadable
+from tidegate.server.accounts.denials import Denial
+from tidegate.server.accounts.identify import anonymous, identify
+from tidegate.server.accounts.origins import (
+    SAFE,
+    TOKEN_FIELD,
+    TOKEN_HEADER,
+    address_of,
+    demand_our_name,
+    demand_our_page,
+    demand_token,
+)
+from tidegate.server.accounts.refusals import RequestForeign
 from tidegate.server.premises import Premises
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
     from pipelines.workplace import Workplace
+    from registry.entities import DoorSession
     from registry.views import View
 
 Answerer = Callable[[Request, OperatorError], Response]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _RIGHT = "__tidegate_right__"
+_SEND = "change something from that page"
+_PATH = 200  # characters of an address that a denial keeps
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_FIELDS, _FILES = 1000, 8  # of a form
 
 
 class Desk:
     """What an endpoint works with: who asks, and the home as they see it."""
 
-    def __init__(self, request: Request, premises: Premises, principal: Principal) -> None:
+    def __init__(
+        self,
+        request: Request,
+        premises: Premises,
+        principal: Principal,
+        session: "DoorSession | None" = None,
+    ) -> None:
         self.request, self.premises, self.principal = request, premises, principal
+        self.session = session  # the browser's; None for programs
 
     @cached_property
     def app(self) -> App:
@@ -68,14 +92,29 @@ class Desk:
         if not self.may(right, tier):
             self.refuse(right, tier)
 
-    def refuse(self, right: Right, tier: str | None = None) -> None:
+    def refuse(self, right: Right, tier: str | None = None) -> NoReturn:
         """Record a denial and raise it."""
-        from tidegate.server.accounts.denials import record_denial
-
-        record_denial(self, right, tier)
+        self.record_denial(str(right), tier)
         if self.principal.known:
             raise NotAllowed(self.principal.name, str(right), tier)
         raise NotSignedIn(str(right))
+
+    def record_denial(self, right: str, tier: str | None = None, **more: Any) -> None:
+        """Say in the log that something was asked for and denied; alike ones of a minute stand in one event.
+
+        Args:
+            right: what it took.
+            more: further facts for the note; also what tells one kind of denial from another.
+        """
+        request, known = self.request, self.principal.known
+        path = request.url.path[:_PATH]
+        route = str(getattr(request.scope.get("route"), "path", path))
+        address = address_of(request)
+        facts = {"method": request.method, "path": path, "right": str(right), "tier": tier, **more}
+        kind = (self.principal.name if known else address, route, right, tier or "", *map(str, more.values()))
+        note = {**facts, "how": self.principal.how, "address": address}
+        now = self.premises.clock()
+        self.premises.denials.add(Denial(self.principal.name, route, known, kind, note), now)
 
 
 def needs(right: Right) -> Callable[[Endpoint], Endpoint]:
@@ -91,8 +130,9 @@ def needs(right: Right) -> Callable[[Endpoint], Endpoint]:
 def right_of(endpoint: Callable[..., Any]) -> Right:
     """The right that an endpoint demands."""
     found = getattr(endpoint, _RIGHT, None)
-    assert isinstance(found, Right), f"{endpoint!r} names no right: put @needs(Right.…) on it"
-    return found
+    if found is None:  # a bug of ours, found when the application is built
+        raise AssertionError(f"{endpoint!r} names no right: put @needs(Right.…) on it")
+    return Right(found)
 
 
 def at_desk(request: Request) -> Desk:
@@ -125,7 +165,10 @@ class _Guarded(APIRoute):
 
         async def guarded(request: Request) -> Response:
             try:
-                request.state.desk = await run_in_threadpool(_enter, request, self.right)
+                desk = await run_in_threadpool(_enter, request, self.right)
+                if desk.session is not None and request.method not in SAFE:
+                    sent = await _token_sent(request)
+                    await run_in_threadpool(_demand_token, desk, sent)
                 return await handle(request)
             except OperatorError as refusal:
                 return self.answer(request, refusal)
@@ -137,13 +180,47 @@ class _Guarded(APIRoute):
 
 def _enter(request: Request, right: Right) -> Desk:
     """Identify who asks, and let them in if they have the right in any tier at all."""
-    from tidegate.server.accounts.identify import identify
-
     premises: Premises = request.app.state.premises
-    desk = Desk(request, premises, identify(request, premises))
+    with _as_denial(Desk(request, premises, anonymous(premises)), "be asked by another name"):
+        demand_our_name(request, premises.settings)
+    premises.denials.settle(premises.clock())
+    caller = identify(request, premises)
+    desk = Desk(request, premises, caller.principal, caller.session)
+    request.state.desk, request.state.csrf = desk, "" if caller.session is None else caller.session.csrf
+    if caller.problem is not None and right is not Right.OPEN:
+        desk.record_denial(str(right))
+        raise caller.problem
     if not (desk.may(right) or tiers_of(desk.principal.grants, right)):
         desk.refuse(right)
+    if request.method not in SAFE:
+        with _as_denial(desk, _SEND):
+            demand_our_page(request, premises.settings, said=caller.session is not None)
     return desk
+
+
+async def _token_sent(request: Request) -> str | None:
+    """The session's token as a form or a script sends it. The form is read once; the endpoint gets the same one."""
+    sent = request.headers.get(TOKEN_HEADER)
+    if sent is None and request.headers.get("content-type", "").partition(";")[0].strip().lower() in _FORMS:
+        form = await request.form(max_files=_FILES, max_fields=_FIELDS)
+        field = form.get(TOKEN_FIELD)
+        sent = field if isinstance(field, str) else None
+    return sent
+
+
+def _demand_token(desk: Desk, sent: str | None) -> None:
+    assert desk.session is not None, "asked before"
+    with _as_denial(desk, _SEND):
+        demand_token(sent, desk.session.csrf)
+
+
+@contextmanager
+def _as_denial(desk: Desk, right: str) -> Iterator[None]:
+    try:
+        yield
+    except RequestForeign:
+        desk.record_denial(right)
+        raise
 
 
 def _where(wrong: RequestValidationError) -> str:
