@@ -21,6 +21,9 @@ DOORS: tuple[tuple[str, str], ...] = (
     ("tidegate.server.oci.door", "doors"),
     ("tidegate.server.metrics", "doors"),
     ("tidegate.server.pages.static", "static"),
+    ("tidegate.server.accounts.signing_in", "doors"),
+    ("tidegate.server.accounts.own", "doors"),
+    ("tidegate.server.accounts.everybody", "doors"),
     ("tidegate.server.pages.waiting", "doors"),
     ("tidegate.server.hub.door", "files"),
 )
