@@ -36,6 +36,19 @@ _SAFE = {  # a blob is never a page: no browser may run what a stranger put into
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
+# Every header that goes with a file: what nginx is told to put again when it sends the file itself.
+PASSED_ON = (
+    "Content-Security-Policy",
+    "Docker-Content-Digest",
+    "ETag",
+    "Location",
+    "Warning",
+    "X-Content-Type-Options",
+    "X-HF-Warning",
+    "X-Repo-Commit",
+    "X-Request-Id",
+    "X-Tidegate-Version",
+)
 _log = logging.getLogger("tidegate.delivery")
 
 
@@ -65,7 +78,7 @@ def send_blob(
     """Answer GET or HEAD with a blob: whole, one range of it, or not at all if the client has it (`If-None-Match`).
 
     Args:
-        headers: the door's own, such as `X-Repo-Commit`; they go with every answer, 304 and 416 included.
+        headers: the door's own, of `PASSED_ON`; they go with every answer, 304 and 416 included.
         filename: what a browser calls the file that it saves.
 
     Raises:
@@ -75,6 +88,9 @@ def send_blob(
 
     Source: RFC 9110 sections 13 and 14.
     """
+    assert set(headers or ()) <= set(PASSED_ON), (
+        "a header that would be lost behind nginx: add it to PASSED_ON"
+    )
     request, watch = desk.request, desk.premises.watch
     opened = watch.open(sha256)
     try:
