@@ -131,10 +131,11 @@ def _look(folder: Path, path: str, entry: os.DirEntry[str], found: list[Seen]) -
 def _copy_all(folder: Path, seen: Sequence[Seen], room: Path, meter: Meter) -> list[Arrived]:
     # The largest first: a big file that starts last would leave the other cores idle at the end.
     jobs = sorted(enumerate(seen), key=lambda job: -job[1].size)
-    return in_parallel(jobs, partial(_copy, folder, room, meter), workers=cores(), meter=meter)
+    return in_parallel(jobs, partial(copy_one, folder, room, meter), workers=cores(), meter=meter)
 
 
-def _copy(folder: Path, room: Path, meter: Meter, job: tuple[int, Seen]) -> Arrived:
+def copy_one(folder: Path, room: Path, meter: Meter, job: tuple[int, Seen]) -> Arrived:
+    """Copy a listed file into the waiting room, under its number, while hashing it. Raises `SourceChanged`."""
     number, seen = job
     target = room / str(number)
     with _open(folder, seen) as source, target.open("xb", buffering=0) as sink:

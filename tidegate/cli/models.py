@@ -113,7 +113,7 @@ def _from_mlflow(what: str, tracking_uri: str | None) -> "Callable[..., Added]":
 
 
 @models.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="FOLDER|oci:FOLDER[:TAG]", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--as", "model", required=True, metavar="NAMESPACE/NAME", help="The model that this is a version of."
 )
@@ -129,15 +129,13 @@ def add(
 ) -> None:
     """Take the files of FOLDER in as the next version of a model: hashed while copied, scanned, kept.
 
-    The same files again are the same version.
+    The same files again are the same version. With oci: the folder is an OCI layout, and what comes in are the files of
+    one image in it (ModelPack, KitOps, or made with ORAS); the tag may be a digest.
     """
-    from pipelines.intake.folder import add_folder
-
     with progress(f"adding {folder.name}") as bar:
-        added = add_folder(
-            app.work,
-            model,
-            folder,
+        added = _adding(folder)(
+            work=app.work,
+            model=model,
             waivers=_signed_waivers(app),
             leave_out=leave_out,
             signature=model_signatures.read_signature(signature),
@@ -145,6 +143,15 @@ def add(
             expect=bar.expect,
         )
     _show_added(app, added)
+
+
+def _adding(folder: Path) -> "Callable[..., Added]":
+    from pipelines.intake.folder import add_folder
+    from pipelines.intake.oci_layout import SCHEME, add_layout
+
+    if str(folder).startswith(SCHEME):
+        return partial(add_layout, source=str(folder).removeprefix(SCHEME))
+    return partial(add_folder, folder=folder)
 
 
 def _signed_waivers(app: App) -> "Sequence[Waiver]":
