@@ -166,6 +166,8 @@ def _default(view: View, model: str, revision: str, puller: Puller) -> str:
     tiers = [pin.tier for pin in serving(view, model, puller)]
     if len(tiers) == 1:
         return tiers[0]
+    if not store_pulls.holds_model(view, model):
+        raise NotFound("model", model)
     raise RevisionUnknown(model, revision, _what_there_is(view, model, puller))
 
 
@@ -199,7 +201,7 @@ def _permit(
         return _superseded(view, version, tiers)
     if puller.any_version:
         return None
-    raise NotPromoted(ref, _gate_says(work, view, version, puller), served_in=tuple(everywhere))
+    raise NotPromoted(ref, gate_says(work, view, version, puller), served_in=tuple(everywhere))
 
 
 def _superseded(view: View, version: Version, tiers: list[str]) -> str | None:
@@ -210,7 +212,7 @@ def _superseded(view: View, version: Version, tiers: list[str]) -> str | None:
     return f"superseded: {last.tier} serves {last.ordinal} since {last.since}" if last else None
 
 
-def _gate_says(work: Workplace, view: View, version: Version, puller: Puller) -> str:
+def gate_says(work: Workplace, view: View, version: Version, puller: Puller) -> str:
     """What the lowest tier that the caller is admitted to has against the version."""
     tiers = [row.tier for row in view.tiers() if puller.admitted(row.tier)]
     if not tiers:

@@ -6,14 +6,14 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from pipelines.resolving import RevisionUnknown
+from pipelines.resolving import RevisionUnknown, serving
 from registry import store_pages, store_pulls
 from registry.access import Right
 from registry.entities import Version
 from registry.errors import NotFound
 from registry.store_pages import Asked
 from tidegate.errors import RequestUnreadable
-from tidegate.server.guard import needs, router
+from tidegate.server.guard import Desk, needs, router
 from tidegate.server.mlflow import artifacts
 from tidegate.server.mlflow.asked import (
     MOST,
@@ -37,7 +37,7 @@ from tidegate.server.mlflow.standing import (
     version_document,
 )
 from tidegate.server.mlflow.words import DENIED, NO_ENDPOINT, WRONG, answer, said
-from tidegate.server.pulling import pull
+from tidegate.server.pulling import pull, puller_of
 
 SPOKEN = "3.17.2"  # the MLflow whose protocol this is
 
@@ -45,11 +45,11 @@ SPOKEN = "3.17.2"  # the MLflow whose protocol this is
 # -- what is answered -------------------------------------------------------------------------------------
 
 
-def _shown(desk: AtDesk, looks: Looks, version: Version) -> dict[str, Any]:
+def _shown(desk: Desk, looks: Looks, version: Version) -> dict[str, Any]:
     return version_document(looks.stands(version), source=artifacts.place(desk, version))
 
 
-def _model_document(desk: AtDesk, looks: Looks, model: str) -> dict[str, Any]:
+def _model_document(desk: Desk, looks: Looks, model: str) -> dict[str, Any]:
     """MLflow's RegisteredModel: what the tiers serve are its latest versions, and their names its aliases."""
     pins = looks.pins(model)
     newest = store_pulls.newest_first(looks.view, model, tiers=None, limit=1)
@@ -132,9 +132,16 @@ async def latest_versions(desk: AtDesk) -> Response:
     return await run_in_threadpool(_latest, desk, model_asked(query), stages)
 
 
-def _latest(desk: AtDesk, model: str, stages: list[str]) -> Response:
+def _newest(desk: Desk, model: str) -> str:
+    """What `latest` means: where all the tiers that there are for the caller serve one version, that one."""
+    with desk.view() as view:
+        pins = serving(view, model, puller_of(desk))
+    return pins[0].tier if len({pin.version for pin in pins}) == 1 else "latest"
+
+
+def _latest(desk: Desk, model: str, stages: list[str]) -> Response:
     if not stages:
-        version = pull(desk, model, "latest").version
+        version = pull(desk, model, _newest(desk, model)).version
         with desk.view() as view:
             return JSONResponse({"model_versions": [_shown(desk, Looks(view), version)]})
     wanted = {stage.lower() for stage in stages}
@@ -157,7 +164,7 @@ def get_version(desk: AtDesk) -> Response:
     with desk.view() as view:
         version = version_asked(view, desk.request.query_params)
         stands = Looks(view).stands(version)
-        gate = gate_word(desk.work, view, stands)
+        gate = gate_word(desk, view, stands)
     return JSONResponse(
         {"model_version": version_document(stands, source=artifacts.place(desk, version), gate=gate)}
     )

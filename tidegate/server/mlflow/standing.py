@@ -6,16 +6,14 @@ Looks are shared within one request: a page of two hundred versions of one model
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.case import case
-from pipelines.workplace import Workplace
+from pipelines.resolving import gate_says
 from registry import manifests, store_pulls
 from registry.entities import Pin, Version, Withdrawal
-from registry.names import Ref
 from registry.views import View
-from signing.errors import OperatorError
 from signing.times import from_rfc3339
+from tidegate.server.guard import Desk
+from tidegate.server.pulling import puller_of
 
-_REASON = 600  # characters of what the gate says
 SERVED, SUPERSEDED, NEW, WITHDRAWN = "served", "superseded", "not promoted", "withdrawn"
 # By the names of mlflow.entities.model_registry.ModelVersionStatus, which has no others.
 _STATUS = {
@@ -71,20 +69,11 @@ class Looks:
         return Stands(version, pins, once, self.view.withdrawal(version.digest))
 
 
-def gate_word(work: Workplace, view: View, stands: Stands) -> str:
-    """What the gate says, in a line: of the tier that serves it, else of the lowest one."""
+def gate_word(desk: Desk, view: View, stands: Stands) -> str:
+    """What the gate says, in a line: of the tiers that serve it, else of the lowest one that is the caller's."""
     if stands.pins:
         return "; ".join(f"passed for {pin.tier} on {pin.since[:10]}" for pin in stands.pins)
-    tiers = [row.tier for row in view.tiers()]
-    if not tiers:
-        return "no tier could serve it"
-    version = stands.version
-    try:
-        judged = case(work, view, Ref(version.model, ordinal=version.ordinal), tiers[0])
-    except OperatorError as refusal:  # a gate that cannot be asked is not open
-        return f"{tiers[0]}: {refusal}"[:_REASON]
-    against = "; ".join(finding.message for finding in judged.against)
-    return f"{tiers[0]}: {against or 'open'}"[:_REASON]
+    return gate_says(desk.work, view, stands.version, puller_of(desk))
 
 
 def version_document(stands: Stands, *, source: str, gate: str | None = None) -> dict[str, Any]:

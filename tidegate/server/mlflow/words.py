@@ -7,8 +7,9 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
-from registry.errors import BlobDamaged
+from registry.errors import BlobDamaged, CursorUnusable
 from signing.errors import OperatorError
+from tidegate.errors import RequestUnreadable
 from tidegate.server.problems import headers_of, status_of
 
 UNKNOWN, DENIED, WRONG = "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED", "INVALID_PARAMETER_VALUE"
@@ -25,6 +26,8 @@ def answer(_request: Request, refusal: OperatorError) -> Response:
     sentence = f"{refusal}. Next: {refusal.next_step}"
     if isinstance(refusal, BlobDamaged):
         return said(HTTPStatus.CONFLICT, DAMAGED, sentence)  # rule (7): no second try mends it
+    if isinstance(refusal, (CursorUnusable, RequestUnreadable)):
+        return said(HTTPStatus.BAD_REQUEST, WRONG, f"{refusal}.")
     status = status_of(refusal)
     return said(status, _CODES.get(status, "INTERNAL_ERROR"), sentence, headers=headers_of(refusal))
 
