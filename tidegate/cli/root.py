@@ -40,6 +40,7 @@ COMMANDS = {
     "materialise": ("models", "materialise", "Hand a version's files to an engine, verified."),
     "reconcile": ("validate", "reconcile", "What tiers may do by themselves: scan, validate, promote."),
     "serve": ("server", "serve", "Open the doors: model files, pages and an API over HTTP."),
+    "server": ("server", "server", "What server.toml means, and nginx in front of the doors."),
     "support-bundle": ("support", "support_bundle", "What somebody elsewhere needs to help, without names."),
     "gc": ("gc", "gc", "Free space: what goes, what stays, and why."),
     "audit": ("audit", "audit", "What happened, the proof of it, and one version's account."),
