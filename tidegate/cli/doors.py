@@ -7,7 +7,7 @@ import errno
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -53,6 +53,7 @@ _PASSPHRASE = ("passphrase_file", "passphrase_fd")
 READ_BY_THE_DOOR = (*COMMON, *_PASSPHRASE)  # what no command's own function takes
 
 
+GIVEN = "tidegate.given"  # in a context's meta: the parameters by name, instead of a line of words
 TYPED = "tidegate.typed"  # in a context's meta: parameter to what was typed for it
 _REASON = 2000  # characters
 _ACTOR = 64  # characters; the audit log shows it in a column
@@ -69,12 +70,31 @@ def _demand_text(ctx: click.Context) -> None:
                     raise click.UsageError(f"{name} is not valid UTF-8", ctx) from exc
 
 
+class _Named:
+    """Stands where click's parser does, for a command that is given in another way than by a line of words."""
+
+    _opt_prefixes: frozenset[str] = frozenset()
+
+    def __init__(self, command: click.Command, given: Mapping[str, Any]) -> None:
+        self._given = given
+        self._order = [parameter for parameter in command.params if parameter.name in given]
+
+    def parse_args(self, args: list[str]) -> tuple[dict[str, Any], list[str], list[click.Parameter]]:
+        """What click's parser returns: the values as they were given, the words that are left, the order."""
+        return dict(self._given), args, self._order
+
+
 class Door(click.Command):
     """A command that takes the common options and answers refusals with their own exit code."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_COMMON)
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """A parser of words; of parameters that are known by name already, where the context brings those."""
+        given = ctx.meta.get(GIVEN)
+        return super().make_parser(ctx) if given is None else _Named(self, given)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep what was typed beside what it means: it is what travels, if the command does."""

@@ -19,6 +19,7 @@ DOORS: tuple[tuple[str, str], ...] = (
     ("tidegate.server.mlflow.door", "doors"),
     ("tidegate.server.hub.door", "api"),
     ("tidegate.server.oci.door", "doors"),
+    ("tidegate.server.api.operations", "doors"),
     ("tidegate.server.metrics", "doors"),
     ("tidegate.server.pages.static", "static"),
     ("tidegate.server.accounts.signing_in", "doors"),
