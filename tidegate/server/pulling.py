@@ -14,7 +14,6 @@ from registry.entities import Version
 from registry.errors import NameUnusable, NotFound
 from registry.manifests import FileEntry, Manifest
 from registry.names import model_name
-from tidegate.server.accounts.denials import record_denial
 from tidegate.server.guard import Desk
 
 _HELD_FILES = 50_000  # entries of decoded manifests that are kept: some 20 MB
@@ -39,9 +38,9 @@ def pull(desk: Desk, model: str, revision: str) -> Resolved:
             return resolve(desk.work, view, model, revision, puller_of(desk))
     except NotPromoted as no:
         if no.served_in:
-            record_denial(desk, Right.PULL, no.served_in[0])
+            desk.record_denial(Right.PULL, no.served_in[0])
         else:
-            record_denial(desk, Right.PULL_ANY, None)
+            desk.record_denial(Right.PULL_ANY)
         raise
 
 

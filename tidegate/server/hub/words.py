@@ -23,7 +23,12 @@ _STOPS = (RevisionUnknown, VersionWithdrawn, BytesRemoved)
 def answer(_request: Request, refusal: OperatorError) -> Response:
     """Put a refusal into the Hub's words, with the next step."""
     status, code = _status_and_code(refusal)
-    return said(status, code, f"{refusal}. Next: {refusal.next_step}", headers=headers_of(refusal))
+    sentence = f"{refusal}. Next: {refusal.next_step}"
+    headers = dict(headers_of(refusal))
+    if code != REPO or status != HTTPStatus.NOT_FOUND:
+        # `hf` makes its own sentence of most errors and drops ours; a warning it prints as it is.
+        headers["X-HF-Warning"] = one_line(f"{code} {_topic(refusal)}; {sentence}")
+    return said(status, code, sentence, headers=headers)
 
 
 def said(status: int, code: str, sentence: str, *, headers: Mapping[str, str] | None = None) -> Response:
@@ -39,6 +44,11 @@ def one_line(text: str) -> str:
     plain = " ".join(text.split()).encode("ascii", "replace").decode()
     clean = "".join(letter if letter.isprintable() else "?" for letter in plain)
     return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 3] + "..."
+
+
+def _topic(refusal: OperatorError) -> str:
+    """Of each topic a client prints the first warning alone."""
+    return one_line(str(refusal)).partition(":")[0].replace(";", ",")
 
 
 def _status_and_code(refusal: OperatorError) -> tuple[int, str]:
