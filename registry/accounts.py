@@ -27,6 +27,7 @@ from signing.times import rfc3339
 
 if TYPE_CHECKING:
     from registry.store import Change, Store
+    from registry.views import View
 
 TOKEN_PREFIX = "tdg_"  # noqa: S105 - so that a scanner for leaked secrets knows one of ours
 TOKEN_BYTES = 32  # random ones
@@ -54,7 +55,8 @@ class TokenUnfit(RegistryRefusal):
     exit_code: ClassVar[int] = 189
     status: ClassVar[int] = 422
     next_step: ClassVar[str] = (
-        "Ask for less, or have the account granted more first: `tidegate accounts grant NAME --grants viewer:team`."
+        "Look with `tidegate tokens list`; ask for less, or have the account granted more first: "
+        "`tidegate accounts grant NAME --grants viewer:team`."
     )
 
     def __init__(self, name: str, problem: str) -> None:
@@ -153,6 +155,11 @@ class Accounts:
                 return held
             return self._set(change, name, wanted, before=before, what="vouched for")
 
+    def demand_active(self, name: str) -> None:
+        """Raise `NotFound` or `AccountUnfit` unless there is such an account."""
+        with self._store.view() as view:
+            self._active(view, name)
+
     def note(self, name: str, what: str) -> None:
         """Record what changes no row: a password that was set, a lock that was opened. Raises `NotFound`, `AccountUnfit`."""
         with self._change() as change:
@@ -223,8 +230,8 @@ class Accounts:
         change.record(EventKind.TOKEN_SET, held.name, row, note={"what": "revoked"})
         return row
 
-    def _active(self, change: "Change", name: str) -> Account:
-        found = change.account(name)
+    def _active(self, view: "View", name: str) -> Account:
+        found = view.account(name)
         if found is None:
             raise NotFound("account", name)
         if not found.active:

@@ -32,6 +32,8 @@ _SEE = {
     "tier": "`tidegate tiers list` shows what there is",
     "site": "`tidegate sites list` shows what there is",
     "person": "`tidegate people list` shows who there is",
+    "account": "`tidegate accounts list` shows who there is",
+    "token": "`tidegate tokens list` shows what there is",
     "decision": "`tidegate decisions list` shows what there is",
     "suite": "`tidegate suites list` shows what there is",
     "tool contract of": "`tidegate contracts add FILE --for REF` says which one it keeps to",

@@ -16,6 +16,8 @@ COMMANDS = {
     "policy": ("policy", "policy", "tiers.toml: written, checked, rehearsed, signed and put in force."),
     "people": ("people", "people", "Who may approve, and the keys they sign with."),
     "decisions": ("decisions", "decisions", "Waivers, licences accepted, cases set aside: signed by people."),
+    "accounts": ("accounts", "accounts", "Who may use the pages, the API and the clients' doors."),
+    "tokens": ("accounts", "tokens", "What programs show at the doors instead of signing in."),
     "keys": ("keys", "keys", "Make a person's key, and show its public half."),
     "publishers": ("publishers", "publishers", "Whose signatures on models are believed."),
     "trust": ("trust", "trust", "The root that a site trusts; an origin's keys."),
