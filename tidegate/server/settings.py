@@ -57,7 +57,7 @@ class Limits:
 class ServerSettings:
     """Everything `server.toml` may say."""
 
-    listen: str | None = "127.0.0.1:8765"  # port 0: any free one
+    listen: str | None = "127.0.0.1:8765"  # port 0: any free one; None: the socket alone
     socket: Path | None = None
     public_url: str | None = None
     certificate: Path | None = None
@@ -111,6 +111,7 @@ class _Reader:
         values = self._values(raw, ServerSettings, "")
         for name in ("socket", "certificate", "key"):
             values[name] = self._file(values.get(name))
+        values["listen"] = values.get("listen", ServerSettings.listen) or None
         found = ServerSettings(
             **values,
             oidc=None if tables["oidc"] is None else self._oidc(tables["oidc"]),
@@ -178,8 +179,8 @@ class _Reader:
         return None if name is None else (self._path.parent / name)
 
     def _check(self, found: ServerSettings) -> None:
-        if found.listen == "":
-            raise self.wrong("listen is empty: write host:port, and a socket beside it if you like")
+        if found.listen is None and found.socket is None:
+            raise self.wrong("listen is empty and there is no socket: nobody could reach the doors")
         if found.listen is not None and not _is_address(found.listen):
             raise self.wrong(f"listen is {found.listen!r}; write host:port")
         if (found.certificate is None) != (found.key is None):
