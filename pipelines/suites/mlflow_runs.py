@@ -200,7 +200,7 @@ def parameters(body: Mapping[str, Any]) -> dict[str, str]:
 def tags(digest: str, body: Mapping[str, Any]) -> dict[str, str]:
     """What the run is about, by digest: how it is found again from either side."""
     version = body["version"]
-    note = f"{body['outcome']}. {' '.join(body['reasons'])}\n\nReport {digest}, signed by {body['made_by']}'s home."
+    note = f"{body['outcome']}. {' '.join(body['reasons'])}\n\nReport {digest}, kept and signed by Tidegate."
     return {
         _REPORT: digest,
         "tidegate.outcome": body["outcome"],

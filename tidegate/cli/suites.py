@@ -1,7 +1,6 @@
 """`tidegate suites`: signed cases that a served model must pass."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from registry.names import Ref
 from tidegate.cli.doors import Noun, pass_app
 from tidegate.errors import SuiteNotPassed
 from tidegate.output import SHORT, show, table
+from tidegate.recording import page_of, recorder
 from tidegate.suite_lines import Count, evidence_lines, is_local, run_lines, this_machine
 from tidegate.wiring import App
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
     from registry.entities import Document, Version
+
+
+_mlflow = click.option(
+    "--mlflow", metavar="URL", help="Also record the report as a run of this MLflow server."
+)
+_experiment = click.option(
+    "--experiment", metavar="NAME", default="tidegate", show_default=True, help="The run's experiment there."
+)
 
 
 @click.group(cls=Noun)
@@ -131,6 +139,8 @@ def list_(app: App) -> None:
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report as one HTML page."
 )
+@_mlflow
+@_experiment
 @pass_app
 def run(
     app: App,
@@ -139,13 +149,16 @@ def run(
     tier: str | None,
     engine: str | None,
     html: Path | None,
+    mlflow: str | None,
+    experiment: str,
     **given: Any,
 ) -> None:
     """Run SUITE against the served REF, and keep the signed report. Exits 0 only when it PASSED.
 
     The report counts for exactly this version, suite, tool contract, engine profile and tier, and only if the
     engine proves which files it serves. What a gate compares with the pinned version needs that one served beside
-    it, and proven as well.
+    it, and proven as well. With --mlflow the kept report is recorded as a run there, too; if that server is away,
+    `tidegate suites report DIGEST --mlflow URL` does it later.
     """
     from pipelines.suites.held import writable, write
     from pipelines.suites.run import Settings, run_suite
@@ -156,6 +169,7 @@ def run(
         raise click.UsageError("--baseline-endpoint compares with what a tier serves: give --tier")
     for path in (html, given["junit"]):
         writable(path)
+    record = recorder(mlflow, experiment)
     about = _about(app, suite, ref, tier, engine)
     endpoint = given.pop("endpoint")
     node = given.pop("node") or (this_machine() if endpoint is None or is_local(endpoint) else "unknown")
@@ -171,17 +185,19 @@ def run(
     count.finish()
     body = json.loads(done.report.body)
     if html is not None:
-        write(html, _page(body, done.report.digest))
+        write(html, page_of(body, done.report.digest))
+    recorded = record(done.report.digest, body)
     version = about.documents[1]
     ref = f"{version.model}@{version.ordinal}"
     row = {name: value for name, value in done.report.content().items() if name != "body"}
     show(
-        {**row, "report": body},
-        "\n".join(run_lines(done.report.digest, body, html)),
+        {**row, "report": body, **recorded.document},
+        "\n".join([*run_lines(done.report.digest, body, html), *recorded.lines]),
         as_json=app.settings.as_json,
     )
     if done.outcome != "PASSED":
         raise SuiteNotPassed(suite, ref, done.outcome)
+    recorded.demand()
 
 
 @dataclass(frozen=True)
@@ -212,11 +228,16 @@ def _about(app: App, suite: str, ref: str, tier: str | None, engine: str | None)
 @click.argument("digest")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as one HTML page.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write it as JUnit XML.")
+@_mlflow
+@_experiment
 @pass_app
-def report(app: App, digest: str, html: Path | None, junit: Path | None) -> None:
+def report(
+    app: App, digest: str, html: Path | None, junit: Path | None, mlflow: str | None, experiment: str
+) -> None:
     """Show a run's report again, by its digest (eight digits or more), and write it as a page or as JUnit XML.
 
-    The page is one file that loads nothing and runs nothing: it can be carried, mailed and kept.
+    The page is one file that loads nothing and runs nothing: it can be carried, mailed and kept. With --mlflow the
+    report becomes a run of that server; one that is there already is found, not made again.
     """
     from pipelines.suites.held import find_report, write
     from pipelines.suites.junit import junit as junit_of
@@ -224,21 +245,18 @@ def report(app: App, digest: str, html: Path | None, junit: Path | None) -> None
     with app.store.view() as view:
         row, body = find_report(view, digest)
     if row.kind == "evidence":
-        if html or junit:
-            raise click.UsageError("a log that was taken in as evidence has no page of its own")
+        if html or junit or mlflow:
+            raise click.UsageError("a log that was taken in as evidence has no page or run of its own")
         show(body, "\n".join(evidence_lines(row.digest, body)), as_json=app.settings.as_json)
         return
     if html is not None:
-        write(html, _page(body, row.digest))
+        write(html, page_of(body, row.digest))
     if junit is not None:
         write(junit, junit_of(body))
-    show(body, "\n".join(run_lines(row.digest, body, html)), as_json=app.settings.as_json)
-
-
-def _page(body: Mapping[str, Any], digest: str) -> bytes:
-    from pipelines.suites.html import page
-
-    return page(body, digest).encode()
+    recorded = recorder(mlflow, experiment)(row.digest, body)
+    lines = [*run_lines(row.digest, body, html), *recorded.lines]
+    show({**body, **recorded.document}, "\n".join(lines), as_json=app.settings.as_json)
+    recorded.demand()
 
 
 @suites.command()
