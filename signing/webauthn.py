@@ -10,7 +10,7 @@ the client data), 6.1 (authenticator data) and 7.2 (what to check)
 """
 
 import re
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -41,6 +41,18 @@ class Page:
 def challenge(payload: bytes, namespace: str) -> bytes:
     """Return what a browser has to be given as its challenge: the bytes an SSHSIG covers, with a SHA-512 of the payload."""
     return to_be_signed(payload, namespace.encode(), b"", b"sha512")
+
+
+def key_line(x: bytes, y: bytes, host: str, comment: str) -> str:
+    """Return the OpenSSH line of a passkey: its point on P-256 (32 bytes each), and the site it is for as application.
+
+    Raises:
+        PersonSignatureUncheckable: no point of the curve.
+    """
+    parts = (SK_P256.encode(), b"nistp256", b"\x04" + x + y, host.encode())
+    line = f"{SK_P256} {b64encode(b''.join(map(string, parts))).decode()}"
+    read_public_key(line)
+    return f"{line} {comment}".rstrip()
 
 
 def host_of(origin: str) -> str | None:
