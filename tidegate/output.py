@@ -43,7 +43,8 @@ class Kept(Sink):
 
     def __init__(self) -> None:
         self.document: Any = None
-        self.preface, self.text, self.notes = "", "", ""  # before the answer, the answer, what went to stderr
+        self.preface, self.notes = "", ""  # what stood before the answer, and what went to stderr
+        self.text: str | None = None  # the answer for people; None: nothing was shown
 
     def echo(self, text: str, *, err: bool, nl: bool) -> None:
         words = text + ("\n" if nl else "")

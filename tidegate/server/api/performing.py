@@ -42,7 +42,7 @@ class Done:
     exit_code: int
     document: Any = None
     preface: str = ""  # what stood before the answer on stdout
-    text: str = ""
+    text: str | None = None  # None: it showed nothing
     notes: str = ""  # what went to stderr
     files: list[dict[str, str]] = field(default_factory=list)
     refusal: OperatorError | None = None

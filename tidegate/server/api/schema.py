@@ -36,7 +36,7 @@ ANSWER: dict[str, Any] = {
         "exit_code": {"type": "integer", "description": "As the command ends on the command line."},
         "document": {"description": "What the command shows with --json."},
         "preface": {"type": "string", "description": "What it prints before its answer, with ?as=text."},
-        "text": {"type": "string", "description": "What it shows to people."},
+        "text": {"type": ["string", "null"], "description": "What it shows to people; null: nothing."},
         "notes": {"type": "string", "description": "What it says on stderr."},
         "files": {
             "type": "array",
