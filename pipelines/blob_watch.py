@@ -225,7 +225,7 @@ class BlobWatch:
         except (
             OSError
         ) as exc:  # a sector that the disk gives up is damage, and not kept: the next try may go well
-            raise self._refusal(opened.sha256, exc.strerror or "nothing") from exc
+            raise self._refusal(opened.sha256, "unreadable") from exc
 
     def _outcome(self, sha256: str, mark: str) -> str | None:
         row = self._seen.get(sha256)

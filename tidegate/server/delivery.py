@@ -187,7 +187,7 @@ class _Blob(Response):
         """A link that was made or removed also counts as a touch, so the file may well be whole."""
         sha256 = self._opened.sha256
         if touched > _TOUCHED or os.fstat(self._opened.handle).st_size != self._opened.size:
-            raise BlobDamaged(str(self._watch.blobs.path(sha256)), expected=sha256, actual="changing bytes")
+            raise BlobDamaged(str(self._watch.blobs.path(sha256)), expected=sha256, actual="moving bytes")
         self._opened = await asyncio.to_thread(self._watch.prove, self._watch.again(self._opened))
 
     async def _hashing(self) -> AsyncGenerator[bytes]:
