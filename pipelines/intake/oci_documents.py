@@ -36,8 +36,8 @@ class LayoutUnusable(JudgingRefused):
 
     exit_code: ClassVar[int] = 181
     next_step: ClassVar[str] = (
-        "Have whoever made the layout make it again from plain files (ModelPack, KitOps or `oras push --oci-layout`), or "
-        "unpack it and add the folder; `skopeo inspect --raw oci:PATH:TAG` shows what the image says."
+        "Name one image of those that the message lists; where the image itself is no good, have its maker pack plain "
+        "files anew. `skopeo inspect --raw oci:FOLDER:TAG` shows what it says."
     )
 
     def __init__(self, place: str, problem: str) -> None:
@@ -121,7 +121,7 @@ def choose(listed: Sequence[Descriptor], wanted: str | None, *, at: str) -> Desc
     if wanted is not None:
         raise LayoutUnusable(at, f"has no image {quoted(wanted)}; it has {told or 'none'}{more}")
     raise LayoutUnusable(
-        at, f"holds {len(distinct)} images; say which (oci:PATH:TAG): {told or 'none'}{more}"
+        at, f"holds {len(distinct)} images; say which (oci:FOLDER:TAG): {told or 'none'}{more}"
     )
 
 

@@ -25,13 +25,24 @@ _BY_STATUS = {
 _LONGEST = 1000  # characters of a message; clients print it on one line
 
 
-def answer(_request: Request, refusal: OperatorError) -> Response:
+def answer(request: Request, refusal: OperatorError) -> Response:
     """A refusal, with the code that clients branch on and the sentence that people read."""
     status = status_of(refusal)
     if isinstance(refusal, NameUnusable):
         status = 404  # no repository has such a name
     message = f"{refusal} Next: {refusal.next_step}"
-    return error(status, _code(refusal, status), message, headers_of(refusal), exit_code=refusal.exit_code)
+    headers = headers_of(refusal)
+    if status in (
+        401,
+        403,
+    ):  # with 403 too: oras-py tries again for two minutes where it is given no way to sign in
+        headers["WWW-Authenticate"] = f'Bearer realm="{_origin(request)}/v2/token",service="tidegate"'
+    return error(status, _code(refusal, status), message, headers, exit_code=refusal.exit_code)
+
+
+def _origin(request: Request) -> str:
+    told: str | None = request.app.state.premises.settings.public_url
+    return (told or str(request.base_url)).rstrip("/")
 
 
 def error(

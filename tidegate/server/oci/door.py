@@ -6,6 +6,7 @@ asked for them there (others come back without, and are served what is open).
 Sources: OCI distribution specification 1.1; for Ollama, ollama/ollama `server/download.go`, `server/images.go`.
 """
 
+import base64
 import re
 from typing import Annotated
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipelines.images import forms
 from pipelines.images.ollama import MANIFEST as DOCKER_MANIFEST
-from registry.access import Right
+from registry.access import Right, tiers_of
 from registry.errors import NotFound
 from signing.digests import is_sha256, sha256_hex
 from tidegate.server import delivery
@@ -45,8 +46,29 @@ def there(desk: AtDesk) -> Response:
     """Say that this is a registry, and to whom it speaks."""
     if desk.principal.known:
         return JSONResponse({}, headers={"Docker-Distribution-API-Version": "registry/2.0"})
+    return _who()
+
+
+@doors.get("/token", response_model=None)
+@needs(Right.OPEN)
+def token(request: Request, desk: AtDesk) -> Response:
+    """For clients that want a token for their password: the password is one already, and nobody's opens what is open."""
+    if desk.principal.how == "token":
+        told = _password(request.headers.get("authorization", ""))
+    else:
+        told = "anonymous" if desk.may(Right.PULL) or tiers_of(desk.principal.grants, Right.PULL) else None
+    return _who() if told is None else JSONResponse({"token": told}, headers={"Cache-Control": "no-store"})
+
+
+def _who() -> Response:
     asked = {"WWW-Authenticate": 'Basic realm="tidegate"'}
     return error(401, "UNAUTHORIZED", "show a token as the password, with any user name", asked)
+
+
+def _password(header: str) -> str | None:
+    """The password of an `Authorization: Basic` that has let somebody in already."""
+    kind, _, value = header.partition(" ")
+    return base64.b64decode(value.strip()).decode().partition(":")[2] if kind.lower() == "basic" else None
 
 
 @doors.api_route("/{namespace}/{name}/manifests/{reference}", methods=["GET", "HEAD"], response_model=None)
