@@ -27,6 +27,7 @@ from registry.views import View
 from signing.errors import OperatorError
 
 DEFAULT_NAMES = ("main", "latest")
+_TIER = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _ORDINAL = re.compile(r"v?([1-9][0-9]{0,8})")
 _PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -138,7 +139,7 @@ def _meant(view: View, model: str, revision: str, puller: Puller) -> tuple[str |
     """Rule (1): the tier that was named, and the versions that can be meant."""
     if revision in DEFAULT_NAMES:
         revision = _default(view, model, revision, puller)
-    pin = view.pin(revision, model)
+    pin = view.pin(revision, model) if _TIER.fullmatch(revision) else None
     if pin is not None:
         return revision, [_of_pin(view, pin)]
     if not store_pulls.holds_model(view, model):

@@ -5,9 +5,10 @@ an index. Hex prefixes are asked for as ranges, which both databases answer from
 """
 
 from collections.abc import Collection
+from typing import Any
 
-from sqlalchemy import exists, func
-from sqlalchemy.orm import defer
+from sqlalchemy import exists, func, literal
+from sqlalchemy.orm import aliased, defer
 from sqlmodel import col, select
 
 from registry.entities import Pin, Removal, Version, Withdrawal
@@ -59,16 +60,27 @@ def removals_of(view: View, digest: str) -> list[Removal]:
     return list(view.session.exec(query.order_by(col(Removal.id))))
 
 
-def next_model(view: View, after: str, tiers: Collection[str] | None = None) -> str | None:
-    """The first model's name behind `after`; with `tiers`, of those that one of them ever served."""
+def models_after(view: View, after: str, *, tiers: Collection[str] | None, most: int) -> list[str]:
+    """The first `most` models' names behind `after`; with `tiers`, of those that one of them ever served."""
     if tiers is None:
-        query = select(func.min(Version.model)).where(Version.model > after)
-        return view.session.exec(query).one()
-    found: list[str | None] = [
-        view.session.exec(select(func.min(Pin.model)).where(Pin.tier == tier, Pin.model > after)).one()
-        for tier in sorted(tiers)
-    ]
-    return min((name for name in found if name is not None), default=None)
+        return _names(view, Version, after, most)
+    found = {name for tier in tiers for name in _names(view, Pin, after, most, tier=tier)}
+    return sorted(found)[:most]
+
+
+def _names(view: View, table: type[Any], after: str, most: int, **same: str) -> list[str]:
+    """One look into the index for each name: DISTINCT would read every row."""
+
+    def first_behind(other: Any, name: Any) -> Any:
+        narrowed = [getattr(other, column) == value for column, value in same.items()]
+        return select(func.min(other.model).label("model")).where(other.model > name, *narrowed)
+
+    place: Any = literal(1).label("place")
+    names = first_behind(table, after).add_columns(place).cte("names", recursive=True)
+    following = first_behind(aliased(table), names.c.model).scalar_subquery()
+    more = select(following, names.c.place + 1).where(names.c.model.is_not(None), names.c.place < most)
+    query: Any = select(names.union_all(more).c.model)
+    return [name for name in view.session.exec(query) if name is not None]
 
 
 def newest_first(

@@ -10,6 +10,7 @@ from tidegate.errors import RequestUnreadable
 from tidegate.server.guard import Desk
 
 _REF = re.compile(r"refs/(?:heads|tags)/(.+)")  # a full name of what `refs` lists
+_NAME = re.compile(r"[a-z0-9._/-]{1,200}")
 _FORM = 4 << 20  # bytes of a form
 _FIELDS = 20_000  # of a form
 
@@ -41,6 +42,12 @@ def whole_number(text: str | None, *, most: int, otherwise: int) -> int:
 def truth(text: str | None) -> bool:
     """A yes from a query or a form, as the clients write it."""
     return text is not None and text.lower() in ("1", "true", "yes")
+
+
+def begin_at(cursor: str | None, *, author: str) -> str:
+    """The name behind which a page of models begins; a cursor that no page gave begins at the start."""
+    after = cursor if cursor is not None and _NAME.fullmatch(cursor) else ""
+    return max(after, f"{author}/") if _NAME.fullmatch(author) else after
 
 
 async def form_of(request: Request) -> dict[str, list[str]]:

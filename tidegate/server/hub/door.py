@@ -17,7 +17,7 @@ from registry.manifests import FileEntry
 from tidegate.server.delivery import send_blob
 from tidegate.server.guard import Desk, at_desk, needs, router
 from tidegate.server.hub import forms
-from tidegate.server.hub.asked import form_of, next_page, place, truth, whole_number
+from tidegate.server.hub.asked import begin_at, form_of, next_page, place, truth, whole_number
 from tidegate.server.hub.words import ENTRY, GATED, REPO, answer, one_line, said
 from tidegate.server.pulling import files_of, manifest_of, pull, puller_of, registry_name
 
@@ -28,7 +28,7 @@ _DEMANDS_LENGTH = re.compile(r"hf_hub/0\.")
 TREE_PAGE = 1000  # entries, as the Hub has it
 _COMMITS_PAGE, _MODELS_PAGE = 100, 100
 _REFS = 1000  # versions listed as tags
-_NAMES = 5000  # that one page of a search looks at
+_NAMES = 2000  # that one page of a search looks at
 
 api = router(answer)
 files = router(answer)
@@ -45,23 +45,17 @@ def list_models(desk: AtDesk) -> Response:
     query = desk.request.query_params
     author, search = query.get("author", "").lower(), query.get("search", "").lower()
     wanted = whole_number(query.get("limit"), most=_MODELS_PAGE, otherwise=_MODELS_PAGE)
-    found: list[str] = []
-    at = query.get("cursor", "")
+    at = begin_at(query.get("cursor"), author=author)
     with desk.view() as view:
-        tiers = _tiers_to_look_in(desk, view)
-        if author and at < f"{author}/":
-            at = f"{author}/"
-        for _ in range(_NAMES):
-            name = store_pulls.next_model(view, at, tiers)
-            if name is None or (author and not name.startswith(f"{author}/")):
-                return JSONResponse([forms.model(name) for name in found])
-            at = name
-            if search in name:
-                found.append(name)
-            if len(found) == wanted:
-                break
-    more = {} if query.get("limit") and len(found) == wanted else next_page(desk, cursor=at)
-    return JSONResponse([forms.model(name) for name in found], headers=more)
+        names = store_pulls.models_after(view, at, tiers=_tiers_to_look_in(desk, view), most=_NAMES)
+    ours = [name for name in names if search in name and (not author or name.startswith(f"{author}/"))]
+    shown = ours[:wanted]
+    headers = {}
+    if len(ours) > wanted and not query.get("limit"):
+        headers = next_page(desk, cursor=shown[-1])
+    elif len(names) == _NAMES and len(ours) <= wanted and names[-1].startswith(author):
+        headers = next_page(desk, cursor=names[-1])
+    return JSONResponse([forms.model(name) for name in shown], headers=headers)
 
 
 def _tiers_to_look_in(desk: Desk, view: Any) -> list[str] | None:
@@ -92,11 +86,8 @@ def revision_info(namespace: str, name: str, desk: AtDesk) -> Response:
 
 def _info(desk: Desk, model: str, revision: str) -> Response:
     found = pull(desk, model, revision)
-    with desk.view() as view:
-        pins = serving(view, model, puller_of(desk))
-    tiers = [pin.tier for pin in pins if pin.version == found.version.digest]
     blobs = truth(desk.request.query_params.get("blobs"))
-    body = forms.model_info(found.version, manifest_of(found.version), tiers=tiers, blobs=blobs)
+    body = forms.model_info(found.version, manifest_of(found.version), tier=found.tier, blobs=blobs)
     return JSONResponse(body, headers=_told(found))
 
 

@@ -30,8 +30,8 @@ def model(name: str) -> dict[str, Any]:
     }
 
 
-def model_info(version: Version, manifest: Manifest, *, tiers: Sequence[str], blobs: bool) -> dict[str, Any]:
-    """A version as the model that it is of. `tiers`: that serve it now."""
+def model_info(version: Version, manifest: Manifest, *, tier: str | None, blobs: bool) -> dict[str, Any]:
+    """A version as the model that it is of. `tier`: by which it was asked for."""
     licences = list(manifest.licence.ids)
     return model(version.model) | {
         "sha": version.revision,
@@ -42,7 +42,7 @@ def model_info(version: Version, manifest: Manifest, *, tiers: Sequence[str], bl
         "usedStorage": version.size,
         "siblings": [_sibling(entry, blobs=blobs) for entry in manifest.files],
         # Clients keep fields that they do not know, and show them.
-        "tidegate": {"version": version.ordinal, "digest": version.digest, "tiers": list(tiers)},
+        "tidegate": {"version": version.ordinal, "digest": version.digest, "tier": tier},
     }
 
 
