@@ -1,0 +1,195 @@
+"""Who may what, address by address: every route, every role, one table that was written by hand.
+
+`rights.txt` says what each address demands; an address that it does not list fails, and so does one that demands
+another right. Then every role knocks at every address, and is let in or not as the second table here says.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fastapi.routing
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.testclient import TestClient
+
+from registry.access import RIGHTS, Right, Role
+from registry.home import Home
+from tests import world
+from tests.server_world import door, premises, token
+from tidegate.server import guard
+from tidegate.server.app import build
+from tidegate.server.problems import problem_json
+
+NOW = datetime.now(UTC)
+LET_IN = "x-let-in"
+TABLE = Path(__file__).with_name("rights.txt")
+
+# What each role gives, written out here once more: the code and this have to agree.
+GIVES = {
+    "viewer": "look pull",
+    "importer": "look pull import ask",
+    "validator": "look pull pull_any validate ask",
+    "steward": "look pull audit ask approve promote roll_back withdraw decide",
+    "auditor": "look pull pull_any audit",
+    "admin": "look operate administer",
+}
+# A path that each parameter could have; what stands in EXAMPLES goes before it.
+VALUES = {
+    "tier": "team", "namespace": "acme", "name": "guard", "digest": "a" * 64, "rest": "x", "at": "x",
+    "reference": "team", "what": "approval",
+}  # fmt: skip
+EXAMPLES = {"/api/models/{rest:path}": "/api/models/a/b/c/d/e", "/v2/{rest:path}": "/v2/x"}
+
+
+def table() -> dict[tuple[str, str], Right]:
+    """(method, path): right."""
+    found: dict[tuple[str, str], Right] = {}
+    for line in TABLE.read_text().splitlines():
+        if line and not line.startswith("#"):
+            right, methods, path = line.split()
+            for method in methods.split("+"):
+                assert (method, path) not in found, f"{method} {path} stands twice"
+                found[method, path] = Right[right]
+    return found
+
+
+def routes_of(routes: list[BaseRoute]) -> Iterator[BaseRoute]:
+    """Every route, also of routers within."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield route
+        else:
+            yield from routes_of(inner.routes)
+
+
+def guarded(app: FastAPI) -> list[APIRoute]:
+    """Every route of the application. One of another kind, which no guard stands before, fails."""
+    found = list(routes_of(app.routes))
+    strange = [route for route in found if not isinstance(route, guard._Guarded)]
+    assert [] == strange, "nothing guards these"
+    return [route for route in found if isinstance(route, APIRoute)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return world.new_home(tmp_path_factory.mktemp("rights") / "site", name="clinic", now=NOW)
+
+
+@pytest.fixture(scope="module")
+def callers(home: Home) -> dict[str, tuple[str, set[Right]]]:
+    """Name: (token, rights). Nobody is somebody who is known and has no grant any more."""
+    every = {right.name.lower(): right for right in Right}
+    known = {Right.OPEN, Right.OWN}
+    found = {
+        role: (token(home, f"a-{role}", role), known | {every[word] for word in words.split()})
+        for role, words in GIVES.items()
+    }
+    found["steward:org"] = (token(home, "a-warden", "steward:org"), found["steward"][1])
+    found["nobody"] = (token(home, "a-nobody", "viewer"), known)
+    with premises(home.path) as at:
+        from registry.access import parse_grants
+        from registry.accounts import Accounts
+
+        Accounts(at.store, actor="root", now=NOW, at_machine=True).become("a-nobody", parse_grants(""))
+    return found
+
+
+@pytest.fixture(scope="module")
+def stubbed(home: Home) -> Iterator[tuple[TestClient, list[APIRoute]]]:
+    """The whole application, in which whoever is let in gets told where, and nothing is done."""
+
+    async def let_in(*, dependant: Any, **_: Any) -> Response:
+        return Response(status_code=204, headers={LET_IN: place_of(dependant.call)})
+
+    with pytest.MonkeyPatch.context() as patch, door(home.path) as client:
+        patch.setattr(fastapi.routing, "run_endpoint_function", let_in)
+        app: Any = client.app
+        while not isinstance(app, FastAPI):
+            app = app.app
+        client.follow_redirects = False
+        yield client, guarded(app)
+
+
+def place_of(endpoint: Callable[..., Any]) -> str:
+    return f"{endpoint.__module__}.{endpoint.__qualname__}"
+
+
+def test_every_address_stands_in_the_table_with_what_it_demands(home: Home) -> None:
+    with premises(home.path) as at:
+        found = {
+            (method, route.path): route.right  # type: ignore[attr-defined]
+            for route in guarded(build(at))
+            for method in route.methods
+        }
+    wanted = table()
+    assert {} == {f"{m} {p}": r.name for (m, p), r in found.items() if (m, p) not in wanted}, (
+        "add to rights.txt"
+    )
+    assert [] == [f"{m} {p}" for m, p in wanted if (m, p) not in found], "remove from rights.txt"
+    assert {} == {key: (wanted[key], found[key]) for key in found if wanted[key] is not found[key]}
+
+
+def test_the_code_gives_each_role_what_is_written_here() -> None:
+    assert set(Role) == set(GIVES)
+    for role, words in GIVES.items():
+        assert set(words.split()) | {"open", "own"} == {right.name.lower() for right in RIGHTS[Role(role)]}
+
+
+def test_no_role_that_manages_accounts_promotes_and_the_other_way_round() -> None:
+    deciding = {Right.APPROVE, Right.PROMOTE, Right.ROLL_BACK, Right.WITHDRAW, Right.DECIDE, Right.IMPORT}
+    for rights in RIGHTS.values():
+        assert not (Right.ADMINISTER in rights and rights & deciding)
+
+
+@pytest.mark.parametrize("who", ["anonymous", *GIVES, "steward:org", "nobody"])
+def test_each_role_is_let_in_where_it_may_and_nowhere_else(
+    stubbed: tuple[TestClient, list[APIRoute]], callers: dict[str, tuple[str, set[Right]]], who: str
+) -> None:
+    client, routes = stubbed
+    secret, rights = callers.get(who, ("", {Right.OPEN}))
+    headers = {"authorization": f"Bearer {secret}"} if secret else {}
+    wrong = []
+    for route in routes:
+        right: Right = route.right  # type: ignore[attr-defined]
+        for method in sorted(route.methods):
+            answer = client.request(method, example(route.path), headers=headers)
+            said = _said(answer, route)
+            wanted = "let in" if right in rights else "refused" if secret else "asked to sign in"
+            if said != wanted:
+                wrong.append(f"{who} at {method} {route.path} ({right.name}): {said}, {answer.status_code}")
+    assert [] == wrong
+
+
+def example(path: str) -> str:
+    """An address of this route."""
+    filled = EXAMPLES.get(path, path)
+    for name, value in VALUES.items():
+        filled = filled.replace(f"{{{name}}}", value).replace(f"{{{name}:path}}", value)
+    assert "{" not in filled, f"say in VALUES what stands in {path}"
+    return filled
+
+
+def _said(answer: Any, route: APIRoute) -> str:
+    """What a form lacks (422) is only looked at once somebody is let in."""
+    if LET_IN in answer.headers:
+        there = answer.headers[LET_IN]
+        return "let in" if there == place_of(route.endpoint) else f"let in at {there}"
+    if answer.status_code == 422:
+        return "let in"
+    if answer.status_code == 401 or answer.headers.get("location", "").startswith("/sign-in?next="):
+        return "asked to sign in"
+    return "refused" if answer.status_code == 403 else "something else"
+
+
+def test_an_address_that_demands_nothing_is_no_address() -> None:
+    doors = guard.router(problem_json)
+    with pytest.raises(AssertionError, match="names no right"):
+
+        @doors.get("/forgotten")
+        def forgotten() -> None: ...
