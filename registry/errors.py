@@ -189,6 +189,7 @@ class CursorUnusable(RegistryRefusal):
     """The cursor of a list's next page is of another list, or was changed."""
 
     exit_code: ClassVar[int] = 191
+    status: ClassVar[int] = 400
     next_step: ClassVar[str] = (
         "Follow the `next` link of the page before as it stands, or leave the cursor out to begin with the first page."
     )

@@ -1,7 +1,7 @@
 """Writes the reference pages from the code, so that they cannot say anything else.
 
-`python -m tidegate.reference` writes them, `--check` only compares. Two pages: every refusal with its exit code
-(from the subclasses of `OperatorError`), every command with its options (from click).
+`python -m tidegate.reference` writes them, `--check` only compares. Every refusal with its exit code (from the subclasses
+of `OperatorError`), every command with its options (from click), every address of the REST API (from its description).
 """
 
 import importlib
@@ -205,7 +205,18 @@ def _subclasses(cls: type[OperatorError]) -> Iterator[type[OperatorError]]:
         yield from _subclasses(child)
 
 
-PAGES = {"docs/operator/exit-codes.md": exit_codes_page, "docs/reference/commands.md": commands_page}
+def rest_api_page() -> str:
+    """Return `docs/reference/rest-api.md`."""
+    from tidegate.server.api.page import page
+
+    return page(_NOTE)
+
+
+PAGES = {
+    "docs/operator/exit-codes.md": exit_codes_page,
+    "docs/reference/commands.md": commands_page,
+    "docs/reference/rest-api.md": rest_api_page,
+}
 
 
 def main(arguments: list[str]) -> int:

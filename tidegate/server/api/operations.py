@@ -30,7 +30,7 @@ from tidegate.server.problems import document, headers_of, problem_json, status_
 PREFIX = "/api/v1/operations"
 _AT_ONCE = 4  # a command may hash gigabytes; downloads go on beside them
 _PATIENCE = 20  # seconds
-_PROBLEM = {"content": {"application/problem+json": {"schema": schema.PROBLEM}}}
+_PROBLEM = {"content": {"application/problem+json": {"schema": schema.named("Problem")}}}
 
 _FORM = Query(alias="as", description="How the command runs: as with --json, or as for people.")
 _places = threading.BoundedSemaphore(_AT_ONCE)
@@ -128,7 +128,10 @@ def _add(door: APIRouter, command: Command) -> None:
         summary=what.split("\n\n")[0].replace("\n", " "),
         description=f"{what}\n\nNeeds the right to {command.rule.right}.",
         responses={
-            200: {"content": {"application/json": {"schema": schema.ANSWER}}, "description": "It is done."},
+            200: {
+                "content": {"application/json": {"schema": schema.named("Answer")}},
+                "description": "It is done.",
+            },
             "default": {**_PROBLEM, "description": "Refused."},
         },
         openapi_extra={

@@ -68,6 +68,14 @@ PROBLEM: dict[str, Any] = {
     },
 }
 
+COMPONENTS: dict[str, Any] = {"Answer": ANSWER, "Problem": PROBLEM}
+
+
+def named(component: str) -> dict[str, str]:
+    """A reference to one of `COMPONENTS`."""
+    assert component in COMPONENTS, component
+    return {"$ref": f"#/components/schemas/{component}"}
+
 
 def request_schema(command: Command) -> dict[str, Any]:
     """The body of an operation."""
