@@ -76,6 +76,21 @@ def roll_back(
     return RolledBack(history[-1], pin, moved)
 
 
+def preview(view: View, model: str, tier: str) -> Pin:
+    """The line of the tier's history that it would go back to, if all bytes of it are whole: those are not read here.
+
+    Raises:
+        NothingToRollBackTo: no earlier version of the tier may serve.
+    """
+    view.tier(tier)
+    history = view.pin_history(tier, model)
+    gone = {row.version for row in view.withdrawals()}
+    target = pins.choose_rollback(
+        tier, model, [served(line) for line in history], withdrawn=gone, damaged=set()
+    )
+    return next(line for line in history if line.position == target.position)
+
+
 def served(line: Pin) -> pins.Served:
     """A pin as the rule sees it."""
     return pins.Served(

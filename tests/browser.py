@@ -112,10 +112,8 @@ def _listening(context: "BrowserContext", host: str) -> Heard:
 
 def accessible(page: "Page") -> list[str]:
     """What axe finds against WCAG 2.2 A and AA: each rule with the first places that break it."""
-    from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
     rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
     found = Axe().run(page, options=rules).response["violations"]
-    return [
-        f"{rule['id']}: {'; '.join(node['html'][:160] for node in rule['nodes'][:3])}" for rule in found
-    ]
+    return [f"{rule['id']}: {'; '.join(node['html'][:160] for node in rule['nodes'][:3])}" for rule in found]

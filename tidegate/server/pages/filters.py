@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pipelines.suites.html_parts import Markup as Finished
-from signing.times import from_rfc3339
+from signing.times import from_rfc3339, rfc3339
 
 SHORT = 12  # digits of a digest that people compare at a glance
 _COPY = Markup('<button type="button" class="copy" data-copy="{}" aria-label="Copy {}"></button>')
@@ -108,6 +108,21 @@ def state(text: str) -> Markup:
     return badge(text.lower().replace("-", " "), _TONES.get(text.upper(), "plain"))
 
 
+def steps(text: str) -> Markup:
+    """Return a next step, what stands between backticks in it as a command."""
+    parts = visible(text).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else Markup("{}").format(part)
+        for number, part in enumerate(parts)
+    )
+
+
+def figure(value: float | str) -> str:
+    """Return a measured number to three figures, without an exponent."""
+    found = float(value)
+    return f"{found:,.0f}" if abs(found) >= 100 else f"{found:.3g}"
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "digest": digest,
     "moment": moment,
@@ -117,5 +132,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "cli": cli,
     "badge": badge,
+    "figure": figure,
+    "rfc": rfc3339,
+    "steps": steps,
     "state": state,
 }

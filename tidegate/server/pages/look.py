@@ -56,6 +56,7 @@ class Place:
 
 NAV: tuple[Place, ...] = (
     Place("Registry", "Waiting", "/", Right.LOOK, "what needs somebody now"),
+    Place("Registry", "Requests", "/requests", Right.LOOK, "what people were asked, and what they said"),
     Place("Registry", "Models", "/models", Right.LOOK, "every model and its versions"),
     Place("Registry", "Tiers", "/tiers", Right.LOOK, "what serves where, with drift and age"),
 )
@@ -103,7 +104,7 @@ def _frame(request: Request, desk: Desk | None) -> dict[str, Any]:
         "home": home,
         "path": request.url.path,
         "menu": [] if desk is None else _menu(desk),
-        "csrf": getattr(request.state, "csrf", ""),  # of the session; `accounts.identify` says it
+        "csrf": "" if desk is None or desk.session is None else desk.session.csrf,
         "palette": (),
     }
 

@@ -105,15 +105,16 @@
     }
   };
 
-  for (const form of document.querySelectorAll("form[data-passkey]")) {
-    if (!window.PublicKeyCredential) {
+  if (!window.PublicKeyCredential) {
+    for (const form of document.querySelectorAll("form[data-passkey]")) {
       form.querySelectorAll("button").forEach((one) => (one.disabled = true));
       say(form, "This browser makes no passkeys here: it has none, or the page was not opened by https.", true);
-      continue;
     }
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      run(form, event.submitter);
-    });
+    return;
   }
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("form[data-passkey]")) return;
+    event.preventDefault();
+    run(event.target, event.submitter);
+  });
 })();
