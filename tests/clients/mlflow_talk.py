@@ -70,7 +70,9 @@ def all_versions(filter_string: str, max_results: int) -> Any:
 
 
 def listed(uri: str) -> Any:
-    return [[one.path, one.is_dir, one.file_size] for one in mlflow.artifacts.list_artifacts(artifact_uri=uri)]
+    return [
+        [one.path, one.is_dir, one.file_size] for one in mlflow.artifacts.list_artifacts(artifact_uri=uri)
+    ]
 
 
 def downloaded(uri: str) -> Any:

@@ -76,8 +76,8 @@ def fetch(
     an argument.
     """
     app.demand("origin")
-    scheme, _, what = source.partition(":")
-    if scheme not in ("hf", "mlflow") or not what:
+    scheme, colon, what = source.partition(":")
+    if not colon or scheme not in ("hf", "mlflow"):
         raise click.BadParameter(
             "write hf:NAMESPACE/NAME, hf:NAMESPACE/NAME@REVISION or mlflow:models:/NAME/VERSION",
             param_hint="source",
