@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from registry.access import Grant, Role, cut, grants_text, parse_grants
 from registry.audit import EventKind
-from registry.entities import AccessToken, Account
+from registry.entities import AccessToken, Account, Passkey
 from registry.errors import NameUnusable, NotFound, RegistryRefusal
 from registry.names import word
 from signing.digests import sha256_hex
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TOKEN_PREFIX = "tdg_"  # noqa: S105 - so that a scanner for leaked secrets knows one of ours
 TOKEN_BYTES = 32  # random ones
 MAX_DAYS = 730
+Ending = TypeVar("Ending", AccessToken, Passkey)
+_REVOKED = {"what": "revoked"}
 _RESERVED = ("anonymous",)  # the actor of whoever shows nothing
 
 
@@ -123,7 +125,7 @@ class Accounts:
             return self._set(change, name, before - frozenset(grants), before=before, what="revoked")
 
     def deactivate(self, name: str) -> Account:
-        """End an account with all its tokens. Its sessions are the doors' state: `DoorStore.end_sessions`.
+        """End an account with all its tokens and passkeys. Its sessions are the doors' state: `DoorStore.end_sessions`.
 
         Raises `NotFound`, `AccountUnfit`, `OwnAccountKept`.
         """
@@ -135,6 +137,11 @@ class Accounts:
             change.record(EventKind.ACCOUNT_SET, name, ended, note={"what": "deactivated"})
             for token in tokens:
                 self._end_token(change, token)
+            for passkey in change.passkeys(name):
+                if passkey.active:
+                    change.record(
+                        EventKind.PASSKEY_SET, passkey.credential, self._ended(passkey), note=_REVOKED
+                    )
             return ended
 
     def become(self, name: str, grants: Iterable[Grant]) -> Account:
@@ -223,12 +230,19 @@ class Accounts:
             return self._end_token(change, held)
 
     def _end_token(self, change: "Change", held: AccessToken) -> AccessToken:
-        values = held.model_dump(exclude={"id"}) | {
-            "position": held.position + 1, "active": False, "since": change.now, "actor": self._actor,
-        }  # fmt: skip
-        row = AccessToken(**values)
-        change.record(EventKind.TOKEN_SET, held.name, row, note={"what": "revoked"})
+        row = self._ended(held)
+        change.record(EventKind.TOKEN_SET, held.name, row, note=_REVOKED)
         return row
+
+    def _ended(self, held: Ending) -> Ending:
+        """The row that says that a token or a passkey is no good any more."""
+        now = {
+            "position": held.position + 1,
+            "active": False,
+            "since": rfc3339(self._now),
+            "actor": self._actor,
+        }
+        return type(held)(**(held.model_dump(exclude={"id"}) | now))
 
     def _active(self, view: "View", name: str) -> Account:
         found = view.account(name)

@@ -125,7 +125,7 @@ def test_every_address_stands_in_the_table_with_what_it_demands(home: Home) -> N
         found = {
             (method, route.path): route.right  # type: ignore[attr-defined]
             for route in guarded(build(at))
-            for method in route.methods
+            for method in route.methods or ()
         }
     wanted = table()
     assert {} == {f"{m} {p}": r.name for (m, p), r in found.items() if (m, p) not in wanted}, (
@@ -157,7 +157,7 @@ def test_each_role_is_let_in_where_it_may_and_nowhere_else(
     wrong = []
     for route in routes:
         right: Right = route.right  # type: ignore[attr-defined]
-        for method in sorted(route.methods):
+        for method in sorted(route.methods or ()):
             answer = client.request(method, example(route.path), headers=headers)
             said = _said(answer, route)
             wanted = "let in" if right in rights else "refused" if secret else "asked to sign in"
