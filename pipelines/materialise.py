@@ -1,4 +1,4 @@
-"""Hands a version's files to an engine: a plain folder, or a Hugging Face cache that works offline.
+"""Hands a version's files to an engine: a plain folder, a Hugging Face cache, Ollama's folder, an OCI layout.
 
 Every blob is read and compared with its name before it is handed over. Files are cloned (reflink) where the
 file system can, else hard-linked, else copied; a folder appears whole or not at all. A hard link shares the
@@ -8,37 +8,36 @@ A plain folder that is there already is believed by this, file by file: it is th
 inode), or a clone that nobody wrote to (size and time of change to the nanosecond are the blob's, which only cloning
 here gives it), and its size is the manifest's. Any other file is read whole and compared. What this does not see is a disk
 that lost bits, or somebody who wrote into the one inode or set a clone's time back: a rollout reads what the engine
-has loaded before it sends anybody there, and `tidegate doctor --deep` reads every blob. A cache is always read.
+has loaded before it sends anybody there, and `tidegate doctor --deep` reads every blob. Caches and layouts are always
+read.
 
 Source: research registries.md section 2.3 (the cache's layout, `trees/` included).
 """
 
 import errno
-import fcntl
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
 from pipelines.errors import JudgingRefused
+from pipelines.images.folders import OCI, OLLAMA, Placement, lay_out, oci_placement, ollama_placement
+from pipelines.placing import fill, holds, verify
 from pipelines.removed import demand_bytes
 from pipelines.workplace import Workplace
 from registry import manifests
 from registry.blobs import BlobStore, Progress, no_progress
 from registry.entities import Version
-from registry.errors import BlobDamaged, NotFound
+from registry.errors import NotFound
 from registry.manifests import FileEntry, Manifest
 from registry.names import Ref
-from signing.digests import BLOCK, file_sha256
+from signing.digests import file_sha256
 from signing.durable import sync_directory, write_durably
-
-_FICLONE = 0x40049409  # linux/fs.h
 
 
 class Layout(StrEnum):
@@ -46,6 +45,8 @@ class Layout(StrEnum):
 
     PLAIN = "plain"
     HF_CACHE = "hf-cache"
+    OLLAMA = "ollama"
+    OCI = "oci"
 
 
 class FolderTaken(JudgingRefused):
@@ -99,6 +100,7 @@ def hand_over(
         NotFound: no such version, or the tier serves nothing.
         Withdrawn: one of them may not be served.
         BytesRemoved: the bytes of one of them are not here any more.
+        NotForOllama: one of them is nothing that Ollama could load.
         FolderTaken: a place holds anything but exactly these files.
         BlobDamaged: a blob is not what its name says.
         HomeBusy: bytes are being removed at this moment.
@@ -114,6 +116,8 @@ def hand_over(
 def _hand_over(
     work: Workplace, what: str, folder: Path, *, layout: Layout, progress: Progress, expect: Progress
 ) -> list[HandedOver]:
+    if layout in (Layout.OLLAMA, Layout.OCI):
+        return _images(work, what, folder, layout=layout, progress=progress, expect=expect)
     chosen = [
         (manifests.decode(version.manifest.encode()), f"{version.model}@{version.ordinal}", tiers)
         for version, tiers in _chosen(work, what)
@@ -130,7 +134,7 @@ def _hand_over(
     ]
     new = [one for one, held in zip(chosen, there, strict=True) if not held or layout is Layout.HF_CACHE]
     expect(sum(manifest.size for manifest, _, _ in new))
-    _verify(work.blobs, [entry for manifest, _, _ in new for entry in manifest.files], progress)
+    verify(work.blobs, [entry for manifest, _, _ in new for entry in manifest.files], progress)
     done = []
     for place, held, (manifest, ref, tiers) in zip(places, there, chosen, strict=True):
         if layout is Layout.HF_CACHE:
@@ -139,6 +143,30 @@ def _hand_over(
             how = "already there" if held else _plain(work.blobs, manifest, place)
         done.append(HandedOver(ref, place, len(manifest.files), manifest.size, how))
     return done
+
+
+def _images(
+    work: Workplace, what: str, folder: Path, *, layout: Layout, progress: Progress, expect: Progress
+) -> list[HandedOver]:
+    """Add versions to a folder of images, and point their names at them. Files of other images stay."""
+    form = OLLAMA if layout is Layout.OLLAMA else OCI
+    if problem := form.problem(folder):
+        raise FolderTaken(str(folder), problem)
+    placements: list[Placement] = []
+    for version, tiers in _chosen(work, what):
+        if layout is Layout.OLLAMA:
+            placements.append(ollama_placement(work.blobs, version, tiers))
+        else:
+            with work.store.view() as view:
+                placements.append(oci_placement(view, work.blobs, version, tiers))
+    files = {entry.sha256: entry for placement in placements for entry in placement.files}
+    expect(sum(entry.size for entry in files.values()))
+    verify(work.blobs, list(files.values()), progress)
+    ways = lay_out(work.blobs, form, placements, folder)
+    return [
+        HandedOver(one.ref, folder, len(one.files), sum(entry.size for entry in one.files), how)
+        for one, how in zip(placements, ways, strict=True)
+    ]
 
 
 def _chosen(work: Workplace, what: str) -> list[tuple[Version, list[str]]]:
@@ -167,7 +195,7 @@ def _plain(blobs: BlobStore, manifest: Manifest, folder: Path) -> str:
     """Write the files below `folder`, under their own paths."""
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}")
     try:
-        how = _fill(blobs, [(entry, partial / entry.path) for entry in manifest.files])
+        how = fill(blobs, [(entry, partial / entry.path) for entry in manifest.files])
         _appear(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -184,7 +212,7 @@ def _hf_cache(blobs: BlobStore, manifest: Manifest, cache: Path, *, refs: Sequen
     snapshot = repository / "snapshots" / manifest.revision
     unique = {entry.sha256: entry for entry in manifest.files}
     wanted = [(entry, repository / "blobs" / name) for name, entry in unique.items()]
-    how = _fill(blobs, [(entry, path) for entry, path in wanted if not _holds(blobs, entry, path)])
+    how = fill(blobs, [(entry, path) for entry, path in wanted if not holds(blobs, entry, path)])
     sync_directory(repository / "blobs")
     for name in ("trees", "snapshots", "refs"):
         (repository / name).mkdir(exist_ok=True)
@@ -228,13 +256,6 @@ def _appear(partial: Path, folder: Path) -> None:
     sync_directory(folder.parent)
 
 
-def _holds(blobs: BlobStore, entry: FileEntry, path: Path) -> bool:
-    """Whether the cache's blob is the one that it is named for."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    return path.samefile(blobs.path(entry.sha256)) or file_sha256(path) == entry.sha256
-
-
 def _tree(manifest: Manifest) -> bytes:
     """What a client needs to see that the snapshot is whole (huggingface_hub's tree cache, format version 1)."""
     files = {
@@ -247,72 +268,6 @@ def _tree(manifest: Manifest) -> bytes:
         for entry in manifest.files
     }
     return json.dumps({"format_version": 1, "files": files}, sort_keys=True).encode()
-
-
-def _verify(blobs: BlobStore, files: Sequence[FileEntry], progress: Progress) -> None:
-    """Read every blob, on all cores."""
-
-    def one(entry: FileEntry) -> None:
-        blobs.verify(entry.sha256)
-        progress(entry.size)
-
-    unique = {entry.sha256: entry for entry in files}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(one, unique.values()))
-
-
-def _fill(blobs: BlobStore, wanted: Sequence[tuple[FileEntry, Path]]) -> str:
-    """Put each blob where it is wanted. Returns the way that it took."""
-    ways: list[tuple[str, Callable[[Path, Path], None]]] = [
-        ("reflink", _clone),
-        ("hard link", os.link),
-        ("copy", _copy),
-    ]
-    for entry, path in wanted:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{secrets.token_hex(6)}")
-        while True:
-            try:
-                ways[0][1](blobs.path(entry.sha256), temporary)
-                temporary.rename(path)
-                break
-            except OSError as exc:
-                temporary.unlink(missing_ok=True)
-                # What this pair of file systems cannot do for one file it cannot do for the next.
-                if len(ways) == 1 or exc.errno not in (
-                    errno.EXDEV,
-                    errno.ENOTSUP,
-                    errno.EINVAL,
-                    errno.ENOTTY,
-                    errno.EPERM,
-                    errno.EMLINK,
-                ):
-                    raise
-                ways.pop(0)
-    return ways[0][0] if wanted else "already there"
-
-
-def _clone(source: Path, target: Path) -> None:
-    with source.open("rb") as reading, target.open("xb") as writing:
-        fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
-    told = source.stat()
-    os.utime(target, ns=(told.st_atime_ns, told.st_mtime_ns))
-
-
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb", buffering=0) as reading, target.open("xb", buffering=0) as writing:
-        size = os.fstat(reading.fileno()).st_size
-        done = 0
-        while done < size:
-            count = os.sendfile(writing.fileno(), reading.fileno(), done, min(BLOCK, size - done))
-            if not count:
-                break  # the source became shorter: what was read is compared below
-            done += count
-        os.fsync(writing.fileno())
-    # The one way that writes bytes anew is read back.
-    actual = file_sha256(target)
-    if actual != source.name:
-        raise BlobDamaged(str(target), expected=source.name, actual=actual)
 
 
 def _is_there(blobs: BlobStore, place: Path, manifest: Manifest, layout: Layout) -> bool:

@@ -32,6 +32,7 @@ from tests.pipelines.gap import model_files
 DEMO = Path(__file__).parents[2] / "demo" / "models"
 MODEL = "demo/tiny-toolcaller"
 VENV = Path(sys.executable).parent
+FOLDERS = (Layout.PLAIN, Layout.HF_CACHE)  # images: test_ollama_layout.py
 
 
 def add(work: Workplace, tmp_path: Path, seed: int, *, model: str = "acme/tiny") -> Version:
@@ -206,7 +207,7 @@ class TestAPlainFolder:
 
 
 class TestNothingIsHandedOver:
-    @pytest.mark.parametrize("layout", list(Layout))
+    @pytest.mark.parametrize("layout", FOLDERS)
     def test_when_one_blob_of_one_model_is_damaged(
         self, workplace: Workplace, tmp_path: Path, layout: Layout
     ) -> None:
@@ -225,7 +226,7 @@ class TestNothingIsHandedOver:
             cached(workplace, "acme/tiny", tmp_path / "hub")
         assert not (tmp_path / "hub").exists()
 
-    @pytest.mark.parametrize("layout", list(Layout))
+    @pytest.mark.parametrize("layout", FOLDERS)
     def test_when_a_model_of_the_tier_is_withdrawn(
         self, workplace: Workplace, tmp_path: Path, layout: Layout
     ) -> None:
@@ -326,7 +327,7 @@ class TestAHubCache:
             cached(workplace, "acme/tiny", tmp_path / "hub")
 
 
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", FOLDERS)
 @pytest.mark.parametrize("files_done", [0, 1, 4])
 def test_killed_half_way_nothing_half_is_visible(
     workplace: Workplace, tmp_path: Path, layout: Layout, files_done: int
@@ -339,7 +340,7 @@ def test_killed_half_way_nothing_half_is_visible(
         import os, signal
         from datetime import datetime
         from pathlib import Path
-        from pipelines import materialise
+        from pipelines import materialise, placing
         from registry.home import load
         from tests.world import at_work
 
@@ -353,7 +354,7 @@ def test_killed_half_way_nothing_half_is_visible(
             done += 1
             os.link(source, target)
 
-        materialise._clone = dying
+        placing._clone = dying
         with at_work(load(Path({str(workplace.home.path)!r})), actor="ines", now=datetime.fromisoformat({workplace.now.isoformat()!r})) as work:
             materialise.hand_over(work, "org", Path({str(served)!r}), layout=materialise.Layout({layout.value!r}))
     """

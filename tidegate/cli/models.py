@@ -292,12 +292,21 @@ def withdraw(app: App, ref: str, reason: str) -> None:
     show(document, "\n".join(lines), as_json=app.settings.as_json)
 
 
+# What a person does with the folder.
+_NEXT = {
+    "hf-cache": "HF_HUB_CACHE={folder} HF_HUB_OFFLINE=1",
+    "ollama": "OLLAMA_MODELS={folder} ollama serve, then ollama run tidegate/{name}",
+    "oci": "skopeo copy oci:{folder}:{name} DESTINATION",
+}
+
+
 @click.command(cls=Door)
 @click.argument("what", metavar="REF|TIER")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
-    "--layout", type=click.Choice(["plain", "hf-cache"]), default="plain", show_default=True,
-    help="plain: the files themselves. hf-cache: a hub cache for HF_HUB_CACHE, where each tier is a revision.",
+    "--layout", type=click.Choice(["plain", "hf-cache", "ollama", "oci"]), default="plain", show_default=True,
+    help="plain: the files themselves. hf-cache: a hub cache for HF_HUB_CACHE, where each tier is a revision. "
+    "ollama: a folder for OLLAMA_MODELS. oci: an OCI image layout, with what was attested.",
 )  # fmt: skip
 @pass_app
 def materialise(app: App, what: str, folder: Path, layout: str) -> None:
@@ -312,8 +321,9 @@ def materialise(app: App, what: str, folder: Path, layout: str) -> None:
             app.work, what, folder.absolute(), layout=Layout(layout), progress=bar, expect=bar.expect
         )
     text = "\n".join(_handed_line(item) for item in done)
-    if layout == "hf-cache":
-        text += f"\nNext:    HF_HUB_CACHE={folder.absolute()} HF_HUB_OFFLINE=1"
+    if layout in _NEXT:
+        model, _, ordinal = done[0].ref.partition("@")
+        text += "\nNext:    " + _NEXT[layout].format(folder=folder.absolute(), name=f"{model}:{ordinal}")
     document = [
         {"version": i.ref, "folder": str(i.folder), "files": i.files, "bytes": i.size, "how": i.how}
         for i in done
