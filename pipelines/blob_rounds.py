@@ -63,8 +63,8 @@ class Rounds:
         try:
             self.prove_pinned()
             return self.scrub_one()
-        except StoreUnusable as refusal:  # whoever asks is told; here it is tried again
-            _log.warning("%s", refusal)
+        except (StoreUnusable, OSError) as problem:  # whoever asks is told; here it is tried again
+            _log.warning("the held files are not looked at now: %s", problem)
             return False
 
     def prove_pinned(self) -> None:

@@ -445,7 +445,7 @@ def test_a_disk_that_gives_a_sector_up_is_damage(scene: Scene, monkeypatch: pyte
     def broken(*_: Any) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(blob_watch.os, "preadv", broken)
+    monkeypatch.setattr(os, "preadv", broken)
     with pytest.raises(BlobDamaged, match="unreadable"):
         scene.watch.proof(NAME).result()
     monkeypatch.undo()
@@ -536,6 +536,19 @@ def test_the_rounds_end_when_they_are_told_to(scene: Scene) -> None:
     time.sleep(0.05)
     rounds.stop()
     assert not rounds._thread.is_alive()
+
+
+def test_a_store_that_is_away_for_a_while_does_not_end_the_rounds(scene: Scene) -> None:
+    blobs = scene.path.parent
+    rounds = Rounds(scene.watch, scene.open_home.store, lambda: NOW, look=0.01)
+    blobs.rename(blobs.with_name("away"))
+    try:
+        rounds.start()
+        time.sleep(0.05)
+        assert rounds._thread.is_alive()
+    finally:
+        blobs.with_name("away").rename(blobs)
+        rounds.stop()
 
 
 def test_nothing_is_said_of_a_name_that_is_not_held(scene: Scene) -> None:

@@ -113,9 +113,9 @@ def unix(path: Path) -> socket.socket:
     Raises:
         CannotListen: another process listens there, or the folder cannot be used.
     """
+    _clear(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _clear(path)
         mask = os.umask(0o177)
         try:
             listener.bind(str(path))

@@ -5,6 +5,7 @@ A second one ends the process where it stands; nothing is lost by that, for what
 """
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -41,6 +42,7 @@ def serve(premises: Premises, *, ready: Ready) -> None:
         ServerSettingsWrong: the certificate or its key cannot be used.
     """
     settings = premises.settings
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     ground.demand_local(premises.home)
     clients = max(16, (ground.raise_descriptors() - _OWN) // _PER_CLIENT)
     context = tls(settings)
@@ -119,6 +121,11 @@ class _Listener(uvicorn.Server):
         """Begin to listen."""
         await super().startup(sockets)
         self._up()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """A download that was cut off because its time after the first signal was over is no bug to be traced."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 async def _until_told(listeners: list[_Listener], ready: Callable[[], None]) -> None:
