@@ -24,10 +24,11 @@ class Place:
 
 
 def place(request: Request, *, before: int) -> Place:
-    """Read revision and path behind the first `before` segments of the address."""
-    raw = request.scope["raw_path"].decode("latin-1").partition("?")[0]
-    revision, _, path = raw.split("/", before + 1)[before + 1].partition("/")
-    name = unquote(revision)
+    """Read revision and path behind the first `before` segments of the address (a name's own `%2F` counts as two)."""
+    segments = request.scope["raw_path"].decode("latin-1").partition("?")[0].split("/")[1:]
+    while before > 0 and segments:
+        before -= unquote(segments.pop(0)).count("/") + 1
+    name, path = unquote(segments[0] if segments else ""), "/".join(segments[1:])
     full = _REF.fullmatch(name)
     return Place(full[1] if full else name, unquote(path).strip("/"))
 

@@ -56,11 +56,11 @@ def _sibling(entry: FileEntry, *, blobs: bool) -> dict[str, Any]:
     if blobs:
         pointer = len(_POINTER.format(entry.sha256, entry.size))
         lfs = {"sha256": entry.sha256, "size": entry.size, "pointerSize": pointer}
-        named |= {"size": entry.size, "blobId": _git_id(entry), "lfs": lfs}
+        named |= {"size": entry.size, "blobId": git_name(entry), "lfs": lfs}
     return named
 
 
-def _git_id(entry: FileEntry) -> str:
+def git_name(entry: FileEntry) -> str:
     """What git would call the pointer that stands for the file."""
     pointer = _POINTER.format(entry.sha256, entry.size).encode()
     return hashlib.sha1(b"blob %d\0" % len(pointer) + pointer, usedforsecurity=False).hexdigest()
@@ -93,7 +93,7 @@ def tree_item(item: FileEntry | str, version: Version, *, expand: bool) -> dict[
         lfs = {"oid": item.sha256, "size": item.size, "pointerSize": pointer}
         form: dict[str, Any] = {
             "type": "file",
-            "oid": _git_id(item),
+            "oid": git_name(item),
             "size": item.size,
             "path": item.path,
             "lfs": lfs,
