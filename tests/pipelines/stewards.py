@@ -132,10 +132,10 @@ def rules(**changed: Any) -> str:
     return tiers_file.write([replace(tier, **changed) if tier.tier == "org" else tier for tier in plain])
 
 
-def found(folder: Path) -> Home:
+def found(folder: Path, now: datetime = NOON) -> Home:
     """Make the home; the version is taken in by ines."""
-    home = world.new_home(folder, name="clinic", roles=("origin", "site"), profile="officers", now=NOON)
-    with world.at_work(home, actor="ines", now=NOON) as work:
+    home = world.new_home(folder, name="clinic", roles=("origin", "site"), profile="officers", now=now)
+    with world.at_work(home, actor="ines", now=now) as work:
         apply_policy(work, rules())
         desk = Stewards(work)
         for name, roles in ROLES.items():

@@ -18,19 +18,20 @@ from tidegate.wiring import App
 if TYPE_CHECKING:
     from playwright.sync_api import CDPSession, Page
 
-PASSWORD = "four unrelated words of alice"  # noqa: S105 - of nobody
+PASSWORD = "four unrelated words of alice"
 ALICE_FILE = Ed25519PrivateKey.from_private_bytes(b"\x0a" * 32)
 
 
-def known(home: Path, account: str, grants: str) -> None:
-    """An account with a password."""
+def known(home: Path, account: str, grants: str, *, password: bool = True) -> None:
+    """An account, with a password or with no way to sign in yet."""
     app = App(from_environment(home=home, actor="root"))
     try:
         from registry.store_doors import DoorStore
 
         accounts = Accounts(app.store, actor="root", now=app.now, at_machine=True)
         accounts.become(account, parse_grants(grants))
-        set_password(accounts, DoorStore(app.store), account, Hidden(PASSWORD.encode()), now=app.now)
+        if password:
+            set_password(accounts, DoorStore(app.store), account, Hidden(PASSWORD.encode()), now=app.now)
     finally:
         app.close()
 

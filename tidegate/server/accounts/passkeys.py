@@ -180,7 +180,7 @@ def _verified(site: Site, challenge: bytes, answer: str) -> tuple[str, bytes, by
     from webauthn.helpers.cose import COSEAlgorithmIdentifier
     from webauthn.helpers.decode_credential_public_key import DecodedEC2PublicKey
     from webauthn.helpers.exceptions import WebAuthnException
-    from webauthn.helpers.structs import CredentialDeviceType
+    from webauthn.helpers.structs import AttestationFormat, CredentialDeviceType
 
     try:
         found = verify_registration_response(
@@ -197,7 +197,7 @@ def _verified(site: Site, challenge: bytes, answer: str) -> tuple[str, bytes, by
     if not isinstance(key, DecodedEC2PublicKey) or len(key.x) != 32 or len(key.y) != 32:
         raise PasskeyRefused("the passkey is of another kind than ES256")
     copied = found.credential_device_type is CredentialDeviceType.MULTI_DEVICE
-    note = {"attestation": found.fmt.value, "may be copied": copied, "origin": site.origin}
+    note = {"attestation": AttestationFormat(found.fmt).value, "may_be_copied": copied, "origin": site.origin}
     return encoded(found.credential_id), key.x, key.y, note
 
 
