@@ -1,17 +1,19 @@
 """Scores of a run as small charts, and where weights moved: the reports' own drawings, and bars."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.suites import html_charts
-from pipelines.suites.html_parts import Markup
-from pipelines.suites.statistics import wilson
+from pipelines.suites.html_parts import Markup, joined
 from pipelines.weights_beside import CHANGED, TensorBeside
 from tidegate.server.pages import svg
 from tidegate.server.pages.svg import Bar
 
-_MOST_BARS = 48
+_MOST_BARS = 24
+_MOST_LAYERS = 256
+_LAYER = re.compile(r"((?:[\w.]+\.)?(?:layers|blk|h|blocks)\.)([0-9]{1,4})\.(.+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Score:
 
     metric: str
     outcome: str
+    share: str | None  # the estimate in per cent
     demanded: str
     measured: str
     pinned: str | None  # what the version pinned then came to, in the same run
@@ -42,6 +45,7 @@ def _score(gate: Mapping[str, Any]) -> Score:
     return Score(
         metric=gate["metric"],
         outcome=gate["outcome"],
+        share=f"{float(share['estimate']):.1%}" if share else None,
         demanded=gate["demanded"],
         measured=counted,
         pinned=beside,
@@ -79,22 +83,50 @@ def _difference(gate: Mapping[str, Any]) -> Markup | None:
 
 
 def moved(tensors: Sequence[TensorBeside]) -> Markup | None:
-    """Where the weights moved: a bar for each changed tensor whose numbers can be read, at most some dozens."""
-    known = [(one, one.moved) for one in tensors if one.change == CHANGED and one.moved is not None]
+    """Where the weights moved: layers across, kinds of tensors down, and a bar for each tensor outside the layers.
+
+    Of a version in two formats only the one with more tensors is drawn: the other holds the same weights.
+    """
+    known = {
+        _name(one.name): one.moved
+        for one in _one_format(tensors)
+        if one.change == CHANGED and one.moved is not None
+    }
     if not known:
         return None
-    top = max(by for _, by in known) or 1.0
-    chosen = sorted(known, key=lambda pair: -pair[1])[:_MOST_BARS]
-    kept = {one.name for one, _ in chosen}
-    lines = [Bar(_short(one.name), by / top, f"{by:.1%}") for one, by in known if one.name in kept]
-    return svg.bars(lines, title="How far each tensor moved, in parts of its own size (root mean square)")
+    top = max(known.values()) or 1.0
+    cells: dict[str, dict[int, float]] = {}
+    rest: list[Bar] = []
+    for name, by in known.items():
+        match = _LAYER.fullmatch(name)
+        if match:
+            cells.setdefault(match[3], {})[int(match[2])] = by
+        elif len(rest) < _MOST_BARS:
+            rest.append(Bar(_short(name), by / top, f"{by:.1%}"))
+    layers = max((layer for row in cells.values() for layer in row), default=-1) + 1
+    drawn = []
+    if 0 < layers <= _MOST_LAYERS:
+        rows = {
+            _short(kind): [row.get(layer) for layer in range(layers)] for kind, row in sorted(cells.items())
+        }
+        drawn.append(
+            svg.cells(rows, top, title=f"How far each tensor of {layers} layers moved, at most {top:.1%}")
+        )
+    if rest:
+        drawn.append(svg.bars(rest, title="How far each tensor outside the layers moved"))
+    return joined(*drawn) if drawn else None
+
+
+def _one_format(tensors: Sequence[TensorBeside]) -> Sequence[TensorBeside]:
+    groups: dict[str, list[TensorBeside]] = {}
+    for one in tensors:
+        groups.setdefault(one.name.partition(": ")[0] if ": " in one.name else "", []).append(one)
+    return max(groups.values(), key=len, default=[])
+
+
+def _name(name: str) -> str:
+    return name.rpartition(": ")[2]
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 44 else f"…{name[-43:]}"
-
-
-def interval(good: int, counted: int) -> tuple[float, float]:
-    """A share's 95% interval (Wilson)."""
-    found = wilson(good, counted)
-    return float(found.low), float(found.high)
+    return name if len(name) <= 36 else f"…{name[-35:]}"

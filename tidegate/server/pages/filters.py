@@ -117,6 +117,13 @@ def steps(text: str) -> Markup:
     )
 
 
+def hours(value: float) -> str:
+    """Return an age in hours as people say it."""
+    if value < 1:
+        return "under an hour ago"
+    return f"{value:.0f} hours ago" if value < 48 else f"{value / 24:.0f} days ago"
+
+
 def figure(value: float | str) -> str:
     """Return a measured number to three figures, without an exponent."""
     found = float(value)
@@ -133,6 +140,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "cli": cli,
     "badge": badge,
     "figure": figure,
+    "hours": hours,
     "rfc": rfc3339,
     "steps": steps,
     "state": state,

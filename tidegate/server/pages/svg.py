@@ -3,7 +3,7 @@
 Built on the same writer as the reports' charts, so that no text becomes markup. No attribute is a style.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,9 +81,8 @@ def lanes(lines: Sequence[Lane], now: datetime, *, title: str) -> Markup:
 
 def _span(span: Span, begin: float, end: float, y: float) -> list[Markup]:
     now = " now" if span.until is None else ""
-    box = tag(
-        "rect",
-        tag("title", f"{span.label}, {span.since} to {span.until or 'now'}"),
+    box = _hinted(
+        f"{span.label}, {span.since} to {span.until or 'now'}",
         x=begin,
         y=y,
         width=end - begin,
@@ -93,6 +92,11 @@ def _span(span: Span, begin: float, end: float, y: float) -> list[Markup]:
     )
     fits = end - begin > 9 * len(span.label) + 10
     return [box, words(begin + 8, y + 17, span.label, kind="in" + now)] if fits else [box]
+
+
+def _hinted(hint: str, **attributes: str | float | None) -> Markup:
+    """A rectangle that says what it is when it is pointed at."""
+    return tag("g", tag("title", hint), tag("rect", **attributes))
 
 
 def _day(moment: datetime) -> str:
@@ -122,3 +126,40 @@ def bars(lines: Sequence[Bar], *, title: str, label: float = 300.0, width: float
             words(label + length + 8, y + 14, line.said),
         ]
     return drawing(width, len(lines) * 20 + 4, title, *pieces)
+
+
+def cells(rows: Mapping[str, Sequence[float | None]], top: float, *, title: str) -> Markup:
+    """Return a table of squares: the stronger, the larger the value; what has none is an outline.
+
+    Args:
+        rows: by name, the values from left to right; all of one length.
+        top: the value that is drawn at full strength.
+    """
+    count = max((len(row) for row in rows.values()), default=0)
+    label = 220.0
+    wide, high = min(34.0, (WIDTH - label) / max(count, 1)), 17.0
+    pieces: list[Markup] = []
+    for number, (name, row) in enumerate(rows.items()):
+        y = number * high
+        pieces.append(words(0, y + 12, name, kind="strong"))
+        for place, value in enumerate(row):
+            pieces.append(
+                _hinted(
+                    f"{name}, layer {place}: {'not changed' if value is None else f'{value:.2%}'}",
+                    x=label + place * wide,
+                    y=y + 1,
+                    width=wide - 2,
+                    height=high - 3,
+                    rx=2,
+                    class_="none" if value is None else None,
+                    fill_opacity=None if value is None else f"{0.08 + 0.92 * min(1.0, value / top):.2f}",
+                )
+            )
+    bottom = len(rows) * high + 13
+    ends = [
+        words(label, bottom, "0"),
+        words(label + count * wide - 2, bottom, f"layer {count - 1}", anchor="end"),
+    ]
+    return drawing(
+        WIDTH, bottom + 6, title, *pieces, *(ends if count > 1 else ends[:1]), kind="chart grid-cells"
+    )
