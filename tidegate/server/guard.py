@@ -166,7 +166,8 @@ class _Guarded(APIRoute):
         async def guarded(request: Request) -> Response:
             try:
                 desk = await run_in_threadpool(_enter, request, self.right)
-                if desk.session is not None and request.method not in SAFE:
+                # What is open to everybody does nothing in anybody's name: a form from before signing in is fine.
+                if desk.session is not None and request.method not in SAFE and self.right is not Right.OPEN:
                     sent = await _token_sent(request)
                     await run_in_threadpool(_demand_token, desk, sent)
                 return await handle(request)

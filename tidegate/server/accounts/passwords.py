@@ -12,6 +12,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -21,14 +22,32 @@ from tidegate.server.accounts.refusals import PasswordUnusable, TooMany
 
 SHORTEST = 12  # characters
 LONGEST = 256  # characters
-_PASSES, _LANES, _MEMORY = 3, 4, 64 << 10  # RFC 9106, section 4; memory in KiB
+_DIFFERENT = 5  # of them
 _SALT, _TAG = 16, 32  # bytes
-_PREFIX = f"$argon2id$v=19$m={_MEMORY},t={_PASSES},p={_LANES}$"
-# Nobody's: an unknown name costs as long as a known one. Its tag is zeros, which no password has in this universe.
-_NOBODYS = f"{_PREFIX}{'A' * 22}${'A' * 43}"
 _PATIENCE = 5.0  # seconds in the queue
 _QUEUE = 16  # that wait; a process has 40 threads, and the others answer downloads
 
+
+@dataclass(frozen=True)
+class Cost:
+    """What a password costs whoever tries one."""
+
+    passes: int
+    lanes: int
+    memory: int  # KiB
+
+    @property
+    def prefix(self) -> str:
+        """How a hash of this cost begins."""
+        return f"$argon2id$v=19$m={self.memory},t={self.passes},p={self.lanes}$"
+
+    @property
+    def nobodys(self) -> str:
+        """Nobody's hash, so that an unknown name costs as long as a known one. No password has a tag of zeros."""
+        return f"{self.prefix}{'A' * 22}${'A' * 43}"
+
+
+COST = Cost(passes=3, lanes=4, memory=64 << 10)  # RFC 9106, section 4
 _one_at_a_time = threading.Lock()
 _places = threading.BoundedSemaphore(_QUEUE)
 
@@ -45,13 +64,14 @@ def demand_good(password: Hidden, account: str) -> None:
         raise PasswordUnusable("a password is more than the names that everybody knows")
 
 
-_DIFFERENT = 5
-
-
 def kept(password: Hidden) -> str:
     """Return what is kept of a password: Argon2id, PHC form, with a fresh salt."""
     kdf = Argon2id(
-        salt=secrets.token_bytes(_SALT), length=_TAG, iterations=_PASSES, lanes=_LANES, memory_cost=_MEMORY
+        salt=secrets.token_bytes(_SALT),
+        length=_TAG,
+        iterations=COST.passes,
+        lanes=COST.lanes,
+        memory_cost=COST.memory,
     )
     with _turn():
         return kdf.derive_phc_encoded(_text(password).encode())
@@ -63,7 +83,7 @@ def matches(password: Hidden, hashed: str | None) -> bool:
         password = Hidden(b"")
     with _turn():
         try:
-            Argon2id.verify_phc_encoded(_text(password).encode(), hashed or _NOBODYS)
+            Argon2id.verify_phc_encoded(_text(password).encode(), hashed or COST.nobodys)
         except InvalidKey:
             return False
     return hashed is not None
@@ -71,7 +91,7 @@ def matches(password: Hidden, hashed: str | None) -> bool:
 
 def outdated(hashed: str) -> bool:
     """Whether it was kept with other parameters than those of today."""
-    return not hashed.startswith(_PREFIX)
+    return not hashed.startswith(COST.prefix)
 
 
 def _text(password: Hidden) -> str:
