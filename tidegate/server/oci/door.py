@@ -159,6 +159,6 @@ def _digest(text: str, what: str) -> str:
 
 
 def _is_ollama(request: Request) -> bool:
-    """Ollama names Docker's manifest and nothing else; clients of images name OCI's too, or anything."""
-    accepted = {part.partition(";")[0].strip() for part in request.headers.get("accept", "").split(",")}
-    return accepted == {DOCKER_MANIFEST}
+    """Ollama, and who speaks like it, takes Docker's manifest; clients of images take OCI's too, or anything."""
+    accepted = request.headers.get("accept", "")
+    return DOCKER_MANIFEST in accepted and forms.MANIFEST not in accepted and "*/*" not in accepted
