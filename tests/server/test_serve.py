@@ -324,6 +324,7 @@ def _until_closed(url: str) -> None:
 
 def test_who_takes_nothing_does_not_keep_the_process(world: HubWorld, settings: Path, token: str) -> None:
     log = world.folder / "serve.log"
+    log.touch()
     before = len(log.read_text())
     settings.write_text("[limits]\nstop_seconds = 1\n")
     with served(world.home) as found:
