@@ -37,15 +37,16 @@ def _taken(desk: Desk, at: str) -> tuple[Version, str]:
 
 @needs(Right.PULL)
 def listing(desk: AtDesk) -> Response:
-    """Files and folders of one folder of a version."""
+    """Files and folders of one folder of a version.
+
+    A file has none, and what is not there neither, as at MLflow's own server: its client then asks for the bytes, and
+    makes an exception of its own of what it is told.
+    """
     version, folder = _taken(desk, desk.request.query_params.get("path", ""))
     held = files_of(version)
-    if folder in held:
-        return JSONResponse({"files": []})  # a file: the client asks whether it is a folder
-    listed = list(_listed([(path, entry.size) for path, entry in held.items()], folder))
-    if not listed:
-        return said(404, UNKNOWN, f"{version.model}@{version.ordinal} holds no {folder!r}")
-    return JSONResponse({"files": listed})
+    return JSONResponse(
+        {"files": list(_listed([(path, entry.size) for path, entry in held.items()], folder))}
+    )
 
 
 def _listed(held: list[tuple[str, int]], folder: str) -> Iterator[dict[str, Any]]:
