@@ -35,6 +35,7 @@ from pipelines.engines.advisories import MalformedAdvisories
 from pipelines.engines.endpoint import EndpointUnusable
 from pipelines.intake.errors import HubUnreachable, ScanBlocked, SourceUnusable
 from pipelines.materialise import FolderTaken
+from pipelines.mlflow_server import MlflowUnreachable
 from pipelines.publishers import UnknownPublisher
 from pipelines.repair import NothingToRepair, RepairRequestWrong
 from pipelines.rollout.refusals import ServingMalformed
@@ -293,6 +294,8 @@ def _the_rest() -> list[Case]:
         Case(ORIGIN, "models add {nothing} --as a/b", SourceUnusable, "nothing"),
         Case(ORIGIN, "models fetch hf: --as a/b", SourceUnusable),
         Case(ORIGIN, "models fetch hf:a/b --endpoint http://127.0.0.1:1", HubUnreachable, "127.0.0.1:1"),
+        Case(ORIGIN, "models fetch mlflow:runs:/a --tracking-uri http://127.0.0.1:1", SourceUnusable, "runs:/a"),
+        Case(ORIGIN, "models fetch mlflow:models:/a--b/1 --tracking-uri databricks", MlflowUnreachable, "databricks"),
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --volume-size 1k", VolumeTooSmall, "1,000"),
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key tpm:1", UnknownKeyScheme, "tpm:"),
         Case(ORIGIN, f"bundles create {V1} --to clinic --out {{out}} --key hsm:1", TokenUnusable, "at most once"),
@@ -500,6 +503,21 @@ def _people() -> list[Case]:
     ]
 
 
+def _accounts() -> list[Case]:
+    return [
+        Case(SITE, "accounts add B@D --grants viewer", NameUnusable, "B@D"),
+        Case(SITE, "accounts add zed --grants king", NameUnusable, "king"),
+        Case(SITE, "accounts grant zed --grants viewer", NotFound, "zed"),
+        Case(SITE, "accounts revoke zed --grants viewer", NotFound, "zed"),
+        Case(SITE, "accounts deactivate zed", NotFound, "zed"),
+        Case(SITE, "accounts unlock zed", NotFound, "zed"),
+        Case(SITE, "accounts password zed --code", NotFound, "zed"),
+        Case(SITE, "tokens create zed --label x --grants viewer", NotFound, "zed"),
+        Case(SITE, "tokens create zed --label X --grants viewer", NameUnusable, "X"),
+        Case(SITE, "tokens revoke zed/x", NotFound, "zed/x"),
+    ]
+
+
 def _model_signatures() -> list[Case]:
     check = "models verify-signature {other}/ --signature"
     return [
@@ -527,6 +545,7 @@ def _model_signatures() -> list[Case]:
 
 
 CASES = [
+    *_accounts(),
     *_model_signatures(),
     *_people(),
     *_ceremonies(),
@@ -656,6 +675,7 @@ def test_every_command_that_takes_something_is_among_the_cases() -> None:
     assert {
         "init", "doctor", "upgrade", "tiers list", "people list", "people pending", "contracts list", "suites list",
         "bundles list", "audit log", "advisories list", "companions list", "decisions list", "models rescan", "policy history", "publishers list",
+        "accounts list", "tokens list",
         "audit breaches", "audit expiring", "audit overrides", "audit transfers",
     } == untried  # fmt: skip
 
