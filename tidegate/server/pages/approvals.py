@@ -28,10 +28,10 @@ from registry.names import Ref
 from registry.views import View
 from signing.times import rfc3339
 from tidegate.errors import RequestUnreadable
+from tidegate.server.accounts.signatures import passkey_of
 from tidegate.server.guard import Desk, needs
 from tidegate.server.pages.finding import AtDesk, reason
 from tidegate.server.pages.look import HEADERS, fresh, page, pages
-from tidegate.server.pages.static import held
 
 doors = pages()
 _LIFE = timedelta(days=90)  # of a rejection, as on the command line
@@ -78,7 +78,15 @@ def request(desk: AtDesk, digest: str) -> Response:
     with desk.view() as view:
         scene = _scene(desk.work, view, digest)
         person, problem = _person(desk, view, scene)
-    return page(desk, "steward/request.html", scene=scene, asked=scene.asked, person=person, problem=problem)
+    return page(
+        desk,
+        "steward/request.html",
+        scene=scene,
+        asked=scene.asked,
+        person=person,
+        problem=problem,
+        own_passkey=passkey_of(desk) if person and desk.session else None,
+    )
 
 
 def _scene(work: Workplace, view: View, digest: str) -> Scene:
@@ -162,7 +170,6 @@ def prepared(
         namespace=NAMESPACE,
         until=rfc3339(answer.expires_at),
         filename=_filename(answer),
-        has_passkey_script="passkey.js" in held(),
     )
 
 

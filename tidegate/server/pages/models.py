@@ -79,8 +79,8 @@ def _lanes(view: View, name: str) -> list[Lane]:
         history = store_pages.listing(
             view, "pins", Asked(_LINES), where={"tier": row.tier, "model": name}
         ).rows[::-1]
-        ends = [pin.since for pin in history[1:]] + [None]
-        spans = [Span(pin.since, until, f"@{pin.ordinal}") for pin, until in zip(history, ends, strict=True)]
+        ends = [*(pin.since for pin in history[1:]), None]
+        spans = [Span(pin.since, until, f"@{pin.ordinal}") for pin, until in zip(history, ends, strict=False)]
         if spans:
             found.append(Lane(row.tier, spans))
     return found

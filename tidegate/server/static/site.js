@@ -142,9 +142,11 @@
     if (button.dataset.print !== undefined) window.print();
   });
   document.addEventListener("submit", (event) => {
-    const button = event.target.querySelector("button[type=submit]");
-    if (button && !event.defaultPrevented) button.setAttribute("aria-busy", "true"); // a second press is refused
+    const button = event.submitter || event.target.querySelector("button[type=submit]");
+    const leaves = event.target.method === "post" && !event.target.dataset.passkey && !event.target.dataset.stays;
+    if (button && leaves && !event.defaultPrevented) button.setAttribute("aria-busy", "true"); // a second press is refused
   });
+  addEventListener("pageshow", () => all("[aria-busy]").forEach((button) => button.removeAttribute("aria-busy")));
   const ready = (within) => all("time[datetime]", within).forEach(local);
   ready(document);
   document.addEventListener("htmx:load", (event) => ready(event.target));
