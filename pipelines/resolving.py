@@ -78,7 +78,7 @@ class VersionWithdrawn(JudgingRefused):
     status: ClassVar[int] = 404
     next_step: ClassVar[str] = (
         "Take another version, and remove this one where it was loaded; the tier's steward rolls back: `tidegate "
-        "rollback TIER MODEL`."
+        "rollback MODEL --tier TIER`."
     )
 
     def __init__(self, ref: str, reason: str, *, since: str) -> None:

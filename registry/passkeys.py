@@ -24,7 +24,7 @@ LONGEST_TITLE = 64  # characters
 class PasskeyUnfit(RegistryRefusal):
     """A passkey that cannot be kept so: it is known already, there are too many, or its name is none."""
 
-    exit_code: ClassVar[int] = 167
+    exit_code: ClassVar[int] = 192
     status: ClassVar[int] = 409
     next_step: ClassVar[str] = (
         "Look at your passkeys on the account's page; remove one, or choose another name."

@@ -73,7 +73,7 @@ class TestEveryRefusal:
         assert "" != reference.first_line(refusal)
 
     def test_ends_a_command_with_a_code_that_a_shell_can_see(self, refusal: type[OperatorError]) -> None:
-        # 126 to 128 are the shell's own, and so is 128 and the number of each signal; 255 is ssh's.
+        # 126 to 128 are the shell's own, and so is 128 and the number of each signal that ends programs; 255 is ssh's.
         assert 3 <= refusal.exit_code <= 125 or 160 <= refusal.exit_code <= 254
 
 

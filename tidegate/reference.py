@@ -42,7 +42,6 @@ FAMILIES = (
             range(50, 60),
             range(90, 100),
             range(120, 126),
-            range(185, 188),
             range(208, 210),
             range(250, 255),
         ),
@@ -69,7 +68,7 @@ FAMILIES = (
     Family(
         "The doors",
         "What a command found, or lacked, before or after the work.",
-        (range(3, 10), range(100, 110), range(160, 176), range(193, 200)),
+        (range(3, 10), range(100, 110), range(160, 176), range(185, 188), range(193, 200)),
         ("tidegate",),
     ),
 )
