@@ -59,6 +59,7 @@ NAV: tuple[Place, ...] = (
     Place("Registry", "Requests", "/requests", Right.LOOK, "what people were asked, and what they said"),
     Place("Registry", "Models", "/models", Right.LOOK, "every model and its versions"),
     Place("Registry", "Tiers", "/tiers", Right.LOOK, "what serves where, with drift and age"),
+    Place("Home", "Accounts", "/account/all", Right.ADMINISTER, "who may use the doors, and their tokens"),
 )
 
 
