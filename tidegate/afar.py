@@ -78,6 +78,8 @@ LOOK = Act(Right.LOOK)
 _AUDIT = Act(Right.AUDIT)
 _DECIDE = Act(Right.DECIDE, writes=True)
 _VALIDATE = Act(Right.VALIDATE, writes=True)
+_ADMINISTER = Act(Right.ADMINISTER, writes=True)
+_CODE = Act(Right.ADMINISTER, writes=True, secret=True)
 
 COMMANDS: Mapping[str, Act | Stay] = {
     "init": _HOME,
@@ -85,7 +87,7 @@ COMMANDS: Mapping[str, Act | Stay] = {
     "doctor": Act(Right.OPERATE),
     "gc": Act(Right.OPERATE, writes=True),
     "models add": Stay("the files of a model are too large for a request; add them where they lie"),
-    "models bom": Act(Right.LOOK, writes=True, files={"out": Way.OUT_NEW}),
+    "models bom": Act(Right.VALIDATE, writes=True, files={"out": Way.OUT_NEW}),
     "models fetch": Act(
         Right.IMPORT,
         writes=True,
@@ -207,6 +209,21 @@ COMMANDS: Mapping[str, Act | Stay] = {
     "materialise": _FOLDER,
     "reconcile": _ENGINE,
     "serve": Stay("it opens the doors themselves"),
+    "server check": Act(Right.OPERATE),
+    "server nginx": Stay("it is about files and sockets of that machine"),
+    "support-bundle": Act(Right.OPERATE, files={"out": Way.OUT, "log": Way.FILE}),
+    "accounts add": _CODE,
+    "accounts deactivate": _ADMINISTER,
+    "accounts grant": _ADMINISTER,
+    "accounts list": Act(Right.ADMINISTER),
+    "accounts password": Stay(
+        "a password is typed at the machine itself, or chosen on the page with a one-time code"
+    ),
+    "accounts revoke": _ADMINISTER,
+    "accounts unlock": _ADMINISTER,
+    "tokens create": _CODE,
+    "tokens list": Act(Right.ADMINISTER),
+    "tokens revoke": _ADMINISTER,
     "audit breaches": _AUDIT,
     "audit check-proof": Stay("it looks at files of the machine where it is given", homeless=True),
     "audit decided": _AUDIT,

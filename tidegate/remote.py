@@ -81,6 +81,8 @@ class _Call:
         answer = self._post(sent, form)
         unpack(self.line.url, self.rule, sent, answer.body.get("files", []))
         self._show(answer)
+        if answer.body.get("exit_code") != 0:
+            leave(_code(self.line.url, answer))
 
     def sign(self, typed: dict[str, Any], key: str) -> None:
         """Ask what is to be signed, sign it here, hand it in."""
@@ -128,16 +130,21 @@ class _Call:
         """Say what the server refused, as the command would have said it here."""
         body = answer.body
         self._show(answer)
-        code = body.get("exit_code")
-        if not isinstance(code, int) or not 1 < code < 256:
-            raise ServerAnswerStrange(
-                self.line.url, f"answered {answer.status}: {plain(str(body.get('detail', '')))[:300]}"
-            )
+        code = _code(self.line.url, answer)
         if code == click.UsageError.exit_code:
             raise click.UsageError(plain(str(body.get("detail"))), self.ctx)
         title, detail, step = (str(body.get(name, "")) for name in ("title", "detail", "next_step"))
         show_refused(title, detail, step, code, as_json=self.settings.as_json)
         leave(code)
+
+
+def _code(url: str, answer: Answer) -> int:
+    code = answer.body.get("exit_code")
+    if not isinstance(code, int) or not 1 < code < 256:
+        raise ServerAnswerStrange(
+            url, f"answered {answer.status}: {plain(str(answer.body.get('detail', '')))[:300]}"
+        )
+    return code
 
 
 def _file(name: str, data: bytes) -> dict[str, str]:

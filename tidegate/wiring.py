@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 class App:
     """One command's world, built piece by piece as it is asked for."""
 
+    at_machine = True  # whether whoever gives the command may write the home's files anyway
+
     def __init__(
         self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:

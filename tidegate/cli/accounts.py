@@ -225,7 +225,7 @@ def revoke_token(app: App, name: str) -> None:
 def _accounts(app: App) -> "Accounts":
     from registry.accounts import Accounts
 
-    return Accounts(app.store, actor=app.settings.actor, now=app.now, at_machine=True)
+    return Accounts(app.store, actor=app.settings.actor, now=app.now, at_machine=app.at_machine)
 
 
 def _doors(app: App) -> "DoorStore":

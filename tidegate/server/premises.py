@@ -87,6 +87,8 @@ class Premises:
 class Visit(App):
     """An app that shares what the process has opened, and closes none of it."""
 
+    at_machine = False
+
     def __init__(self, host: App, actor: str, *, as_json: bool) -> None:
         settings = Settings(home=host.settings.home, actor=actor, as_json=as_json, secrets=_NOBODY)
         super().__init__(settings, clock=host.clock)

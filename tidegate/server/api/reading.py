@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -98,7 +98,6 @@ class Resource:
     parameters: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     paged: bool = False
-    name: str = field(default="")
 
 
 def door(resources: Sequence[Resource]) -> APIRouter:
@@ -109,8 +108,7 @@ def door(resources: Sequence[Resource]) -> APIRouter:
             resource.path,
             _endpoint(resource),
             methods=["GET"],
-            operation_id=resource.name
-            or resource.path.strip("/").replace("/", "-").replace("{", "").replace("}", ""),
+            operation_id=_id(resource.path),
             summary=resource.summary,
             description=f"Needs the right to {resource.right}.",
             responses={
@@ -124,6 +122,10 @@ def door(resources: Sequence[Resource]) -> APIRouter:
             openapi_extra={"parameters": _described(resource)},
         )
     return found
+
+
+def _id(path: str) -> str:
+    return "-".join(["get", *(part.strip("{}") for part in path.split("/") if part)])
 
 
 def _described(resource: Resource) -> list[dict[str, Any]]:

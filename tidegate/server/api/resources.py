@@ -106,11 +106,37 @@ def _listed(name: str) -> Any:
     return read
 
 
-def _list(name: str, path: str | None = None) -> Resource:
+# In the order of the page that is made of it.
+_LISTS = {
+    "versions": "Every version of every model.",
+    "reports": "What scans and suites found here.",
+    "claims": "Evidence that came with bundles; no gate of this home goes by it.",
+    "statements": "Signed in-toto statements.",
+    "signatures": "OpenSSF Model Signing signatures over versions.",
+    "documents": "Contracts, engine profiles, suites, companions, advisories, policy files.",
+    "bindings": "Which tool contract a version keeps to.",
+    "requests": "What stewards were asked.",
+    "approvals": "What stewards answered, signed.",
+    "decisions": "What people decided besides, signed.",
+    "withdrawals": "Versions that may not serve again.",
+    "policies": "Every policy that a tier had.",
+    "routers": "Every setting of a tier's router.",
+    "rollouts": "Pins carried out to engines.",
+    "observations": "What engines were seen to serve.",
+    "imports": "Bundles taken in here.",
+    "exports": "Bundles made here.",
+    "receipts": "What sites said back.",
+    "custody": "Media that were read back.",
+    "removals": "Versions whose bytes were removed.",
+    "witnessed": "Heads of other homes' logs.",
+    "cosigned": "Heads of this log that other homes cosigned.",
+}
+
+
+def _list(name: str, path: str, summary: str) -> Resource:
     known = LISTINGS[name]
-    schema = row_schema(known.table)
     return Resource(
-        path or f"/{name}", Right.LOOK, str(schema["description"]), page_schema(schema), _listed(name),
+        path, Right.LOOK, summary, page_schema(row_schema(known.table)), _listed(name),
         parameters=(*known.filters, "order"), paged=True,
     )  # fmt: skip
 
@@ -263,7 +289,7 @@ _PUBLISHER = row_schema(entities.Publisher)
 _IN_MODEL = "/models/{namespace}/{name}"
 
 RESOURCES: tuple[Resource, ...] = (
-    Resource("", Right.LOOK, "This home, and who you are to it.", _HOME, _home, name="home"),
+    Resource("", Right.LOOK, "This home, and who you are to it.", _HOME, _home),
     Resource("/models", Right.LOOK, "Models by name.", page_schema(_MODEL), _models, ("search",), paged=True),
     Resource(_IN_MODEL, Right.LOOK, "One model: its newest version, and where it is served.", _ONE_MODEL, _model),
     Resource(
@@ -294,8 +320,8 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource("/events/{position}", Right.AUDIT, "One line of the log.", _EVENT, _event),
     Resource("/log/head", Right.AUDIT, "The log's newest signed head.", _HEAD, _head),
-    _list("pins", "/pins/history"),
-    *(_list(name) for name in LISTINGS if name != "pins"),
+    _list("pins", "/pins/history", "What tiers served, and since when."),
+    *(_list(name, f"/{name}", summary) for name, summary in _LISTS.items()),
     _by_digest("reports", entities.Report),
     _by_digest("statements", entities.Statement),
     _by_digest("approvals", entities.Approval),
