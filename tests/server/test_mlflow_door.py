@@ -49,6 +49,7 @@ QUESTIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("alias", "by_alias", {"name": NAME, "alias": "team"}),
     ("no alias", "by_alias", {"name": NAME, "alias": "champion"}),
     ("number", "by_number", {"name": NAME, "number": "3"}),
+    ("superseded", "by_number", {"name": NAME, "number": "1"}),
     ("no number", "by_number", {"name": NAME, "number": "9"}),
     ("model", "model", {"name": NAME}),
     ("no model", "model", {"name": "no--such"}),
@@ -166,6 +167,11 @@ class TestUnmodifiedClients:
         code, text = said.refused("not promoted")
         assert "PERMISSION_DENIED" == code
         assert "the version has no tool contract" in text
+
+    def test_a_superseded_version_says_what_serves_instead(self, said: Talk) -> None:
+        found = said.said("superseded")
+        assert ("READY", "superseded") == (found["status"], found["tags"]["tidegate.state"])
+        assert found["message"].startswith("superseded: team serves 2 since ")
 
     def test_every_way_of_naming_a_version_brings_its_very_bytes(self, said: Talk, world: HubWorld) -> None:
         for name in ("by tier", "as a stage", "latest"):

@@ -30,7 +30,8 @@ class Stands:
 
     version: Version
     pins: tuple[Pin, ...]  # that serve it now, lowest tier first
-    once: tuple[str, ...]  # tiers that served it at any time
+    once: tuple[str, ...]  # where none serves it: tiers that did
+    instead: tuple[Pin, ...]  # what those serve now
     withdrawal: Withdrawal | None
 
     @property
@@ -64,9 +65,11 @@ class Looks:
 
     def stands(self, version: Version) -> Stands:
         """What stands about a version."""
-        pins = tuple(pin for pin in self.pins(version.model) if pin.version == version.digest)
-        once = tuple(sorted(store_pulls.pinned_in(self.view, version.digest)))
-        return Stands(version, pins, once, self.view.withdrawal(version.digest))
+        everywhere = self.pins(version.model)
+        pins = tuple(pin for pin in everywhere if pin.version == version.digest)
+        once = () if pins else tuple(store_pulls.pinned_in(self.view, version.digest))
+        instead = tuple(pin for pin in everywhere if pin.tier in once)
+        return Stands(version, pins, once, instead, self.view.withdrawal(version.digest))
 
 
 def gate_word(desk: Desk, view: View, stands: Stands) -> str:
@@ -112,7 +115,10 @@ def version_document(stands: Stands, *, source: str, gate: str | None = None) ->
 def _message(stands: Stands, gate: str | None) -> str:
     if stands.withdrawal is not None:
         return f"withdrawn since {stands.withdrawal.since}: {stands.withdrawal.reason}"
-    return "" if _STATUS[stands.state] == "READY" else gate or "no tier serves it yet"
+    if stands.state == NEW:
+        return gate or "no tier serves it yet"
+    now = ", ".join(f"{pin.tier} serves {pin.ordinal} since {pin.since}" for pin in stands.instead)
+    return f"superseded: {now}" if now else ""
 
 
 def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
