@@ -167,7 +167,8 @@ def test_every_page_is_accessible_and_stays_on_its_host(
         with browser.visit(chromium, server.url, token=bob, scheme=scheme) as (page, heard):
             for name, path in every_page(desk).items():
                 page.goto(path)
-                wrong += [f"{name}, {scheme}: {one}" for one in browser.accessible(page)]
+                found = browser.accessible(page, colours_alone=scheme == "dark")
+                wrong += [f"{name}, {scheme}: {one}" for one in found]
             heard.demand_silence()
     assert [] == wrong
 
@@ -326,9 +327,8 @@ def test_an_answer_of_somebody_else_or_about_something_else_is_refused(desk: "Te
 
 
 def test_what_was_vendored_is_what_the_list_says() -> None:
-    listed = dict(
-        reversed(line.split("  ")) for line in (static.FOLDER / static.SUMS).read_text().splitlines()
-    )
+    lines = (static.FOLDER / static.SUMS).read_text().splitlines()
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     found = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in static.FOLDER.iterdir()
