@@ -61,6 +61,10 @@ bench-trust: install oracle  ## the trust walk, model signatures, the log of ten
 	for name in trust_walk model_signature audit_log; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 .PHONY: bench-trust
 
+bench-doors: install clients  ## a large file, a start, a pin among a million versions, beside nginx and MLflow
+	$(BIN)/python -m benchmarks.doors $(BENCH)
+.PHONY: bench-doors
+
 .venv-bench/installed: benchmarks/requirements.txt  ## torch and zipnn, apart from the product's environment
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt

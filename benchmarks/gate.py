@@ -46,7 +46,7 @@ def _measured(folder: Path, versions: int, events: int) -> dict[str, object]:
     home = new_home(folder / "home", name="clinic", roles=("origin", "site"), profile="solo", now=NOW)
     with at_work(home, actor="ines", now=NOW) as work:
         add_folder(work, MODEL, HOUSE / "demo" / "models" / "v1")
-    _fill(Path(home.database.removeprefix("sqlite:///")), versions, events)
+    fill(Path(home.database.removeprefix("sqlite:///")), versions, events)
     with at_work(home, actor="ines", now=NOW) as work, work.store.view() as view:
         ref = Ref(MODEL, ordinal=1)
         judged = _milliseconds(lambda: case(work, view, ref, "org"))
@@ -76,7 +76,8 @@ def _milliseconds(act: Callable[[], object]) -> list[float]:
     return [once() for _ in range(ROUNDS)]
 
 
-def _fill(database: Path, versions: int, events: int) -> None:
+def fill(database: Path, versions: int, events: int) -> None:
+    """Write versions of a hundred each per model, a pin of each in three tiers, and events, into the tables."""
     with sqlite3.connect(database) as link:
         manifest = link.execute("SELECT manifest, modelpack FROM version").fetchone()
         models = max(1, versions // 100)
