@@ -30,7 +30,9 @@ def answer(request: Request, refusal: OperatorError) -> Response:
     status = status_of(refusal)
     if isinstance(refusal, NameUnusable):
         status = 404  # no repository has such a name
-    message = f"{refusal} Next: {refusal.next_step}"
+    # Where files lie on this machine is nothing for who pulls.
+    said = str(refusal).replace(f"{request.app.state.premises.home.path}/", "")
+    message = f"{said} Next: {refusal.next_step}"
     headers = headers_of(refusal)
     if status in (
         401,
