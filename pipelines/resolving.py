@@ -3,7 +3,7 @@
 Hub, MLflow, OCI and Ollama spell it differently; what a word means and who may have the bytes is decided here alone.
 The rules, in their order:
 (1) a revision is a tier, a number (`3`, `v3`), `sha256:` and a prefix, a bare prefix of 8 hex digits or more, or a
-    commit of 40; `main` and `latest` mean the tier that the door says, or the only one there can be;
+    commit of 40; `main` and `latest` mean the tier that the door says, else what all the caller's tiers agree on;
 (2) withdrawn: to nobody, whatever they may;
 (3) what no tier ever served: only to who may pull anything; the others are told what the gate says;
 (4) who is bound to tiers takes what those serve or served;
@@ -14,7 +14,6 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipelines.case import case
 from pipelines.errors import JudgingRefused
 from pipelines.removed import whole
 from pipelines.workplace import Workplace
@@ -77,8 +76,8 @@ class VersionWithdrawn(JudgingRefused):
     exit_code: ClassVar[int] = 177
     status: ClassVar[int] = 404
     next_step: ClassVar[str] = (
-        "Take another version, and remove this one where it was loaded; the tier's steward rolls back: `tidegate "
-        "rollback MODEL --tier TIER`."
+        "Take another version, and remove this one where it was loaded; the tier's steward goes back: `tidegate "
+        "rollback MODEL --tier TIER --reason WHY`."
     )
 
     def __init__(self, ref: str, reason: str, *, since: str) -> None:
@@ -161,12 +160,12 @@ def _meant(view: View, model: str, revision: str, puller: Puller) -> tuple[str |
 
 
 def _default(view: View, model: str, revision: str, puller: Puller) -> str:
-    """The tier that `main` means: the door's, else the only one that serves the model, else the caller's only one."""
+    """The tier that `main` means: the door's, else any of those that are the caller's where all serve one version."""
     if puller.default_tier and puller.admitted(puller.default_tier):
         return puller.default_tier
-    tiers = [pin.tier for pin in serving(view, model, puller)]
-    if len(tiers) == 1:
-        return tiers[0]
+    pins = serving(view, model, puller)
+    if len({pin.version for pin in pins}) == 1:
+        return pins[0].tier
     if not store_pulls.holds_model(view, model):
         raise NotFound("model", model)
     raise RevisionUnknown(model, revision, _what_there_is(view, model, puller))
@@ -218,6 +217,8 @@ def gate_says(work: Workplace, view: View, version: Version, puller: Puller) -> 
     tiers = [row.tier for row in view.tiers() if puller.admitted(row.tier)]
     if not tiers:
         return "no tier could serve it"
+    from pipelines.case import case  # noqa: PLC0415 - 0.5 s and 12 MiB that only a refusal needs
+
     try:
         judged = case(work, view, Ref(version.model, ordinal=version.ordinal), tiers[0])
     except OperatorError as refusal:  # a gate that cannot be asked is not open

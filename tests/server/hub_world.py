@@ -1,7 +1,7 @@
 """A home whose models are pulled by real clients, and one way to have a client of any release talk to a server.
 
 `demo/tiny-toolcaller`: team served 1 and serves 2, edge serves 2, nobody promoted 3. `acme/large`: one version above
-the 10 MiB in which clients take a file, in folders, served by team.
+the 10 MiB in which clients take a file, in folders, served by team. `acme/small`: edge serves 1 and team 2.
 """
 
 import json
@@ -22,11 +22,12 @@ from registry.home import load
 from registry.names import Ref
 from tests.clients import hub_talk
 from tests.clients.setup import HUB036, HUB1
+from tests.pipelines.gap import model_files
 from tests.pipelines.test_materialise import pin
 from tests.server_world import token
 from tests.world import at_work, new_home
 
-MODEL, LARGE = "demo/tiny-toolcaller", "acme/large"
+MODEL, LARGE, SMALL = "demo/tiny-toolcaller", "acme/large", "acme/small"
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 DEMO = Path(__file__).parents[2] / "demo" / "models"
 LARGE_BYTES = 24 << 20
@@ -89,7 +90,8 @@ def build(folder: Path) -> HubWorld:
     with at_work(home, actor="ines", now=NOW) as work:
         rows = [add_folder(work, MODEL, DEMO / f"v{number}").version for number in (1, 2, 3)]
         rows.append(add_folder(work, LARGE, _large(folder / "large")).version)
-        for number, tier in ((0, "team"), (1, "team"), (1, "edge"), (3, "team")):
+        rows += [add_folder(work, SMALL, _small(folder / "small", seed)).version for seed in (1, 2)]
+        for number, tier in ((0, "team"), (1, "team"), (1, "edge"), (3, "team"), (4, "edge"), (5, "team")):
             pin(work, rows[number], tier)
     told = {
         f"{row.model}@{row.ordinal}": {
@@ -101,6 +103,14 @@ def build(folder: Path) -> HubWorld:
     }
     (folder / "versions.json").write_text(json.dumps(told))
     return HubWorld(folder)
+
+
+def _small(folder: Path, seed: int) -> Path:
+    made = folder / str(seed)
+    made.mkdir(parents=True)
+    for path, data in model_files(seed).items():
+        (made / path).write_bytes(data)
+    return made
 
 
 def _large(folder: Path) -> Path:

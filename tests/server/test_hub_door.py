@@ -16,7 +16,7 @@ from starlette.requests import Request
 from registry.audit import EventKind
 from registry.manifests import FileEntry
 from tests.server import hub_world
-from tests.server.hub_world import CLIENTS, LARGE, LARGE_BYTES, MODEL, HubWorld, talk
+from tests.server.hub_world import CLIENTS, LARGE, LARGE_BYTES, MODEL, SMALL, HubWorld, talk
 from tests.server_world import PATIENCE, door, premises
 from tidegate.server.hub import forms
 from tidegate.server.hub.asked import place
@@ -125,9 +125,9 @@ def test_who_is_refused_a_version_stands_in_the_log(world: HubWorld) -> None:
 
 
 def test_a_model_without_a_meant_version_is_there_but_has_to_be_asked_for(hub: "TestClient") -> None:
-    found = hub.get(f"/api/models/{MODEL}")
+    found = hub.get(f"/api/models/{SMALL}")
     assert (403, "GatedRepo") == (found.status_code, found.headers["X-Error-Code"])
-    assert "ask for edge (serves 2) or team (serves 2)" in found.headers["X-Error-Message"]
+    assert "ask for edge (serves 1) or team (serves 2)" in found.headers["X-Error-Message"]
     assert LARGE == hub.get("/api/models/Acme/Large").json()["id"]  # one tier serves it: that is main
     assert LARGE == hub.get("/api/models/acme%2Flarge/revision/team").json()["id"]
 
