@@ -122,7 +122,9 @@ class _Call:
         body = answer.body
         for name, err in (("notes", True), ("preface", False)):
             if isinstance(body.get(name), str) and body[name]:
-                say(plain(body[name]), err=err, nl=False)
+                say(
+                    "\r\n".join(map(plain, body[name].split("\r\n"))), err=err, nl=False
+                )  # lines of CSV end so
         if isinstance(body.get("text"), str):
             show(body.get("document"), body["text"], as_json=self.settings.as_json)
 

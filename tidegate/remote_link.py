@@ -129,7 +129,8 @@ def _address(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a UnicodeError is one: a name that no DNS can hold
         raise wrong from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or "@" in parts.netloc:
         raise wrong

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from registry.access import Right
 from tests import server_world
 from tests.server.api_world import EVERYTHING, OPERATIONS, asked, bearer
+from tests.tidegate import town as making
 from tests.tidegate.town import DEMO, MODEL, Town
 from tidegate import output
 from tidegate.afar import COMMANDS, Act, Stay, Way

@@ -83,7 +83,7 @@ class Room:
             return str(folder)
         place = folder / _name(label, parameter)
         self._labels[str(place)] = label
-        self._labels[str(folder)] = str(PurePosixPath(label).parent)
+        self._labels[f"{folder}/"] = label[: label.rindex(place.name)]  # what is written beside it
         return str(place)
 
     def said(self, value: Any) -> Any:
