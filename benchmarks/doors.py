@@ -195,7 +195,7 @@ def _mlflow(folder: Path, versions: int, picked: Sequence[int]) -> dict[str, obj
             "release": MLFLOW.version,
             "start until it answers, s": round(seconds, 1),
             "what the alias means": _times(_asker(url, None), _aliases(picked)),
-            "resident at most, its children with it, MB": round(resident(process) / 1e6, 1),
+            "resident at most, its children with it, MB": round(resident(process, children=True) / 1e6, 1),
         }
 
 

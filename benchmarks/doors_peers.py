@@ -118,14 +118,14 @@ def _fill(database: Path, versions: int) -> None:
         )
 
 
-def resident(process: int, what: str = "VmHWM") -> int:
-    """Bytes resident of a process and its children: at most since its start (`VmHWM`), or now (`VmRSS`)."""
+def resident(process: int, *, children: bool = False) -> int:
+    """Bytes resident of a process at most since its start (`VmHWM`), shared libraries among them."""
     total = 0
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if str(process) in (status.parent.name, lines["PPid"].strip()):
-            total += int(lines.get(what, "0 kB").split()[0]) << 10
+        if str(process) == status.parent.name or (children and str(process) == lines["PPid"].strip()):
+            total += int(lines.get("VmHWM", "0 kB").split()[0]) << 10
     return total

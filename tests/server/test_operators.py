@@ -93,7 +93,12 @@ def logged(clinic: Path, traces: Traces | None = None) -> Iterator[tuple[TestCli
     stream = io.StringIO()
     with premises(clinic) as home:
         metrics = Metrics(home, LogWatch(clinic, home.clock))
-        wrapped = Middleware(RequestLog, log=logger(stream), metrics=metrics, traces=traces or Traces())
+        wrapped = Middleware(
+            RequestLog,
+            log=logger(lambda: datetime.now(UTC), stream),
+            metrics=metrics,
+            traces=traces or Traces(),
+        )
         app = Starlette(routes=[Route("/fine", fine), Route("/broken", broken)], middleware=[wrapped])
         yield TestClient(app, raise_server_exceptions=False), stream
 

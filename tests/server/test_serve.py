@@ -23,16 +23,19 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 
 from registry.home import Home, load
 from tests.cli import Prompt
 from tests.server import hub_world
 from tests.server.certificates import self_signed
 from tests.server.hub_world import LARGE, MODEL, HubWorld
-from tests.server_world import Served, served, stop
+from tests.server_world import Served, premises, served, stop
 from tidegate.errors import ServerSettingsWrong
 from tidegate.server import ground, wire
+from tidegate.server.app import DOORS, EARLY, build
 from tidegate.server.ground import CannotListen, HomeOnNetwork
+from tidegate.server.late import LateDoors
 from tidegate.server.wire import Wire
 
 SECONDS = 30  # within which everything here ends, however busy the machine is
@@ -345,6 +348,58 @@ def test_a_second_signal_ends_it_where_it_stands(world: HubWorld, token: str) ->
         found.process.send_signal(signal.SIGTERM)
         assert 128 + signal.SIGTERM == found.process.wait(5)
         slow.link.close()
+
+
+# --- doors that are opened late ---------------------------------------------------------------------------------------
+
+HEAVY = [
+    "alembic",
+    "huggingface_hub",
+    "jinja2",
+    "jsonschema",
+    "mlflow",
+    "numpy",
+    "pytest",
+    "requests",
+    "tuf",
+    "webauthn",
+]
+
+
+def test_a_process_that_only_hands_files_out_is_small() -> None:
+    """The bar is 100 MB resident while 2 GiB are sent: what files do not need is not imported for them."""
+    code = (
+        "import importlib, sys\n"
+        "import tidegate.server.run, tidegate.keyring\n"
+        "from tidegate.server.app import EARLY\n"
+        "for module, _ in EARLY: importlib.import_module(module)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    assert "[]" == done.stdout.strip()
+
+
+def test_the_first_who_knocks_elsewhere_opens_every_door(world: HubWorld, token: str) -> None:
+    with premises(world.home) as home:
+        whole = build(home)
+        app = build(home, late=True)
+        with TestClient(LateDoors(app), base_url="http://127.0.0.1") as client:
+            assert 200 == client.get("/healthz").status_code
+            assert (
+                200
+                == client.get(
+                    f"/api/models/{MODEL}", headers={"Authorization": f"Bearer {token}"}
+                ).status_code
+            )
+            assert len(EARLY) == len(app.router.routes)
+            with ThreadPoolExecutor(4) as together:
+                found = list(together.map(lambda _: client.get("/sign-in").status_code, range(4)))
+            assert [200] * 4 == found
+            assert len(DOORS) == len(app.router.routes) == len(whole.router.routes)
+            assert 404 == client.get("/nothing-of-ours/at-all").status_code
+            assert 200 == client.get("/healthz").status_code
 
 
 # --- strangers --------------------------------------------------------------------------------------------------------

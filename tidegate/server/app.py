@@ -27,6 +27,7 @@ DOORS: tuple[tuple[str, str], ...] = (
     ("tidegate.server.accounts.signing_in", "doors"),
     ("tidegate.server.accounts.own", "doors"),
     ("tidegate.server.accounts.everybody", "doors"),
+    ("tidegate.server.accounts.oidc_door", "doors"),
     ("tidegate.server.accounts.passkey_door", "doors"),
     ("tidegate.server.accounts.passkey_door", "answers"),
     ("tidegate.server.pages.waiting", "doors"),
@@ -40,11 +41,20 @@ DOORS: tuple[tuple[str, str], ...] = (
 )
 
 
-def build(premises: Premises, *, background: bool = False) -> FastAPI:
+# What a process that only hands files out ever needs; the others may wait (`tidegate.server.late`).
+EARLY: tuple[tuple[str, str], ...] = (
+    ("tidegate.server.health", "doors"),
+    ("tidegate.server.hub.door", "api"),
+    ("tidegate.server.hub.door", "files"),
+)
+
+
+def build(premises: Premises, *, background: bool = False, late: bool = False) -> FastAPI:
     """The application over one home. What it answers to is listed by `DOORS`.
 
     Args:
         background: also do what goes on beside requests, from start-up to shutdown: the log is verified now and then.
+        late: open only the doors of `EARLY`; `open_all` opens the others.
     """
     watch = LogWatch(premises.home.path, premises.clock)
     traces = traces_for(premises.settings.otlp, service=premises.home.name)
@@ -62,8 +72,22 @@ def build(premises: Premises, *, background: bool = False) -> FastAPI:
     app = FastAPI(title="Tidegate", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     app.state.premises, app.state.log_watch = premises, watch
     app.state.metrics = Metrics(premises, watch)
-    for module, attribute in DOORS:
+    if late:
+        _include(app, EARLY)
+    else:
+        open_all(app)
+    app.add_middleware(RequestLog, log=logger(premises.clock), metrics=app.state.metrics, traces=traces)
+    return app
+
+
+def open_all(app: FastAPI) -> None:
+    """Open every door, in place of those that are open, in the order of `DOORS`."""
+    whole = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    _include(whole, DOORS)
+    app.router.routes[:] = whole.router.routes  # at once: others are being answered meanwhile
+
+
+def _include(app: FastAPI, doors: tuple[tuple[str, str], ...]) -> None:
+    for module, attribute in doors:
         found: Any = getattr(importlib.import_module(module), attribute)
         app.include_router(found)
-    app.add_middleware(RequestLog, log=logger(), metrics=app.state.metrics, traces=traces)
-    return app

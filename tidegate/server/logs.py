@@ -10,9 +10,10 @@ import secrets
 import sys
 import time
 import traceback
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final, TextIO
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.server.guard import Desk
@@ -24,22 +25,36 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _PATH = 300  # characters of a path in a line
 
 
-def logger(stream: TextIO | None = None) -> Any:
-    """A logger that writes JSON lines with a UTC moment, to stderr unless told otherwise."""
-    return structlog.wrap_logger(
-        structlog.WriteLogger(stream or sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-            structlog.processors.JSONRenderer(serializer=json.dumps, sort_keys=True),
-        ],
-    )
+class Lines:
+    """Writes JSON lines with a UTC moment. No logging library: one of those costs every start 6 MiB and 0.2 s."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], datetime]) -> None:
+        self._stream, self._clock = stream, clock
+
+    def info(self, event: str, **facts: object) -> None:
+        """Something that happens every day."""
+        self._write("info", event, facts)
+
+    def error(self, event: str, **facts: object) -> None:
+        """Something that somebody should look at."""
+        self._write("error", event, facts)
+
+    def _write(self, level: str, event: str, facts: Mapping[str, object]) -> None:
+        at = self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        text = json.dumps({**facts, "at": at, "event": event, "level": level}, sort_keys=True)
+        self._stream.write(text + "\n")  # one call for one line, whichever thread it comes from
+        self._stream.flush()
+
+
+def logger(clock: Callable[[], datetime], stream: TextIO | None = None) -> Lines:
+    """A logger that writes JSON lines, to stderr unless told otherwise."""
+    return Lines(stream or sys.stderr, clock)
 
 
 class RequestLog:
     """Wraps the application: gives each request its id, counts it, times it, and says how it ended."""
 
-    def __init__(self, app: ASGIApp, *, log: Any, metrics: Metrics, traces: Traces) -> None:
+    def __init__(self, app: ASGIApp, *, log: Lines, metrics: Metrics, traces: Traces) -> None:
         self._app, self._log, self._metrics, self._traces = app, log, metrics, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

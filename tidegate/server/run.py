@@ -22,6 +22,7 @@ from tidegate.errors import ServerSettingsWrong
 from tidegate.server import ground
 from tidegate.server.app import build
 from tidegate.server.arrival import OverSocket
+from tidegate.server.late import LateDoors
 from tidegate.server.premises import Premises
 from tidegate.server.settings import ServerSettings
 from tidegate.server.wire import Wire
@@ -46,9 +47,9 @@ def serve(premises: Premises, *, ready: Ready) -> None:
     ground.demand_local(premises.home)
     clients = max(16, (ground.raise_descriptors() - _OWN) // _PER_CLIENT)
     context = tls(settings)
-    app = build(premises, background=True)
+    app = build(premises, background=True, late=True)
     rounds = app.state.rounds = Rounds(premises.watch, premises.store, premises.clock)
-    listeners, addresses = _listeners(app, settings, context, clients)
+    listeners, addresses = _listeners(LateDoors(app), settings, context, clients)
     try:
         rounds.start()
         uvloop.run(_until_told(listeners, lambda: ready(" and ".join(addresses))))
