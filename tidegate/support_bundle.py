@@ -146,6 +146,8 @@ def _settings(app: App) -> dict[str, Any]:
     for table in ("oidc", "fronted"):
         if found[table] is not None:
             found[table]["roles"] = f"{len(found[table]['roles'])} groups"
+    if found["fronted"] is not None:
+        found["fronted"]["names"] = f"{len(found['fronted']['names'])} certificates"
     if found["oidc"] is not None:
         secret = found["oidc"]["client_secret_file"]
         found["oidc"]["client_secret_file"] = (

@@ -38,6 +38,7 @@ class FrontedSettings:
     groups_header: str | None = None
     certificates: bool = False  # client certificates, as the written nginx configuration passes them on
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # group: grants
+    names: Mapping[str, str] = field(default_factory=dict)  # a certificate's subject, or sha256:HEX: account
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,12 @@ class _Reader:
         return OidcSettings(**values, roles=roles)
 
     def _fronted(self, table: dict[str, Any]) -> FrontedSettings:
-        roles = self._roles(table, "fronted.")
-        return FrontedSettings(**self._values(table, FrontedSettings, "fronted."), roles=roles)
+        roles, names = self._roles(table, "fronted."), table.pop("names", {})
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise self.wrong("fronted.names has to name certificates, each with the account that it lets in")
+        return FrontedSettings(
+            **self._values(table, FrontedSettings, "fronted."), roles=roles, names=names
+        )
 
     def _roles(self, table: dict[str, Any], where: str) -> dict[str, tuple[str, ...]]:
         raw = table.pop("roles", {})
