@@ -100,10 +100,13 @@ def origin_text(found: "Whence") -> str:
 
 def _before(found: "Whence") -> Iterator[str]:
     if found.upstream:
-        yield f"Upstream    {found.upstream['uri']} at commit {found.upstream['commit'] or 'unknown'}"
+        commit = found.upstream["commit"]
+        yield f"Upstream    {found.upstream['uri']}{f' at commit {commit}' if commit else ''}"
     for one in found.fetched:
         claim = f" (claimed with bundle {one['claimed_with']})" if one["claimed_with"] else ""
         yield f"Fetched     {one['finished']} by {one['by']}, {one['sources']} sources{claim}"
+        if one["run"]:
+            yield f"Trained     {one['run']}, says the server that it was fetched from"
     for one in found.signatures:
         yield f"Signed      {one['source']}, {one['method']}: {one['signer']}: {one['outcome']}"
 

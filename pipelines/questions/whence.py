@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines.bundle import documents as docs
 from pipelines.questions.proving import Proof, Prover, predicate_of
+from pipelines.scan.reading import quoted
 from pipelines.workplace import Workplace
 from registry import manifests
 from registry.entities import Claim, Custody, Import, ModelSignature, Statement, Version
@@ -122,8 +123,21 @@ def _fetched(row: Statement, claim: Claim | None) -> dict[str, Any]:
         "how": definition.get("buildType"),
         "asked_for": definition.get("externalParameters"),
         "sources": len(definition.get("resolvedDependencies", [])),
+        "run": _run(definition.get("resolvedDependencies", [])),
         "finished": run.get("metadata", {}).get("finishedOn", row.made_at),
     }
+
+
+def _run(sources: object) -> str | None:
+    """The run that made the files, where their source named one: `sft-7 (65a8146a) of tuning`."""
+    said: Any = sources[0] if isinstance(sources, list) and sources else None
+    for name in ("annotations", "run"):
+        said = said.get(name) if isinstance(said, dict) else None
+    if not isinstance(said, dict):
+        return None
+    experiment = f" of {said['experiment']}" if "experiment" in said else ""
+    text = f"{said.get('run_name', 'a run')} ({said.get('run_id', 'unknown')}){experiment}"
+    return quoted(text, limit=400, quotes=False)  # an origin's word, on a terminal
 
 
 def _signature(row: ModelSignature) -> dict[str, Any]:

@@ -22,10 +22,12 @@ from pipelines.intake.errors import ScanBlocked, SourceChanged, SourceUnusable
 from pipelines.intake.mlflow_source import Wanted, fetch_mlflow
 from pipelines.intake.record import Added
 from pipelines.mlflow_server import ArtifactsElsewhere, MlflowServer, MlflowUnreachable
+from pipelines.questions.whence import whence
 from pipelines.suites.mlflow_runs import RunNotRecorded
 from pipelines.workplace import Workplace
 from registry.errors import NameUnusable
 from registry.manifests import decode
+from registry.names import Ref
 from signing.canonical import canonical_bytes
 from signing.digests import file_sha256, sha256_hex
 from signing.statements import read_statement
@@ -133,6 +135,9 @@ class TestARealServer:
         assert "ops" == told["tags"]["team"]
         assert ["transformers"] == card["flavors"]
         assert [{"type": "string", "required": True}] == json.loads(card["signature"]["inputs"])
+        with workplace.store.view() as view:
+            (fetched,) = whence(workplace, view, Ref.parse("acme/tiny-llm@1")).fetched
+        assert f"sft-7 ({lab.run}) of tuning" == fetched["run"]
         tags = source["annotations"]["modelVersion"]["tags"]["entries"]
         assert [{"name": "reviewed", "value": "yes"}] == tags
 
@@ -235,7 +240,6 @@ def measured_home(folder: Path) -> Prompt:
 
 def kept_report(at: Prompt) -> str:
     """The digest of the one validation that this home holds."""
-    from registry.names import Ref
     from tests.server_world import premises
 
     with premises(at.home) as home, home.store.view() as view:
