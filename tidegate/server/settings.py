@@ -49,7 +49,7 @@ class Limits:
     sign_in_minutes: int = 15
     session_hours: int = 12
     idle_minutes: int = 60
-    token_requests_per_second: int = 200
+    token_requests_per_second: int = 1000
     body_bytes: int = 16 << 20
     stop_seconds: int = 30  # that running downloads have when the process is asked to end
 
