@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.errors import ServerSettingsWrong
+from tidegate.server.accounts.fronted import CERTIFICATE, SUBJECT, VERIFIED
 from tidegate.server.delivery import PASSED_ON
 from tidegate.server.settings import FILE, ServerSettings
 
-# What the proxy says of its client's certificate; `accounts.fronted` reads these.
-VERIFIED, SUBJECT, CERTIFICATE = "X-Client-Verify", "X-Client-DN", "X-Client-Cert"
 _NAME = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:.]+\]")
 _UNQUOTABLE = re.compile(r'["\\$\x00-\x1f\x7f]')
 

@@ -19,10 +19,11 @@ from registry.access import Principal, parse_grants
 from tidegate.server.accounts.passkey_refusals import IdentityRefused
 from tidegate.server.accounts.vouching import vouched
 from tidegate.server.arrival import came_over_socket
-from tidegate.server.nginx import CERTIFICATE, VERIFIED
 from tidegate.server.premises import Premises
 from tidegate.server.settings import FrontedSettings
 
+# What the proxy says of its client's certificate.
+VERIFIED, SUBJECT, CERTIFICATE = "X-Client-Verify", "X-Client-DN", "X-Client-Cert"
 _LONGEST = 24 << 10  # characters of a header that is looked at; an escaped certificate has about 2,000
 _GROUPS = 500  # of one person
 

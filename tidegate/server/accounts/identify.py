@@ -17,6 +17,8 @@ from registry.accounts import TOKEN_PREFIX
 from registry.entities import DoorSession, TokenUse
 from signing.digests import sha256_hex
 from signing.times import from_rfc3339, rfc3339
+from tidegate.server.accounts.fronted import fronted
+from tidegate.server.accounts.passkey_refusals import IdentityRefused
 from tidegate.server.accounts.refusals import SignInRefused
 from tidegate.server.accounts.sessions import session_of
 from tidegate.server.premises import Premises
@@ -32,7 +34,7 @@ class Caller:
 
     principal: Principal
     session: DoorSession | None = None
-    problem: SignInRefused | None = None  # what is wrong with the token that was shown
+    problem: SignInRefused | IdentityRefused | None = None  # why who was named is not let in
 
 
 def identify(request: Request, premises: Premises) -> Caller:
@@ -40,6 +42,13 @@ def identify(request: Request, premises: Premises) -> Caller:
     token = _token_of(request.headers.get("authorization", ""))
     if token is not None and token.startswith(TOKEN_PREFIX):
         return _by_token(premises, token)
+    try:
+        named = fronted(request, premises)
+    except IdentityRefused as refusal:
+        return Caller(anonymous(premises), problem=refusal)
+    if named is not None:
+        premises.pace.demand(f"account {named.name}")
+        return Caller(named)
     session = session_of(request, premises)
     principal = None if session is None else _of_session(premises, session)
     return Caller(anonymous(premises)) if principal is None else Caller(principal, session)

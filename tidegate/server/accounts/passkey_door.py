@@ -28,6 +28,7 @@ At = Annotated[Desk, Depends(at_desk)]
 Word = Annotated[str, Form(max_length=2000)]
 Long = Annotated[str, Form(max_length=24 << 10)]  # what a browser hands over
 _PAGE = "/account/passkeys"
+_BY_THE_PROXY = ("fronted", "certificate")  # signed in by it, in this browser
 _FIELD, _FIELDS = 16 << 10, 32  # characters of a form's field, and how many there are
 
 
@@ -84,7 +85,7 @@ def _own(desk: Desk) -> Passkeys:
 @needs(Right.OWN)
 def ask_new(desk: At) -> Response:
     """What the browser is to make."""
-    _demand_session(desk)
+    _demand_person(desk)
     site = passkeys.site_of(desk.request, desk.premises.settings)
     return _json(passkeys.ask_new(desk.premises, site, desk.principal.name))
 
@@ -93,16 +94,17 @@ def ask_new(desk: At) -> Response:
 @needs(Right.OWN)
 def keep_new(desk: At, id: Word, answer: Long, title: Word) -> Response:  # noqa: A002 - the field's name
     """Keep what the browser made."""
-    _demand_session(desk)
+    _demand_person(desk)
     site = passkeys.site_of(desk.request, desk.premises.settings)
     row = passkeys.keep_new(desk.premises, site, desk.principal.name, id, answer, title)
     return _json({"said": f"{row.title} is kept.", "next": _PAGE})
 
 
-def _demand_session(desk: Desk) -> None:
-    """A token that leaked must not turn into a way in that outlives it."""
-    if desk.session is None:
-        raise PasskeyRefused("passkeys are made by somebody who signed in in this browser")
+def _demand_person(desk: Desk) -> None:
+    """A token that leaked must not turn into a way in that outlives it: a person sits before a page of ours."""
+    if desk.session is None and desk.principal.how not in _BY_THE_PROXY:
+        raise PasskeyRefused("passkeys are for who signed in in this browser")
+    demand_our_page(desk.request, desk.premises.settings, said=True)
 
 
 # -- signing in -------------------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ async def _fields(request: Request) -> dict[str, str]:
 @needs(Right.OWN)
 def ask_signature(desk: At, what: str, said: Annotated[dict[str, str], Depends(_fields)]) -> Response:
     """What the browser is to sign, and the very payload."""
-    _demand_session(desk)
+    _demand_person(desk)
     return _json(signatures.ask(desk, what, said))
 
 
@@ -160,7 +162,7 @@ def ask_signature(desk: At, what: str, said: Annotated[dict[str, str], Depends(_
 @needs(Right.OWN)
 def keep_signature(desk: At, id: Word, answered: Answered) -> Response:  # noqa: A002
     """Take in what was signed."""
-    _demand_session(desk)
+    _demand_person(desk)
     return _json({"said": signatures.keep(desk, id, answered)})
 
 
