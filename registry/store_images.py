@@ -4,7 +4,7 @@ A file is looked for in the text of one model's manifests: the database reads so
 nothing has to be written for each file of each version.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -48,19 +48,19 @@ def withdrawn_ordinals(view: View, model: str) -> set[int]:
     return set(view.session.exec(query))
 
 
-def newest_first(view: View, model: str, *, served: bool, tiers: Collection[str] | None) -> Iterator[Version]:
-    """The versions of a model, read a hundred at a time.
+def newest(
+    view: View, model: str, count: int, *, served: bool, tiers: Collection[str] | None
+) -> list[Version]:
+    """The newest versions of a model.
 
     Args:
+        count: at most so many.
         served: only what one of `tiers` (None: any) serves or once did.
     """
-    query = _of(model).order_by(col(Version.ordinal).desc()).limit(_AT_ONCE)
+    query = _of(model).order_by(col(Version.ordinal).desc()).limit(count)
     if served:
         query = query.where(col(Version.digest).in_(_served(model, tiers)))
-    below = 1 << 62
-    while found := list(view.session.exec(query.where(Version.ordinal < below))):
-        yield from found
-        below = found[-1].ordinal
+    return list(view.session.exec(query))
 
 
 def _of(model: str) -> SelectOfScalar[Version]:

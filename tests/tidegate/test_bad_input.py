@@ -33,7 +33,6 @@ from pipelines.bundle.errors import (
 )
 from pipelines.engines.advisories import MalformedAdvisories
 from pipelines.engines.endpoint import EndpointUnusable
-from pipelines.images.ollama import NotForOllama
 from pipelines.intake.errors import HubUnreachable, ScanBlocked, SourceUnusable
 from pipelines.intake.oci_documents import LayoutUnusable
 from pipelines.materialise import FolderTaken
@@ -295,7 +294,8 @@ def _the_rest() -> list[Case]:
         Case(ORIGIN, "models add {other} --as a/b", ScanBlocked, "a/b"),
         Case(ORIGIN, "models add {nothing} --as a/b", SourceUnusable, "nothing"),
         Case(ORIGIN, "models add oci:{other}:v1 --as a/b", LayoutUnusable, "oci-layout"),
-        Case(SITE, f"materialise {V1} {{absent}} --layout ollama", NotForOllama, "GGUF"),
+        Case(SITE, f"materialise {V1} {{other}} --layout ollama", FolderTaken, "no folder of Ollama"),
+        Case(SITE, f"materialise {V1} {{other}} --layout oci", FolderTaken, "no OCI layout"),
         Case(ORIGIN, "models fetch hf: --as a/b", SourceUnusable),
         Case(ORIGIN, "models fetch hf:a/b --endpoint http://127.0.0.1:1", HubUnreachable, "127.0.0.1:1"),
         Case(ORIGIN, "models fetch mlflow:runs:/a --tracking-uri http://127.0.0.1:1", SourceUnusable, "runs:/a"),

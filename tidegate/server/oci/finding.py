@@ -2,10 +2,16 @@
 
 A client asks for a blob without saying of which version. So it may have a blob if there is a version that it may
 have and that this blob belongs to: a file, the image's configuration, a part of what was attested, a part of
-Ollama's image. What is no file of a version is computed, so nothing but versions has to be looked through.
+Ollama's image.
+
+What is no file of a version is computed, so nothing but versions can be looked through. A client has such a digest from
+a document that it was just given: what is in those is noted, and else only the versions that are served now and the
+newest ones are looked at. So a digest that nobody has costs less than a second, however many versions there are.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -15,7 +21,7 @@ from pipelines.images.forms import MANIFEST, MAX_MANIFEST, Artifact
 from pipelines.images.ollama import MANIFEST as DOCKER_MANIFEST
 from pipelines.images.ollama import NotForOllama, OllamaImage, ollama_image
 from pipelines.images.papers import papers
-from pipelines.resolving import Puller, Resolved, resolve
+from pipelines.resolving import Puller, Resolved, resolve, serving
 from registry import store_images, store_pulls
 from registry.entities import Version
 from registry.errors import NotFound
@@ -26,6 +32,31 @@ from tidegate.server.oci.answers import BLOB, IMAGE
 from tidegate.server.pulling import files_of, manifest_of, pull, puller_of
 
 T = TypeVar("T")
+_LOOKED_AT = 32  # versions
+_NOTED = 50_000  # digests; some 10 MB
+
+
+class _Notes:
+    """Which version a digest was given out for. A note is where to look first, and proves nothing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._versions: OrderedDict[str, str] = OrderedDict()
+
+    def add(self, version: Version, digests: Iterable[str]) -> None:
+        with self._lock:
+            for digest in digests:
+                self._versions[digest] = version.digest
+                self._versions.move_to_end(digest)
+            while len(self._versions) > _NOTED:
+                self._versions.popitem(last=False)
+
+    def version(self, digest: str) -> str | None:
+        with self._lock:
+            return self._versions.get(digest)
+
+
+_notes = _Notes()
 
 
 @dataclass(frozen=True)
@@ -62,7 +93,9 @@ class Shelf:
         if found is None:
             return []
         with self.desk.view() as view:
-            return papers(view, self.blobs, found.version)
+            made = papers(view, self.blobs, found.version)
+        _notes.add(found.version, (digest for paper in made for digest in (paper.digest, *paper.blobs)))
+        return made
 
     def has_file(self, digest: str) -> bool:
         """Whether this (hex) is a file that the caller may have."""
@@ -119,30 +152,42 @@ class Shelf:
     def _image(self, found: Resolved) -> Document:
         digest = found.version.modelpack
         data = self.blobs.read(digest, max_bytes=MAX_MANIFEST)
+        _notes.add(found.version, [modelpack_config(data, at=digest)])
         return Document(data, MANIFEST, digest, found.warning)
 
     def _ollama(self, found: Resolved) -> Document:
         image = self._for_ollama(found.version)
+        _notes.add(found.version, (image.digest, *image.small))
         return Document(image.manifest, DOCKER_MANIFEST, image.digest, found.warning)
 
     def _for_ollama(self, version: Version) -> OllamaImage:
         return ollama_image(self.blobs, manifest_of(version), f"{version.model}@{version.ordinal}")
 
     def _search(self, what: str, digest: str, look: Callable[[View, Version], T | None]) -> T:
-        """What `look` finds first among the versions that the caller may have, newest first."""
-        anything = self._puller.any_version
+        """What `look` finds first among the versions that the caller may have. Raises `NotFound`."""
         with self.desk.view() as view:
-            for version in store_images.newest_first(
-                view, self.model, served=not anything, tiers=None if anything else self._puller.tiers
-            ):
+            for version in self._likely(view, digest):
                 found = look(view, version) if self._may(view, version) else None
                 if found is not None:
                     return found
         raise NotFound(what, f"sha256:{digest}")
 
+    def _likely(self, view: View, digest: str) -> Iterator[Version]:
+        """The version that the digest was given out for, those that are served now, the newest."""
+        first = [_notes.version(digest), *(pin.version for pin in serving(view, self.model, self._puller))]
+        for one in dict.fromkeys(first):
+            version = view.version_by_digest(one) if one is not None else None
+            if version is not None and version.model == self.model:
+                yield version
+        anything = self._puller.any_version
+        tiers = None if anything else self._puller.tiers
+        newest = store_images.newest(view, self.model, _LOOKED_AT, served=not anything, tiers=tiers)
+        yield from (version for version in newest if version.digest not in first)
+
     def _computed(self, view: View, version: Version, digest: str) -> Document | None:
         for paper in papers(view, self.blobs, version):
             if paper.digest == digest:
+                _notes.add(version, paper.blobs)
                 return Document(paper.manifest, MANIFEST, digest)
         try:
             image = self._for_ollama(version)
