@@ -143,16 +143,15 @@ def _freshness(work: Workplace, view: View) -> Iterator[Item]:
 
 
 def _ending(work: Workplace, view: View) -> Iterator[Item]:
-    for one in expiring(work, view, days=SOON):
-        if one.kind != "approval":  # made to end within days
-            yield Item(
-                kind="expiry",
-                what=one.what,
-                why=f"is over since {one.until}" if one.days < 0 else f"ends in {one.days} days, {one.until}",
-                next_step=one.next_step,
-                right=Right.DECIDE,
-                urgent=one.days < 0,
-            )
+    for one in expiring(work, view, days=SOON, approvals=False):
+        yield Item(
+            kind="expiry",
+            what=one.what,
+            why=f"is over since {one.until}" if one.days < 0 else f"ends in {one.days} days, {one.until}",
+            next_step=one.next_step,
+            right=Right.DECIDE,
+            urgent=one.days < 0,
+        )
 
 
 def _people(work: Workplace, view: View) -> Iterator[Item]:

@@ -4,11 +4,11 @@ Apart from `registry.views`, which answers about everything: the first page is d
 with millions of rows. Each question looks at the newest `WITHIN` rows of its table and returns at most `MOST`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, func
+from sqlalchemy import exists, func, tuple_
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
@@ -96,6 +96,24 @@ def newest_requests(view: View) -> list[ApprovalRequest]:
     """The newest requests to promote, oldest first: at most a hundred."""
     query = select(ApprovalRequest).order_by(col(ApprovalRequest.id).desc()).limit(100)
     return list(reversed(view.session.exec(query).all()))
+
+
+def pins_of(view: View, tiers: Sequence[str], models: Sequence[str]) -> list[Pin]:
+    """What these tiers serve now of these models (a page of them), by model, and the tiers in their order."""
+    newest: list[Any] = []
+    for tier in tiers:  # one look into the index for each
+        highest: Any = func.max(Pin.position)
+        query: Any = select(Pin.tier, Pin.model, highest).where(Pin.tier == tier, col(Pin.model).in_(models))
+        newest += view.session.exec(query.group_by(Pin.tier, Pin.model)).all()
+    keys = tuple_(col(Pin.tier), col(Pin.model), col(Pin.position))
+    rows = [row for some in _chunks(newest) for row in view.session.exec(select(Pin).where(keys.in_(some)))]
+    return sorted(rows, key=lambda row: (row.model, tiers.index(row.tier)))
+
+
+def _chunks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Not more in one statement than SQLite takes."""
+    for first in range(0, len(rows), 200):
+        yield [tuple(row) for row in rows[first : first + 200]]
 
 
 def version_by_prefix(view: View, prefix: str) -> list[VersionLine]:

@@ -56,15 +56,19 @@ class Ending:
         return {**vars(self), "level": self.level}
 
 
-def expiring(work: Workplace, view: View, *, days: int | None = 180) -> list[Ending]:
-    """Return what ends within so many days, what is over included; with None everything that ever ends."""
+def expiring(work: Workplace, view: View, *, days: int | None = 180, approvals: bool = True) -> list[Ending]:
+    """Return what ends within so many days, what is over included; with None everything that ever ends.
+
+    Args:
+        approvals: those too; they end within days by nature, and every line of every tier is read for them.
+    """
     moments = [
         *_roles(work, view),
         *_people(view),
         *_cards(view),
         *_publishers(view),
         *_decisions(work, view),
-        *_approvals(work, view),
+        *(_approvals(work, view) if approvals else ()),
     ]
     found = [_ending(what, kind, until, work.now) for what, kind, until in moments]
     chosen = [one for one in found if days is None or one.days < days]

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from registry import store_pages
+from registry import store_attention, store_pages
 from registry.access import Right
 from registry.entities import Pin
 from registry.errors import NotFound
@@ -31,9 +31,10 @@ def models(desk: AtDesk, q: Annotated[str, Query(max_length=200)] = "", after: C
     with desk.view() as view:
         versions = by_digest(view, wanted)
         found = store_pages.models(view, Asked(_PAGE, after), search=wanted or None)
-        served: dict[str, list[Pin]] = {}
-        for line in found.rows:
-            served[line.model] = list(store_pages.pins_now(view, model=line.model).rows)
+        names = [line.model for line in found.rows]
+        served: dict[str, list[Pin]] = {name: [] for name in names}
+        for pin in store_attention.pins_of(view, [row.tier for row in view.tiers()], names):
+            served[pin.model].append(pin)
     if len(versions) == 1 and not found.rows:
         return fresh(f"/versions/{versions[0].digest}")
     return page(
