@@ -67,7 +67,7 @@ class TokenUnfit(RegistryRefusal):
 
 
 class OwnAccountKept(RegistryRefusal):
-    """Somebody would change through the doors what they may do themselves."""
+    """Somebody would change through the doors what they may do themselves, or how they sign in."""
 
     exit_code: ClassVar[int] = 190
     status: ClassVar[int] = 403
@@ -76,7 +76,7 @@ class OwnAccountKept(RegistryRefusal):
     )
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} cannot change what {name} may do")
+        super().__init__(f"{name} cannot do this to the account {name}")
         self.name = name
 
 

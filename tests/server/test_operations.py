@@ -381,7 +381,7 @@ def test_nobody_sees_anothers_words(client: Any, capfd: pytest.CaptureFixture[st
     both = threading.Barrier(2)
     seen: dict[str, set[str]] = {"models show": set(), "tiers show": set()}
 
-    def ask(command: str, **body: str) -> None:
+    def ask(command: str, **body: Any) -> None:
         for _ in range(20):
             both.wait(timeout=60)
             seen[command].add(json.dumps(give(client, command, **body), sort_keys=True))

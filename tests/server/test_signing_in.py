@@ -702,7 +702,7 @@ class TestAdministrators:
         site.person("ada", "admin")
         ada = site.browser()
         ada.sign_in("ada")
-        for path, fields in (("grants", {"grants": "steward"}), ("deactivate", {})):
+        for path, fields in (("grants", {"grants": "steward"}), ("deactivate", {}), ("code", {})):
             assert 403 == ada.form(f"/account/all/ada/{path}", csrf=ada.csrf, **fields).status_code
         made = ada.form("/account/tokens", label="x", grants="steward", csrf=ada.csrf)
         assert 422 == made.status_code
