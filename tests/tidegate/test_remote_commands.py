@@ -5,10 +5,11 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ class Afar:
         self.url, self.file = url, folder / "token.txt"
         self.file.write_text(f"{token}\n")
 
-    def type(self, *words: object, ends: int = 0, **more: str | None) -> Result:
+    def type(self, *words: object, ends: int = 0, more: Mapping[str, str] = MappingProxyType({})) -> Result:
         environment = {
             "TIDEGATE_SERVER": self.url, "TIDEGATE_TOKEN_FILE": str(self.file), "TIDEGATE_HOME": None,
             "TIDEGATE_ACTOR": None, "TIDEGATE_PASSPHRASE_FILE": None, **more,
@@ -137,7 +138,16 @@ def test_what_is_signed_by_hand_travels_as_files(town: Town, tmp_path: Path) -> 
         who = ["approve", V1, "--tier", "team", "--person", "alice"]
         told = afar.type(*who, "--reason", "read it", "--write-payload", payload)
         assert "Wrote what alice is asked to sign" in told.stdout
-        sign = ["ssh-keygen", "-Y", "sign", "-n", "approval@tidegate", "-f", town.key("alice"), payload]
+        sign = [
+            "ssh-keygen",
+            "-Y",
+            "sign",
+            "-n",
+            "approval@tidegate",
+            "-f",
+            str(town.key("alice")),
+            str(payload),
+        ]
         subprocess.run(sign, check=True, capture_output=True)
         afar.type(*who, "--payload", payload, "--signature", f"{payload}.sig")
     assert "alice" == town.site.ask("audit", "log", "--kind", "approved")[0]["actor"]
@@ -383,4 +393,4 @@ def test_no_proxy_of_the_environment_sees_the_token(afar: Afar) -> None:
         "HTTPS_PROXY": "http://127.0.0.1:1",
         "ALL_PROXY": "http://127.0.0.1:1",
     }
-    afar.type("pins", **proxies)
+    afar.type("pins", more=proxies)
