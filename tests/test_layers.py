@@ -39,7 +39,6 @@ READS_JSON = {
     "tidegate/cli/pins.py": "own rows",
     "tidegate/cli/signatures.py": "the payload written a line above",
     "tidegate/cli/suites.py": "own rows",
-    "tidegate/server/api/repeats.py": "own answers, kept word for word",
     "tidegate/cli/trust.py": "own trust metadata, verified when it was enrolled or published",
 }
 

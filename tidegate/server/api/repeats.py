@@ -13,6 +13,7 @@ from collections.abc import Callable
 from starlette.responses import Response
 
 from registry.entities import DoorAnswer
+from signing.canonical import parse
 from signing.digests import sha256_hex
 from signing.times import rfc3339
 from tidegate.afar_refusals import IdempotencyKeyUsed, RequestAtWork
@@ -71,7 +72,7 @@ def _again(desk: Desk, row: DoorAnswer, mark: tuple[str, str, str]) -> Response:
         raise RequestAtWork("is at work" if mark in _at_work or found is None else "was cut off")
     if found.status == 0:
         raise RequestAtWork(_LOST)
-    return Response(found.body, found.status, {**json.loads(found.headers), REPLAYED: "true"})
+    return Response(found.body, found.status, {**parse(found.headers.encode(), max_bytes=_MOST), REPLAYED: "true"})
 
 
 def _kept(row: DoorAnswer, answer: Response, *, keep: bool) -> DoorAnswer:
