@@ -36,7 +36,7 @@ from tidegate.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
     from starlette.testclient import TestClient
 
 SITE = "https://models.example"
@@ -87,28 +87,6 @@ def chromium() -> Iterator["Browser"]:
         yield running
 
 
-SIGNING = """([fields]) => {
-  const form = document.createElement("form");
-  form.dataset.passkey = fields.what;
-  form.innerHTML = '<p data-passkey-said role="status"></p><button>Sign</button>';
-  fields.csrf = document.querySelector('input[name=csrf]').value;
-  for (const [name, value] of Object.entries(fields)) {
-    const input = document.createElement("input");
-    input.type = "hidden"; input.name = name; input.value = value;
-    form.append(input);
-  }
-  form.dataset.passkeyNext = "/account/passkeys?" + fields.what;
-  document.querySelector("main").append(form);
-  form.requestSubmit();
-}"""
-
-
-def signs(page: "Page", what: str, **fields: str) -> None:
-    """As a page's form with `data-passkey` has it signed."""
-    page.evaluate(SIGNING, [{"what": what, **fields}])
-    page.wait_for_url(f"**/account/passkeys?{what}")
-
-
 def test_a_steward_signs_in_the_browser_and_everybody_can_check_it(
     home: Path, tmp_path: Path, chromium: "Browser"
 ) -> None:
@@ -129,12 +107,11 @@ def test_a_steward_signs_in_the_browser_and_everybody_can_check_it(
             assert "It is your key among the people" in page.inner_text("main")
 
             with at_work(home) as desk:
-                shown = desk.look()
-                asked, _ = request_approval(desk.work, ONE, "org", reason="x")
-            signs(
-                page, "approval", ref=str(ONE), tier="org", decision="approve", reason="read the report",
-                shown=asked.shown_sha256,
-            )  # fmt: skip
+                asked = desk.ask()
+            page.goto(f"/requests/{asked.digest}")
+            page.get_by_label("Comment").first.fill("read the report")
+            page.get_by_role("button", name="Approve with passkey").click()
+            page.get_by_text("1 of 2 approvals").wait_for()
             assert browser.accessible(page) == []
             heard.demand_silence()
 
@@ -142,7 +119,7 @@ def test_a_steward_signs_in_the_browser_and_everybody_can_check_it(
         found = desk.look()
         [counted] = found.approvals.counted
         with desk.work.store.view() as view:
-            [row] = view.approvals(shown.version.digest, "org")
+            [row] = view.approvals(asked.version, "org")
             kinds = {(entry.kind, entry.subject): entry.note for entry in view.events()}
     assert ("alice", "read the report", url) == (
         counted.person, counted.answer.reason, counted.signature.origin,
