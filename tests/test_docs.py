@@ -21,7 +21,10 @@ GENERATED = {HOUSE / name for name in reference.PAGES}
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2", "classDiagram", "erDiagram")
 MACHINE_PATH = re.compile(r"/(?:root|home|work|Users|tmp)/")
 # Settings of other programs that a page may speak of.
-OF_OTHERS = {"HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "PGPASSFILE"}
+OF_OTHERS = {
+    "HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_UPDATE_CHECK",
+    "HF_HUB_DISABLE_TELEMETRY", "PGPASSFILE",
+}  # fmt: skip
 OF_THE_DEMO = {"TIDEGATE_LLAMA_SERVER"}
 # The variable that a client's written configuration names, unless told otherwise.
 OF_CLIENTS = {"TIDEGATE_API_KEY"}

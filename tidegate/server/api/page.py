@@ -23,7 +23,7 @@ One principle: **resources to read, operations to act.** `/api/v1/openapi.json` 
 - Send an `Idempotency-Key` with an operation, and repeat the request with the same key when you had no answer: it is done
   once, and answered again. The key belongs to your account and to that request.
 - A private key never travels. What a person signs is asked for with `write_payload`, signed where the person is, and handed
-  in as `payload` and `signature`; `tidegate --server` does that by itself.
+  in as `payload` and `signature`; the command line with `--server` does that by itself.
 
 The command line works against a server, with the same words and the same exit codes:
 
