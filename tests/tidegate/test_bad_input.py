@@ -91,9 +91,11 @@ from tidegate.errors import (
     NotHere,
     PassphraseMissing,
     PassphraseUnreadable,
+    ServerSettingsWrong,
     SystemRefused,
 )
 from tidegate.reference import commands
+from tidegate.server.ground import CannotListen
 
 V1 = f"{MODEL}@1"
 SITE, ORIGIN = "site", "origin"
@@ -548,7 +550,15 @@ def _model_signatures() -> list[Case]:
     ]  # fmt: skip
 
 
+def _doors() -> list[Case]:
+    return [
+        Case(SITE, "serve --listen 203.0.113.7:1", CannotListen, "203.0.113.7:1"),  # nobody's (RFC 5737)
+        Case(SITE, "server nginx --name models.example --certificate {none} --key {none}", ServerSettingsWrong, "needs a socket"),
+    ]  # fmt: skip
+
+
 CASES = [
+    *_doors(),
     *_accounts(),
     *_model_signatures(),
     *_people(),
@@ -679,7 +689,7 @@ def test_every_command_that_takes_something_is_among_the_cases() -> None:
     assert {
         "init", "doctor", "upgrade", "tiers list", "people list", "people pending", "contracts list", "suites list",
         "bundles list", "audit log", "advisories list", "companions list", "decisions list", "models rescan", "policy history", "publishers list",
-        "accounts list", "tokens list",
+        "accounts list", "tokens list", "server check",
         "audit breaches", "audit expiring", "audit overrides", "audit transfers",
     } == untried  # fmt: skip
 
