@@ -286,21 +286,28 @@ class TestAnHonestAnswer:
         assert 303 == coming.through(key=OTHER).status_code
 
 
+LIES: tuple[dict[str, Any], ...] = (
+    {"nonce": "another"}, {"nonce": None}, {"aud": "somebody"}, {"aud": ["tidegate", "somebody"]},
+    {"aud": ["tidegate"], "azp": "somebody"}, {"iss": "https://evil.example"}, {"exp": 1}, {"exp": None},
+    {"iat": None}, {"iat": 99999999999}, {"sub": None}, {"sub": ""}, {"preferred_username": None},
+    {"preferred_username": 7}, {"preferred_username": "../root"}, {"preferred_username": "anonymous"},
+    {"groups": ["cooks"]}, {"groups": []}, {"groups": {"gate-stewards": 1}}, {"groups": [["gate-stewards"]]},
+)  # fmt: skip
+OF_ITSELF: tuple[dict[str, Any], ...] = (
+    {"issuer": "https://evil.example"},
+    {"token_endpoint": "http://evil.example/token"},
+    {"jwks_uri": "file:///etc/passwd"},
+    {"authorization_endpoint": "javascript:alert(1)"},
+    {"authorization_endpoint": 7},
+)
+
+
 class TestALie:
-    @pytest.mark.parametrize(
-        "claims",
-        [
-            {"nonce": "another"}, {"nonce": None}, {"aud": "somebody"}, {"aud": ["tidegate", "somebody"]},
-            {"aud": ["tidegate"], "azp": "somebody"}, {"iss": "https://evil.example"}, {"exp": 1}, {"exp": None},
-            {"iat": None}, {"iat": 99999999999}, {"sub": None}, {"sub": ""}, {"preferred_username": None},
-            {"preferred_username": 7}, {"preferred_username": "../root"}, {"preferred_username": "anonymous"},
-            {"groups": ["cooks"]}, {"groups": []}, {"groups": {"gate-stewards": 1}}, {"groups": [["gate-stewards"]]},
-        ],
-        ids=str,
-    )  # fmt: skip
-    def test_in_what_is_signed_lets_nobody_in(self, coming: Coming, claims: dict[str, Any]) -> None:
-        assert refused(coming.through(**claims))
-        assert who(coming.client) is None
+    def test_in_what_is_signed_lets_nobody_in(self, coming: Coming) -> None:
+        for number, claims in enumerate(LIES):
+            coming.liar.sent = []
+            assert refused(coming.through(**claims)), (number, claims)
+            assert who(coming.client) is None
 
     def test_in_who_signed_it_lets_nobody_in(self, coming: Coming) -> None:
         assert refused(coming.through(key=OTHER))
@@ -352,29 +359,21 @@ class TestALie:
         assert refused(coming.back(state=asked["state"], iss="https://evil.example"))
         assert refused(coming.back(state=coming.sent()["state"], error="access_denied"))
 
-    @pytest.mark.parametrize(
-        "says",
-        [
-            {"issuer": "https://evil.example"},
-            {"token_endpoint": "http://evil.example/token"},
-            {"jwks_uri": "file:///etc/passwd"},
-            {"authorization_endpoint": "javascript:alert(1)"},
-            {"authorization_endpoint": 7},
-        ],
-        ids=str,
-    )
-    def test_about_itself_is_refused_at_once(self, coming: Coming, says: dict[str, Any]) -> None:
-        coming.liar.says = says
-        assert 502 == coming.leave().status_code
+    def test_about_itself_is_refused_at_once(self, coming: Coming) -> None:
+        for says in OF_ITSELF:
+            coming.liar.says = says
+            assert 502 == coming.leave().status_code, says
 
-    @pytest.mark.parametrize("answer", [b"no json", b"[]", b"{" * 200, b" " * (600 << 10)], ids=len)
-    def test_that_is_no_answer_is_refused(self, coming: Coming, answer: bytes) -> None:
-        coming.liar.answer = answer
-        assert 502 == coming.leave().status_code
+    def test_that_is_no_answer_is_refused(self, coming: Coming) -> None:
+        for answer in (b"no json", b"[]", b"{" * 200, b" " * (600 << 10)):
+            coming.liar.answer = answer
+            assert 502 == coming.leave().status_code, answer[:9]
         coming.liar.answer = None
-        asked = coming.sent()
-        coming.liar.answer = answer
-        assert coming.back(state=asked["state"]).status_code in (403, 502)
+        for answer in (b"no json", b"[]", b"{" * 200, b" " * (600 << 10)):
+            coming.liar.answer = None
+            asked = coming.sent()
+            coming.liar.answer = answer
+            assert coming.back(state=asked["state"]).status_code in (403, 502), answer[:9]
 
 
 class TestAnAccountThatIsKeptHere:

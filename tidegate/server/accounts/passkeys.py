@@ -26,6 +26,7 @@ from signing.errors import OperatorError
 from signing.person_refusals import PersonSignatureUncheckable, PersonSignatureWrong
 from signing.times import from_rfc3339, rfc3339
 from tidegate.server.accounts.passkey_refusals import PasskeyRefused, PasskeysNeedAName
+from tidegate.server.accounts.vouching import VOUCHED
 from tidegate.server.premises import Premises
 from tidegate.server.settings import ServerSettings
 
@@ -228,6 +229,8 @@ def who_signed_in(premises: Premises, site: Site, number: str, answer: Answer) -
         account = None if row is None else view.account(row.account)
     if row is None or account is None or not (row.active and account.active):
         raise PasskeyRefused("no account has this passkey")
+    if account.actor == VOUCHED:  # what they may do is the provider's to say, each time
+        raise PasskeyRefused(f"{account.name} signs in with the identity provider")
     try:
         armored = answer.assembled(row.public_key, SIGN_IN)
         made = sshsig.verify(armored, payload, namespace=SIGN_IN, public_key_line=row.public_key)
