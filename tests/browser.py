@@ -118,7 +118,9 @@ def accessible(page: "Page", *, colours_alone: bool = False) -> list[str]:
     """
     from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
-    rules: dict[str, object] = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    rules: dict[str, object] = {
+        "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    }
     if colours_alone:
         rules = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
     found = Axe().run(page, options=rules).response["violations"]

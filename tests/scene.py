@@ -39,7 +39,9 @@ def scene(folder: Path) -> Site:
     site.at.as_("alice").type("approve", V2, "--tier", "org", *site.signs("alice"))
     site.add(MODELS / "v3", "tool-contract-xml-function")
     site.add(quantised("v2", folder / "small"))
-    site.at.as_("bob").type("models", "withdraw", V4, "--reason", "reads `src/a.py` wrongly since it was quantised")
+    site.at.as_("bob").type(
+        "models", "withdraw", V4, "--reason", "reads `src/a.py` wrongly since it was quantised"
+    )
     _looked_at(site)
     return site
 

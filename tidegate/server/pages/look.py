@@ -59,6 +59,14 @@ NAV: tuple[Place, ...] = (
     Place("Registry", "Requests", "/requests", Right.LOOK, "what people were asked, and what they said"),
     Place("Registry", "Models", "/models", Right.LOOK, "every model and its versions"),
     Place("Registry", "Tiers", "/tiers", Right.LOOK, "what serves where, with drift and age"),
+    Place("Audit", "Overview", "/audit", Right.AUDIT, "does the log hold, and what to look at first"),
+    Place("Audit", "Search", "/audit/search", Right.AUDIT, "digest, version, person, key, date, event"),
+    Place("Audit", "Timeline", "/audit/timeline", Right.AUDIT, "every event, and its proof"),
+    Place("Audit", "Served", "/audit/pins", Right.AUDIT, "what served on a date, why, who decided"),
+    Place("Audit", "People and keys", "/audit/people", Right.AUDIT, "what they signed and did"),
+    Place("Audit", "Transfers", "/audit/transfers", Right.AUDIT, "what crossed, for a spreadsheet"),
+    Place("Audit", "Policies", "/audit/policies", Right.AUDIT, "in words, and what they keep out today"),
+    Place("Audit", "Exports", "/audit/exports", Right.AUDIT, "evidence to check elsewhere"),
     Place("Home", "Accounts", "/account/all", Right.ADMINISTER, "who may use the doors, and their tokens"),
 )
 

@@ -54,7 +54,9 @@ def model(desk: AtDesk, namespace: str, name: str, after: Cursor = None) -> Resp
         lines = standings(view, found.rows)
         pins, drifts = pins_and_drift(desk, view, model=wanted)
         picture = svg.lanes(
-            _lanes(view, wanted), desk.app.now, title=f"Which version of {wanted} each tier served, over time"
+            lanes_of(view, wanted),
+            desk.app.now,
+            title=f"Which version of {wanted} each tier served, over time",
         )
         tiers = [row.tier for row in view.tiers()]
         companions = view.companions_bound(wanted)
@@ -73,7 +75,7 @@ def model(desk: AtDesk, namespace: str, name: str, after: Cursor = None) -> Resp
     )
 
 
-def _lanes(view: View, name: str) -> list[Lane]:
+def lanes_of(view: View, name: str) -> list[Lane]:
     """A lane for each tier that ever served the model, lowest tier first."""
     found = []
     for row in view.tiers():
