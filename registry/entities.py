@@ -213,7 +213,7 @@ class Approval(Row, table=True):
     digest: str = Field(unique=True)  # of the payload
     version: str = Field(index=True)
     tier: str
-    person: str
+    person: str = Field(index=True)
     payload: str = Field(sa_type=Text)
     signature: str = Field(sa_type=Text)  # armored SSHSIG, or a PIV signature
     made_at: str
@@ -249,8 +249,8 @@ class Pin(Row, table=True):
         digest_check("version"),
     )
     id: int | None = Field(default=None, primary_key=True)
-    tier: str
-    model: str
+    tier: str = Field(index=True)
+    model: str = Field(index=True)
     position: int
     kind: str
     version: str = Field(index=True)  # digest
@@ -303,7 +303,7 @@ class Export(Row, table=True):
     site: str
     sequence: int
     bundle: str
-    digest: str  # of the export document
+    digest: str = Field(index=True)  # of the export document
     body: str = Field(sa_type=Text)
     made_at: str
     actor: str
@@ -342,8 +342,8 @@ class Import(Row, table=True):
     __table_args__ = (UniqueConstraint("sequence", name="uq_import_sequence"), digest_check("digest"))
     id: int | None = Field(default=None, primary_key=True)
     sequence: int
-    bundle: str
-    digest: str  # of the export document
+    bundle: str = Field(index=True)
+    digest: str = Field(index=True)  # of the export document
     body: str = Field(sa_type=Text)  # the export document
     metadata_body: str = Field(sa_type=Text)  # the trust metadata as last verified, JSON of name to text
     signed_time: str
@@ -446,8 +446,8 @@ class Decision(Row, table=True):
     id: int | None = Field(default=None, primary_key=True)
     digest: str = Field(unique=True)  # of the payload
     kind: str = Field(index=True)
-    subject: str
-    person: str
+    subject: str = Field(index=True)
+    person: str = Field(index=True)
     payload: str = Field(sa_type=Text)
     signature: str = Field(sa_type=Text)  # armored SSHSIG
     made_at: str

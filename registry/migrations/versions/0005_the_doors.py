@@ -8,9 +8,20 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-_INDEXES = (
+_ON_OLD_TABLES = (
     ("version", "revision"),
     ("event", "actor"),
+    ("pin", "tier"),
+    ("pin", "model"),
+    ("approval", "person"),
+    ("decision", "person"),
+    ("decision", "subject"),
+    ("import", "bundle"),
+    ("import", "digest"),
+    ("export", "digest"),
+)
+_INDEXES = (
+    *_ON_OLD_TABLES,
     ("accesstoken", "digest"),
     ("accesstoken", "account"),
     ("passkey", "account"),
@@ -92,7 +103,7 @@ def _doors() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_event_actor"), "event")
-    op.drop_index(op.f("ix_version_revision"), "version")
+    for table, column in _ON_OLD_TABLES:
+        op.drop_index(op.f(f"ix_{table}_{column}"), table)
     for table in (*_RECORDED, *_STATE):
         op.drop_table(table)
