@@ -23,7 +23,7 @@ HEAVY = {
 
 SPEAKS_SQL = {
     "registry/store.py", "registry/store_schema.py", "registry/store_doors.py", "registry/store_pages.py",
-    "registry/store_images.py", "registry/store_attention.py", "registry/store_pulls.py",
+    "registry/store_images.py", "registry/store_search.py", "registry/store_attention.py", "registry/store_pulls.py",
     "registry/views.py", "registry/entities.py",
 }  # fmt: skip
 SQL_EXCEPTIONS = {"tidegate/wiring.py": "takes a database's address apart to refuse a password in it"}
