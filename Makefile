@@ -27,6 +27,7 @@ oracle: install  ## the reference tool of OpenSSF Model Signing, in an environme
 
 clients: install  ## other releases of the clients that the doors are for, each in an environment of its own below the cache
 	$(BIN)/python -m tests.clients.setup
+	$(BIN)/python -m tests.oidc.setup
 .PHONY: clients
 
 test: install engine oracle clients  ## every test; those that serve a model fail without an engine
