@@ -1,6 +1,6 @@
 """`make demo`: the whole journey of a real model, step by step, with the commands that a reader can type.
 
-    python -m demo [--keep FOLDER]
+    python -m demo [--keep FOLDER] [--serve]
 
 Two homes, an origin and a site, and a folder that plays the disk between them. Every line printed is either a
 heading, a command, or what that command said. The demo ends with an error if any step goes another way than told.
@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from demo import doors
 from demo.engine import Engine, EngineTrouble, find_engine, set_up_engine
 from demo.story import Story
 from demo.telling import tell
@@ -24,16 +25,22 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="keep the homes and the medium in this new folder"
     )
+    parser.add_argument(
+        "--serve", action="store_true", help="afterwards leave the site open to browsers until Ctrl-C"
+    )
     arguments = parser.parse_args()
     engine = _engine()
     began = time.monotonic()
     folder = _folder(arguments.keep)
+    story = Story(folder)
     try:
-        tell(Story(folder), engine)
+        tell(story, engine)
+        print(f"\nThe journey took {time.monotonic() - began:.0f} seconds.", flush=True)
+        if arguments.serve:
+            doors.stay_open(story)
     finally:
         if arguments.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
-    print(f"\nThe journey took {time.monotonic() - began:.0f} seconds.")
     print(
         f"Everything is in {folder}."
         if arguments.keep

@@ -5,8 +5,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from demo.judging import MODEL
-from demo.story import Story
+from demo.story import MODEL, Story
 from tidegate.errors import AuditBroken
 
 VERIFIER = Path(__file__).parents[1] / "airgap-bundles" / "verifier" / "verify.py"

@@ -28,7 +28,7 @@ from typing import Any
 
 from demo.engine_setup import EngineTrouble, cache_folder, engine_path, set_up_engine
 
-__all__ = ["Engine", "EngineTrouble", "Served", "find_engine", "set_up_engine"]
+__all__ = ["Engine", "EngineTrouble", "Served", "die_with", "find_engine", "set_up_engine", "stop"]
 
 SETTING = "TIDEGATE_LLAMA_SERVER"  # an operator's own llama-server comes before every other
 START_LIMIT = 60.0  # seconds until the first answer; a tiny model needs less than one
@@ -87,7 +87,7 @@ class Engine:
                     yield Served(f"http://127.0.0.1:{chosen}/v1", process.pid, self.name, self.version, file)
                     return
             finally:
-                _stop(process)
+                stop(process)
             if attempt == attempts:
                 raise EngineTrouble(f"{self.path} did not serve {file}; see {log}:\n{_last_lines(log)}")
 
@@ -100,7 +100,7 @@ class Engine:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us, and we stop it in order
-                preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 (one prctl call, nothing that takes a lock)
+                preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 (one prctl call, nothing that takes a lock)
                 env=clean_environment(os.environ),
             )
 
@@ -142,8 +142,8 @@ def free_port() -> int:
         return port
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """Return what the child does before it becomes the engine: ask the kernel to end it with `parent`."""
+def die_with(parent: int) -> Callable[[], None]:
+    """Return what the child does before it becomes the program: ask the kernel to end it with `parent`."""
 
     def leash() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -178,7 +178,8 @@ def ask(url: str, body: Mapping[str, Any] | None = None, timeout: float = 30.0) 
         return json.loads(answer.read())
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: "subprocess.Popen[Any]") -> None:
+    """End a process that we started: politely, then not."""
     process.terminate()
     try:
         process.wait(STOP_LIMIT)

@@ -5,15 +5,15 @@ import re
 import shutil
 from pathlib import Path
 
+from demo import doors
 from demo.engine import Engine, ask
 from demo.hub import serve_hub
-from demo.story import Story
+from demo.story import MODEL, Story
 from registry.errors import PolicyUnsigned
 from registry.gate import GateClosed
 from tidegate.errors import CompanionsDrifted, SuiteNotPassed
 
 HERE = Path(__file__).parent
-MODEL = "demo/tiny-toolcaller"
 PROFILE, ROUTER = "llama-server-hermes", "demo-router-v1"
 
 
@@ -25,9 +25,12 @@ def tell(story: Story, engine: Engine) -> None:
     _second_version(story, engine)
     _asked_and_signed(story)
     _third_version(story, engine)
-    _router_updated(story, engine)
-    _clients(story)
-    _way_back(story)
+    doors.introduce(story)
+    with doors.opened(story) as address:
+        before = doors.visit(story, address)
+        _router_updated(story, engine)
+        _clients(story, before)
+        _way_back(story, before)
 
 
 def contract(name: str) -> Path:
@@ -219,12 +222,14 @@ def _router_updated(story: Story, engine: Engine) -> None:
     story.run("tidegate pins --home site")
 
 
-def _clients(story: Story) -> None:
+def _clients(story: Story, before: str) -> None:
+    """`before` is the commit that a client got of team's version 2."""
     story.chapter(
         "What clients get",
-        """From the pin, so that nobody types a model name or an address twice: the configuration of Codex CLI, and the files
-        that were reviewed with the version.""",
+        """The pin moved, and so did the client that only says `team`. From the pin, too, so that nobody types a model name or
+        an address twice: the configuration of Codex CLI, and the files that were reviewed with the version.""",
     )
+    story.demand(doors.download(story) != before, "the client follows the pin")
     where = f"--tier team --model {MODEL} --home site --actor sam"
     story.run(f"tidegate client-config codex --base-url http://llm.clinic.example:8080/v1 {where}")
     story.run(f"tidegate companions write machine {where}")
@@ -236,7 +241,7 @@ def _clients(story: Story) -> None:
     )
 
 
-def _way_back(story: Story) -> None:
+def _way_back(story: Story, before: str) -> None:
     story.chapter(
         "The way back",
         """Version 3 misbehaves in a way that no suite saw. One command, no network, no second person: the tier returns to the
@@ -246,6 +251,7 @@ def _way_back(story: Story) -> None:
         f"tidegate rollback {MODEL} --tier team --reason 'wrong units in the lab reports' --home site --actor sam"
     )
     story.demand(_serves(story) == {"org": 2, "team": 2}, "team serves version 2 again")
+    story.demand(doors.download(story) == before, "the client is back, too")
     story.run(
         f"tidegate companions write machine --tier team --model {MODEL} --home site --actor sam", quiet=True
     )

@@ -6,10 +6,15 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo.engine import die_with, stop
+
+MODEL = "demo/tiny-toolcaller"
 _PLAIN, _BOLD, _DIM = ("\033[0m", "\033[1m", "\033[2m") if sys.stdout.isatty() else ("", "", "")
 
 
@@ -23,6 +28,7 @@ class Story:
 
     folder: Path
     chapter_count: int = 0
+    exports: dict[str, str] = field(default_factory=dict)
 
     def chapter(self, title: str, text: str) -> None:
         """A heading and what is about to happen."""
@@ -66,20 +72,62 @@ class Story:
         if not true:
             raise StoryBroken(f"not so: {what}")
 
+    def export(self, **settings: str) -> None:
+        """Set variables for what is typed from now on. A secret's middle is not shown."""
+        for name, value in settings.items():
+            shown = f"{value[:8]}…" if name.endswith("TOKEN") else value
+            print(f"{_DIM}${_PLAIN} export {name}={shown}", flush=True)
+        self.exports |= settings
+
+    @contextmanager
+    def background(self, command: str) -> Iterator[str]:
+        """Type one command that goes on until the block ends; yields the first line that it says.
+
+        It is ended by its own process id, and cannot outlive us: the kernel ends it when we are gone.
+        """
+        print(f"{_DIM}${_PLAIN} {command} &", flush=True)
+        log = self.folder / "background.log"
+        with log.open("ab") as errors:
+            process = subprocess.Popen(
+                shlex.split(command),
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,  # Ctrl-C reaches us, and we stop it in order
+                preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 (one prctl call, nothing that takes a lock)
+            )
+        assert process.stdout is not None, "it is a pipe"
+        try:
+            line = process.stdout.readline().rstrip()
+            self.demand(bool(line), f"{command} comes up: {log.read_text()}")
+            print(f"  {line}", flush=True)
+            yield line
+        finally:
+            stop(process)
+            process.stdout.close()
+
     def _call(self, words: list[str], *, errors: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-        environment["TIDEGATE_PASSPHRASE_FILE"] = str(self.folder / "passphrase.txt")
         return subprocess.run(
             words,
             cwd=self.folder,
-            env=environment,
+            env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
         )
+
+    def _environment(self) -> dict[str, str]:
+        """Ours without settings that would change what the commands do, and with what the story exported."""
+        others = ("TIDEGATE_", "HF_", "HUGGING")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+        kept["TIDEGATE_PASSPHRASE_FILE"] = str(self.folder / "passphrase.txt")
+        return kept | self.exports
 
 
 def _end_of(said: str, last: int | None) -> str:

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from demo import auditing, judging
 from demo.engine import Engine
 from demo.hub import serve_hub
-from demo.judging import HERE, MODEL, contract
-from demo.story import Story
+from demo.judging import HERE, contract
+from demo.story import MODEL, Story
 from pipelines.bundle.errors import ChunksDamaged
 
 
