@@ -8,6 +8,7 @@ heading, a command, or what that command said. The demo ends with an error if an
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ def main() -> None:
         "--serve", action="store_true", help="afterwards leave the site open to browsers until Ctrl-C"
     )
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends it, what was begun is ended and removed
+        signal.signal(number, signal.default_int_handler)
     engine = _engine()
     began = time.monotonic()
     folder = _folder(arguments.keep)

@@ -63,8 +63,8 @@ def stay_open(story: Story) -> None:
     story.exports.clear()
     story.chapter(
         "The site stays open",
-        """Sam asks for version 3 in org once more, so that something waits for the stewards. Each of the two below opens the
-        address of their code, chooses a password, and looks around.""",
+        """Sam asks for version 3 in org, so that something waits for the stewards. Alice and an auditor open the address below,
+        choose a password with their code, and look around. A passkey can be made there, too: Account, Passkeys.""",
     )
     story.run(
         f"tidegate approvals request {MODEL}@3 --tier org --reason 'the wards want it back' --home site --actor sam",
