@@ -22,22 +22,29 @@ class Step:
     lines: tuple[str, ...]  # at most three: who, when, which
     verified: bool | None  # None: this is somebody's word, or nothing that could be proved
     loud: bool = False  # shown as what it is for ever, verified or not
+    href: str | None = None  # where its evidence is, on a page that has others beside it
 
 
 def picture(found: ModelReport, story: VersionStory) -> Markup:
     """Return the picture of one version's way, from its publisher to where it serves."""
-    steps = list(steps_of(found, story))
+    return drawn(f"{story.version.model}@{story.version.ordinal}", list(steps_of(found, story)))
+
+
+def drawn(ref: str, steps: Sequence[Step]) -> Markup:
+    """Return boxes in the order of the steps, joined by arrows."""
     rows = -(-len(steps) // ACROSS)
     height = rows * _HIGH + (rows - 1) * _TURN + 4
-    said = " → ".join(step.title for step in steps)
+    said = f"The way of {ref}: {' → '.join(step.title for step in steps)}"
+    linked = any(step.href for step in steps)  # an image has nothing in it that can be followed
     return tag(
         "svg",
-        tag("title", f"The way of {story.version.model}@{story.version.ordinal}: {said}"),
+        tag("title", said),
         *(_arrow(number) for number in range(1, len(steps))),
         *(_box(number, step) for number, step in enumerate(steps)),
         viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",
         class_="way",
-        role="img",
+        role="group" if linked else "img",
+        aria_label=said if linked else None,
     )
 
 
@@ -150,8 +157,8 @@ def _box(number: int, step: Step) -> Markup:
     mark = {True: "VERIFIED", False: "NOT VERIFIED", None: ""}[step.verified]
     texts = [_text(line, x + 14, y + 41 + 17 * place, "who") for place, line in enumerate(step.lines[:3])]
     return tag(
-        "g",
-        tag("title", ", ".join([step.title, *step.lines, mark])),
+        "a" if step.href else "g",
+        tag("title", ", ".join(filter(None, [step.title, *step.lines, mark]))),
         tag(
             "rect",
             x=x + 1,
@@ -164,6 +171,7 @@ def _box(number: int, step: Step) -> Markup:
         _text(step.title, x + 14, y + 21, "step", letters=24),
         tag("text", mark, x=x + 14, y=y + _HIGH - 11, class_=f"mark {tone}"),
         *texts,
+        href=step.href,
     )
 
 

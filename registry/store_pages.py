@@ -166,10 +166,19 @@ def events(
 
 
 def pins_now(
-    view: View, asked: Asked = FIRST, *, tier: str | None = None, model: str | None = None
+    view: View,
+    asked: Asked = FIRST,
+    *,
+    tier: str | None = None,
+    model: str | None = None,
+    at: str | None = None,
 ) -> Page[Pin]:
-    """A page of what tiers serve now, by tier and model. Raises `CursorUnusable`."""
-    query = _standing(Pin, "tier", "model")
+    """A page of what tiers serve now, or served at a moment (RFC 3339 text), by tier and model.
+
+    Raises:
+        CursorUnusable: the cursor is not one that a page of this list gave.
+    """
+    query = _standing(Pin, "tier", "model", at=at)
     query = query if tier is None else query.where(Pin.tier == tier)
     query = query if model is None else query.where(Pin.model == model)
     return _page(view, query, "pins now", [Pin.tier, Pin.model], asked)
@@ -236,11 +245,14 @@ def _model_names(begin: str, *, most: int | None) -> CTE:
     return names.union_all(rest if most is None else rest.where(names.c.place < most))
 
 
-def _standing(table: type[Any], *keys: str) -> Any:
-    """The last row of every key: the table's positions say which one that is."""
+def _standing(table: type[Any], *keys: str, at: str | None = None) -> Any:
+    """The last row of every key: the table's positions say which one that is; up to a moment, if one is given."""
     later = aliased(table)
     same = [getattr(later, key) == getattr(table, key) for key in keys]
-    return select(table).where(~exists().where(*same, later.position > table.position))
+    if at is not None:
+        same.append(later.since <= at)
+    found = select(table).where(~exists().where(*same, later.position > table.position))
+    return found if at is None else found.where(table.since <= at)
 
 
 def _page(

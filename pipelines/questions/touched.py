@@ -12,7 +12,7 @@ from pipelines.questions.proving import Proof, Prover
 from pipelines.questions.reading import members
 from pipelines.questions.trust_keys import TrustKey, TrustSigned, trust_keys
 from pipelines.workplace import Workplace
-from registry import approvals_payload, authority
+from registry import approvals_payload, authority, store_search
 from registry.audit import EventKind
 from registry.decisions import Kind
 from registry.entities import Approval, Decision, ModelSignature, Person
@@ -143,7 +143,7 @@ def people_keys(view: View, prover: Prover) -> Iterator[Key]:
         if row.active:
             yield Key(
                 person=row.name,
-                fingerprint=_fingerprint(row.public_key),
+                fingerprint=fingerprint_of(row.public_key),
                 method=row.method or "ssh",
                 roles=row.roles,
                 since=row.since,
@@ -164,7 +164,8 @@ def _names(fingerprint: str, who: str) -> bool:
     return len(who) >= len(kind) + 1 + 8 and fingerprint.startswith(who)
 
 
-def _fingerprint(public_key: str) -> str:
+def fingerprint_of(public_key: str) -> str:
+    """A registered key as people compare it."""
     try:
         return person_signature.fingerprint(public_key)
     except PersonSignatureUncheckable:
@@ -191,8 +192,7 @@ def _told(row: Approval | Decision) -> tuple[str, str]:
 def _model_signatures(view: View, who: str) -> Iterator[ModelSignature]:
     if len(who) < 8:
         return
-    for _model, _ordinal, digest in view.version_columns():
-        yield from (row for row in view.model_signatures(digest) if row.signer.startswith(who))
+    yield from store_search.signatures_by(view, who)
 
 
 def _over_files(prover: Prover, row: ModelSignature) -> Signed:

@@ -1,5 +1,6 @@
 """Where a version's bytes came from: publisher, hub, origin, bundle, medium, and who took them in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,17 +116,25 @@ def _import_proofs(prover: Prover, view: View, row: Import) -> list[Proof]:
 
 def _fetched(row: Statement, claim: Claim | None) -> dict[str, Any]:
     predicate = predicate_of(row)
-    definition, run = predicate.get("buildDefinition", {}), predicate.get("runDetails", {})
+    definition = predicate.get("buildDefinition", {})
+    by, finished = fetched_by(predicate, row.made_at)
     return {
         "statement": row.digest,
         "claimed_with": claim.bundle if claim else None,
-        "by": str(run.get("builder", {}).get("id", "unknown")).removeprefix("urn:tidegate:home:"),
+        "by": by,
         "how": definition.get("buildType"),
         "asked_for": definition.get("externalParameters"),
         "sources": len(definition.get("resolvedDependencies", [])),
         "run": _run(definition.get("resolvedDependencies", [])),
-        "finished": run.get("metadata", {}).get("finishedOn", row.made_at),
+        "finished": finished,
     }
+
+
+def fetched_by(predicate: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
+    """Return the home that fetched the files and when it had them, as a provenance says; `otherwise` if it does not."""
+    run = predicate.get("runDetails", {})
+    by = str(run.get("builder", {}).get("id", "unknown")).removeprefix("urn:tidegate:home:")
+    return by, str(run.get("metadata", {}).get("finishedOn", otherwise))
 
 
 def _run(sources: object) -> str | None:

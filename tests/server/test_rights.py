@@ -43,7 +43,7 @@ GIVES = {
 # A path that each parameter could have; what stands in EXAMPLES goes before it.
 VALUES = {
     "tier": "team", "namespace": "acme", "name": "guard", "digest": "a" * 64, "rest": "x", "at": "x",
-    "reference": "team", "what": "approval",
+    "reference": "team", "what": "approval", "position": "0",
 }  # fmt: skip
 EXAMPLES = {"/api/models/{rest:path}": "/api/models/a/b/c/d/e", "/v2/{rest:path}": "/v2/x"}
 

@@ -37,6 +37,16 @@ DOORS: tuple[tuple[str, str], ...] = (
     ("tidegate.server.pages.gate", "doors"),
     ("tidegate.server.pages.approvals", "doors"),
     ("tidegate.server.pages.tiers", "doors"),
+    ("tidegate.server.pages.audit.home", "doors"),
+    ("tidegate.server.pages.audit.search", "doors"),
+    ("tidegate.server.pages.audit.lives", "doors"),
+    ("tidegate.server.pages.audit.log", "doors"),
+    ("tidegate.server.pages.audit.pins", "doors"),
+    ("tidegate.server.pages.audit.people", "doors"),
+    ("tidegate.server.pages.audit.transfers", "doors"),
+    ("tidegate.server.pages.audit.policies", "doors"),
+    ("tidegate.server.pages.audit.standing", "doors"),
+    ("tidegate.server.pages.audit.exports", "doors"),
     ("tidegate.server.hub.door", "files"),
 )
 
