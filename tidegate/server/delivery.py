@@ -18,6 +18,7 @@ from contextlib import aclosing
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -92,20 +93,52 @@ def send_blob(
         "a header that would be lost behind nginx: add it to PASSED_ON"
     )
     request, watch = desk.request, desk.premises.watch
+    prefix = desk.premises.settings.accelerate if came_over_socket(request) else None
     opened = watch.open(sha256)
     try:
-        want = asked(request.headers, etag=f'"{sha256}"', size=opened.size)
+        want = _wanted(request, opened)
+        if _sends(request, want) and (prefix or want.status == 206 or opened.size <= _SMALL):
+            opened = _proven(watch, opened, whole=want.status == 200 and not prefix)
+            want = _wanted(request, opened)  # of the file that goes out: another one may lie there by now
+        sends = _sends(request, want)
         shown = {**_SAFE, **(headers or {}), **_about(opened, want, filename)}
-        if want.status not in (200, 206) or request.method == "HEAD":
-            return Response(None, want.status, shown, media_type)
-        prefix = desk.premises.settings.accelerate if came_over_socket(request) else None
-        if not opened.proven and (prefix or want.status == 206 or opened.size <= _SMALL):
-            _prove(watch, sha256)
-    finally:
+        if sends and not prefix:
+            return _Blob(watch, opened, want, shown, media_type)
+    except BaseException:
         opened.close()
-    if prefix:
-        return _by_proxy(prefix + sha256, shown, media_type)
-    return _Blob(watch, watch.open(sha256), want, shown, media_type)
+        raise
+    opened.close()
+    return (
+        _by_proxy(prefix + sha256, shown, media_type)
+        if sends and prefix
+        else Response(None, want.status, shown, media_type)
+    )
+
+
+def _wanted(request: Request, opened: Opened) -> Asked:
+    return asked(request.headers, etag=f'"{opened.sha256}"', size=opened.size)
+
+
+def _sends(request: Request, want: Asked) -> bool:
+    """Whether bytes go out."""
+    return want.status in (200, 206) and request.method != "HEAD"
+
+
+def _proven(watch: BlobWatch, opened: Opened, *, whole: bool) -> Opened:
+    """Have a file hashed, and open it anew. Of one that is touched all the time nothing but the whole can be sent."""
+    for _ in range(_TOUCHED):
+        if opened.proven:
+            break
+        opened.close()
+        try:
+            watch.proof(opened.sha256).result(_PATIENCE)
+        except TimeoutError as exc:
+            raise BlobBeingProven(opened.sha256) from exc
+        opened = watch.open(opened.sha256)
+    if not (opened.proven or whole):
+        opened.close()
+        raise BlobBeingProven(opened.sha256)
+    return opened
 
 
 def _about(opened: Opened, want: Asked, filename: str | None) -> dict[str, str]:
@@ -130,13 +163,6 @@ def _by_proxy(place: str, shown: dict[str, str], media_type: str) -> Response:
     """Have nginx send the file: it knows the request's range, and puts length and extent itself."""
     own = {name: value for name, value in shown.items() if name not in ("Content-Length", "Content-Range")}
     return Response(None, 200, {**own, "X-Accel-Redirect": place}, media_type)
-
-
-def _prove(watch: BlobWatch, sha256: str) -> None:
-    try:
-        watch.proof(sha256).result(_PATIENCE)
-    except TimeoutError as exc:
-        raise BlobBeingProven(sha256) from exc
 
 
 class _Blob(Response):
