@@ -192,7 +192,7 @@ def test_a_gate_that_cannot_be_asked_is_not_open(
     def no_gate(*_: Any) -> None:
         raise NotFound("tier", "edge")
 
-    monkeypatch.setattr("pipelines.resolving.case", no_gate)
+    monkeypatch.setattr("pipelines.case.case", no_gate)
     with pytest.raises(NotPromoted, match="for edge, no tier 'edge'"):
         ask(workplace, "3")
 

@@ -4,6 +4,7 @@ import itertools
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,18 +19,23 @@ from starlette.testclient import TestClient
 from registry.access import parse_grants
 from registry.accounts import Accounts
 from registry.audit import Entry, EventKind
+from registry.entities import DoorAnswer
+from registry.errors import StoreUnusable
 from registry.home import Home
+from registry.store_doors import DoorStore
 from signing.digests import sha256_hex
 from signing.hidden import Hidden
+from signing.times import rfc3339
 from tests import world
 from tests.server_world import premises
-from tidegate.server.accounts import first, passwords
+from tidegate.server.accounts import first, limits, passwords
 from tidegate.server.accounts.keeping import end_account, set_password
 from tidegate.server.accounts.refusals import PasswordUnusable, TooMany
 from tidegate.server.accounts.sessions import COOKIE
 from tidegate.server.app import build
 from tidegate.server.premises import Premises
 from tidegate.server.settings import Limits, ServerSettings
+from tidegate.server.sweeping import ANSWERS_KEPT, Sweeping, sweep
 
 BEGAN = datetime.now(UTC).replace(microsecond=0)
 SITE = "https://clinic"
@@ -295,6 +301,59 @@ class TestSessions:
         assert carla.known
 
 
+class TestSweeping:
+    def test_what_has_ended_is_forgotten_and_the_rest_is_not(self, site: Site) -> None:
+        doors, account = site.at.doors, limits.account_subject("carla")
+        ended, going = site.browser(), site.browser()
+        ended.sign_in("carla")
+        ended.sign_in("carla", "wrong")
+        code = first.new_code(doors, "carla", site.clock())
+        doors.put(answer("old", site.clock()))
+        site.clock.on(days=first.DAYS, seconds=1)
+        going.sign_in("carla")
+        going.sign_in("carla", "wrong")
+        doors.put(answer("new", site.clock()))
+
+        sweep(site.at)
+
+        assert (1, 1) == (len(doors.sessions("carla")), doors.tries(account, rfc3339(BEGAN)))
+        assert not first.take_code(doors, bytes(code).decode())
+        kept = [doors.get(DoorAnswer, "carla", key) is not None for key in ("old", "new")]
+        assert [False, True] == kept
+        assert (False, True) == (ended.known, going.known)
+        site.clock.on(seconds=ANSWERS_KEPT.total_seconds() - 1)
+        sweep(site.at)
+        assert doors.get(DoorAnswer, "carla", "new") is not None, "an answer is kept for a day"
+
+    def test_it_goes_on_by_itself_also_when_the_database_was_away(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        swept, real = threading.Event(), DoorStore.sweep
+
+        def away_at_first(doors: DoorStore, **moments: str) -> None:
+            if not caplog.records:
+                raise StoreUnusable("sqlite", "it is away")
+            real(doors, **moments)
+            swept.set()
+
+        monkeypatch.setattr(DoorStore, "sweep", away_at_first)
+        sweeping = Sweeping(site.at, every=0.01)
+        sweeping.start()
+        try:
+            assert swept.wait(30)
+        finally:
+            sweeping.stop()
+        assert ["what has ended is not swept now"] == [
+            line.getMessage().partition(":")[0] for line in caplog.records
+        ]
+
+
+def answer(key: str, at: datetime) -> DoorAnswer:
+    return DoorAnswer(
+        account="carla", key=key, request="0" * 64, status=200, headers="{}", body="", at=rfc3339(at)
+    )
+
+
 class TestOtherSites:
     """Cross-site request forgery, and pages that would like to be ours."""
 
@@ -335,6 +394,14 @@ class TestOtherSites:
         for sent in ({}, {"csrf": ""}, {"csrf": mallory.csrf}, {"csrf": carla.csrf[:-1]}, {"csrf": "ключ"}):
             assert 403 == carla.form("/account/sessions/end", **sent).status_code
         assert carla.known
+
+    @pytest.mark.parametrize("path", ["/account/sessions/end", "/tiers/team/demo/tiny/back", "/sign-in"])
+    def test_no_browser_opens_its_own_box_for_a_password(self, site: Site, path: str) -> None:
+        """It would keep what is typed there and send it everywhere; programs are still told how to show a token."""
+        sent = site.browser().form(path, name="carla", password="wrong")
+        assert 401 == sent.status_code
+        assert "www-authenticate" not in sent.headers
+        assert "Basic" in site.browser().get("/api/v1/models").headers["www-authenticate"]
 
     def test_a_scripts_header_counts_as_the_form_does(self, site: Site) -> None:
         browser = site.browser()

@@ -17,6 +17,7 @@ from pathlib import Path
 from signing.canonical import parse
 
 _HOURS = 6
+_AFTER_START = 15.0  # seconds: first whoever waited for the start is answered
 _LONGEST = 6 * 3600  # seconds that one look may take
 _NICENESS = 19
 _MAX_SAID = 1 << 20  # bytes
@@ -37,7 +38,7 @@ class Look:
 
 
 class LogWatch:
-    """Looks at the start and every few hours; `last` is what it found."""
+    """Looks soon after the start and every few hours; `last` is what it found."""
 
     def __init__(self, home: Path, clock: Callable[[], datetime]) -> None:
         self._home, self._clock = home, clock
@@ -76,9 +77,10 @@ class LogWatch:
         self.last = self._read(self._child.returncode, said, refused)
 
     def _go(self) -> None:
-        while not self._end.is_set():
+        wait = _AFTER_START
+        while not self._end.wait(wait):
             self.look()
-            self._end.wait(_HOURS * 3600)
+            wait = _HOURS * 3600
 
     def _read(self, code: int | None, said: str, refused: str) -> Look:
         if code == 0:

@@ -56,3 +56,8 @@ def headers_of(refusal: OperatorError) -> dict[str, str]:
     """Headers that go with a refusal in every protocol: how to show who you are, when to come again."""
     headers: dict[str, str] = dict(getattr(refusal, "headers", {}))
     return headers
+
+
+def page_headers_of(refusal: OperatorError) -> dict[str, str]:
+    """Those for a page. A browser that is told how programs show who they are opens a box of its own for a password."""
+    return {name: value for name, value in headers_of(refusal).items() if name != "WWW-Authenticate"}

@@ -25,6 +25,7 @@ from tidegate.server.arrival import OverSocket
 from tidegate.server.late import LateDoors
 from tidegate.server.premises import Premises
 from tidegate.server.settings import ServerSettings
+from tidegate.server.sweeping import Sweeping
 from tidegate.server.wire import Wire
 
 Ready = Callable[[str], None]  # called with the address, once it is listened on
@@ -49,12 +50,15 @@ def serve(premises: Premises, *, ready: Ready) -> None:
     context = tls(settings)
     app = build(premises, background=True, late=True)
     rounds = app.state.rounds = Rounds(premises.watch, premises.store, premises.clock)
+    sweeping = Sweeping(premises)
     listeners, addresses = _listeners(LateDoors(app), settings, context, clients)
     try:
         rounds.start()
+        sweeping.start()
         uvloop.run(_until_told(listeners, lambda: ready(" and ".join(addresses))))
     finally:
         rounds.stop()
+        sweeping.stop()
         premises.close()
         if settings.socket is not None:
             settings.socket.unlink(missing_ok=True)

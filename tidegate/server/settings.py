@@ -43,7 +43,7 @@ class FrontedSettings:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of what; all of it is counted in the database."""
+    """How much of what. Tries to sign in are counted in the database, requests a second in the process's memory."""
 
     sign_in_tries: int = 10  # failures per account and per address in `sign_in_minutes`
     sign_in_minutes: int = 15
@@ -142,9 +142,7 @@ class _Reader:
         roles, names = self._roles(table, "fronted."), table.pop("names", {})
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise self.wrong("fronted.names has to name certificates, each with the account that it lets in")
-        return FrontedSettings(
-            **self._values(table, FrontedSettings, "fronted."), roles=roles, names=names
-        )
+        return FrontedSettings(**self._values(table, FrontedSettings, "fronted."), roles=roles, names=names)
 
     def _roles(self, table: dict[str, Any], where: str) -> dict[str, tuple[str, ...]]:
         raw = table.pop("roles", {})

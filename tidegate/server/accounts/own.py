@@ -23,7 +23,7 @@ from tidegate.server.accounts.origins import address_of
 from tidegate.server.accounts.refusals import PasswordUnusable, SignInRefused
 from tidegate.server.guard import Desk, at_desk, needs
 from tidegate.server.pages.look import fresh, page, pages
-from tidegate.server.problems import headers_of, status_of
+from tidegate.server.problems import page_headers_of, status_of
 
 doors = pages()
 
@@ -129,9 +129,7 @@ def number_of(text: str) -> int:
 def refused_here(answer: Response, refusal: OperatorError) -> Response:
     """The page again, with what was wrong on it, under the refusal's status."""
     answer.status_code = status_of(refusal)
-    answer.headers.update(
-        {name: value for name, value in headers_of(refusal).items() if name == "Retry-After"}
-    )
+    answer.headers.update(page_headers_of(refusal))
     return answer
 
 

@@ -28,7 +28,7 @@ from tidegate.server.accounts.refusals import (
 )
 from tidegate.server.guard import Desk, at_desk, needs
 from tidegate.server.pages.look import fresh, page, pages
-from tidegate.server.problems import headers_of, status_of
+from tidegate.server.problems import page_headers_of, status_of
 
 doors = pages()
 
@@ -162,5 +162,5 @@ def _form(desk: Desk, template: str, **facts: Any) -> Response:
 def _again(desk: Desk, template: str, refusal: OperatorError, **facts: Any) -> Response:
     answer = _form(desk, template, **(facts | {"problem": refusal}))
     answer.status_code = status_of(refusal)
-    answer.headers.update(headers_of(refusal))
+    answer.headers.update(page_headers_of(refusal))
     return answer

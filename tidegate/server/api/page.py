@@ -21,7 +21,7 @@ One principle: **resources to read, operations to act.** `/api/v1/openapi.json` 
   command shows with `--json` (`document`) and to people (`text`), and the files that it wrote (`files`, in base64).
 - Files travel as bytes: `{"path": "what you call it", "content": "base64"}`. No path is opened on the server.
 - Send an `Idempotency-Key` with an operation, and repeat the request with the same key when you had no answer: it is done
-  once, and answered again. The key belongs to your account and to that request.
+  once, and answered again. The key belongs to your account and to that request, for a day.
 - A private key never travels. What a person signs is asked for with `write_payload`, signed where the person is, and handed
   in as `payload` and `signature`; the command line with `--server` does that by itself.
 

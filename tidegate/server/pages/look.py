@@ -24,7 +24,7 @@ from tidegate.errors import NotSignedIn
 from tidegate.server.guard import Desk, router
 from tidegate.server.pages import filters
 from tidegate.server.pages.static import address
-from tidegate.server.problems import headers_of, status_of
+from tidegate.server.problems import page_headers_of, status_of
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -86,7 +86,7 @@ def refused(request: Request, refusal: OperatorError) -> Response:
     facts = {"refusal": refusal, "said": said, "more": [line.strip() for line in rest.splitlines()]}
     desk = getattr(request.state, "desk", None)  # not there when nobody was let in
     answer = _written("pages/refusal.html", status, _frame(request, desk) | facts | {"status": status})
-    answer.headers.update(headers_of(refusal))
+    answer.headers.update(page_headers_of(refusal))
     return answer
 
 
