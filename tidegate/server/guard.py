@@ -14,11 +14,14 @@ from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from registry.access import Principal, Right, tiers_of
 from signing.errors import OperatorError
+from tidegate.afar_refusals import RequestTooLarge
 from tidegate.errors import NotAllowed, NotSignedIn, RequestUnreadable
 from tidegate.server.accounts.denials import Denial
 from tidegate.server.accounts.identify import anonymous, identify
@@ -47,6 +50,9 @@ _SEND = "change something from that page"
 _PATH = 200  # characters of an address that a denial keeps
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _FIELDS, _FILES = 1000, 8  # of a form
+_OPEN_BODY = (
+    128 << 10
+)  # bytes that are read from whoever shows nothing: what a browser hands over has three parts of 24 KiB
 
 
 class Desk:
@@ -164,12 +170,15 @@ class _Guarded(APIRoute):
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
+            request = _bounded(request, self.right)
             try:
                 desk = await run_in_threadpool(_enter, request, self.right)
                 # What is open to everybody does nothing in anybody's name: a form from before signing in is fine.
                 if desk.session is not None and request.method not in SAFE and self.right is not Right.OPEN:
                     sent = await _token_sent(request)
                     await run_in_threadpool(_demand_token, desk, sent)
+                if self.body_field is not None and _is_form(request):
+                    await _form(request)  # the framework finds it read, and has no refusal of ours to swallow
                 return await handle(request)
             except OperatorError as refusal:
                 return self.answer(request, refusal)
@@ -199,12 +208,43 @@ def _enter(request: Request, right: Right) -> Desk:
     return desk
 
 
+def _bounded(request: Request, right: Right) -> Request:
+    """The same request, its body cut off where it is too long: a form that nobody bounds would fill memory and disk.
+
+    Raises, where the body is read: `RequestTooLarge`.
+    """
+    premises: Premises = request.app.state.premises
+    most = _OPEN_BODY if right is Right.OPEN else premises.settings.limits.body_bytes
+    left = most
+
+    async def receive() -> Message:
+        nonlocal left
+        message = await request.receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise RequestTooLarge(most)
+        return message
+
+    return Request(request.scope, receive)
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() in _FORMS
+
+
+async def _form(request: Request) -> FormData:
+    """The form; it is read once. Raises `RequestTooLarge`, `RequestUnreadable`."""
+    try:
+        return await request.form(max_files=_FILES, max_fields=_FIELDS)
+    except UnicodeError as exc:
+        raise RequestUnreadable("the form is not in the charset that it names") from exc
+
+
 async def _token_sent(request: Request) -> str | None:
-    """The session's token as a form or a script sends it. The form is read once; the endpoint gets the same one."""
+    """The session's token as a form or a script sends it."""
     sent = request.headers.get(TOKEN_HEADER)
-    if sent is None and request.headers.get("content-type", "").partition(";")[0].strip().lower() in _FORMS:
-        form = await request.form(max_files=_FILES, max_fields=_FIELDS)
-        field = form.get(TOKEN_FIELD)
+    if sent is None and _is_form(request):
+        field = (await _form(request)).get(TOKEN_FIELD)
         sent = field if isinstance(field, str) else None
     return sent
 
