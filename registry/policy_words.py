@@ -35,10 +35,11 @@ class Demand:
 
 def demands(policy: Policy) -> list[Demand]:
     """Return everything that a tier demands, in the order of the gate; what holds in every tier last."""
-    return [*_own(policy), *_EVERYWHERE]
+    return [*own(policy), *EVERYWHERE]
 
 
-def _own(policy: Policy) -> Iterator[Demand]:
+def own(policy: Policy) -> Iterator[Demand]:
+    """Yield what this tier demands by its policy."""
     if policy.mode in _MODES:
         yield Demand(_MODES[policy.mode])
     if policy.fresh_days is not None:
@@ -53,7 +54,7 @@ def _own(policy: Policy) -> Iterator[Demand]:
         yield Demand("The files that go with the model are there.", ("companions",))
     yield Demand(_suites(policy), ("suite",))
     if policy.served_first:
-        yield Demand(f"{policy.served_first} has served it first.", ("lower tier",))
+        yield Demand(f"Tier {policy.served_first} has served it first.", ("lower tier",))
     yield Demand(_approvals(policy), ("approvals", "rejections"))
 
 
@@ -78,7 +79,8 @@ def _engine(policy: Policy) -> str:
 def _suites(policy: Policy) -> str:
     if not policy.suites:
         return "No suite has to be run."
-    said = f"{_listed(policy.suites)} passed here, in this tier, on exactly what would serve"
+    named = "Suite" if len(policy.suites) == 1 else "Suites"
+    said = f"{named} {_listed(policy.suites)} passed here, in this tier, on exactly what would serve"
     if policy.started_here:
         said += ", on an engine that was started here"
     return said + (f", at most {policy.report_days} days ago." if policy.report_days is not None else ".")
@@ -98,7 +100,7 @@ def _listed(names: tuple[str, ...], word: str = "and") -> str:
     return f"{', '.join(head)} {word} {last}" if head else last
 
 
-_EVERYWHERE = (
+EVERYWHERE = (
     Demand("A withdrawn version never serves again.", ("withdrawn",)),
     Demand("It came in a verified bundle, or was taken in here under a signed statement.", ("trust",)),
     Demand("What it emits the engine profile parses and the tier's router accepts.", ("contract",)),

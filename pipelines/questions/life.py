@@ -138,13 +138,14 @@ def _source(view: View, version: Version) -> Iterator[Step]:
         upstream = None  # edited; the step about the version says so
     signed = view.model_signatures(version.digest)
     if upstream or signed:
-        uri = upstream.uri if upstream else "unknown"
+        uri = upstream.uri if upstream else "no address upstream"
+        many = "1 signature" if len(signed) == 1 else f"{len(signed)} signatures"
         says = [f"{row.source}: {row.outcome}" for row in signed[:2]]
         yield Step(
             "source",
-            "Publisher",
-            (uri, str((upstream and upstream.commit) or "")[:12], *says)[:3],
-            f"{uri}, as the manifest says; {len(signed)} signatures over the files",
+            "Publisher" if upstream or any(row.source == "publisher" for row in signed) else "Signed",
+            tuple(filter(None, (uri, str((upstream and upstream.commit) or "")[:12], *says)))[:3],
+            f"{uri}, as the manifest says; {many} over the files",
             None,
             tuple(signed),
             signed[0].digest if signed else None,
@@ -324,7 +325,7 @@ def _pin(view: View, pin: Pin) -> Step:
         f"{how} {pin.tier}",
         (f"by {pin.actor}", pin.since, f"until {until}" if until else "serves now"),
         f"{pin.tier} served it from {pin.since} {f'until {until}' if until else 'until now'}{glass}; "
-        f"{pin.actor}: {pin.reason}",
+        f"{pin.actor} typed it{f': {pin.reason}' if pin.reason else ', without a reason'}",
         pin.since,
         (pin,),
         loud=pin.override is not None,

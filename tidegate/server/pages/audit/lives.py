@@ -1,5 +1,6 @@
 """A version's life as a picture, a model's history as charts, and both as lists that say the same."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from tidegate.server.pages.look import fresh, pages
 from tidegate.server.pages.models import lanes_of
 
 doors = pages()
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ", re.ASCII)
 _VERSIONS = 24  # newest ones whose scores are drawn
 
 
@@ -56,7 +58,8 @@ def _picture(found: Life) -> Markup:
 
 def _box(number: int, step: Step) -> Box:
     """Each box leads to its line in the list below, where its evidence is."""
-    return Box(step.title, step.lines, step.verified, step.loud, f"#step-{number}")
+    lines = tuple(_MOMENT.sub(r"\1 \2 UTC", line) for line in step.lines)
+    return Box(step.title, lines, step.verified, step.loud, f"#step-{number}")
 
 
 @doors.get("/audit/models/{namespace}/{name}")

@@ -11,7 +11,7 @@ from registry.access import Right
 from registry.decisions import Kind
 from registry.errors import RegistryRefusal
 from registry.gate_facts import Finding
-from registry.policy_words import Demand, demands
+from registry.policy_words import EVERYWHERE, Demand, demands, own
 from registry.store_pages import Asked
 from registry.tiers_file import compare
 from registry.views import View
@@ -66,7 +66,8 @@ def policies(desk: AtDesk) -> Response:
     return audit_page(
         desk,
         "policies.html",
-        tiers=[(one, demands(one)) for one in rules],
+        tiers=[(one, list(own(one))) for one in rules],
+        everywhere=EVERYWHERE,
         changes=changes[:_CHANGES],
         files=files,
         signed=signed,

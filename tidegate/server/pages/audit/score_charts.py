@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.suites.html_parts import Markup, tag
-from tidegate.server.pages.svg import WIDTH, drawing, words
+from tidegate.server.pages.svg import drawing, words
 
-_LEFT, _TOP, _HIGH = 46.0, 10.0, 120.0
+_WIDTH = 430.0  # two beside each other
+_LEFT, _TOP, _HIGH = 46.0, 8.0, 78.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Track:
 def tracks(track: Track) -> Markup:
     """Return points with their 95% intervals, joined by a line; what did not hold is marked."""
     points = track.points
-    step = (WIDTH - _LEFT - 30) / max(len(points), 1)
+    step = (_WIDTH - _LEFT - 10) / max(len(points), 1)
 
     def x_of(number: int) -> float:
         return _LEFT + step * (number + 0.5)
@@ -51,14 +52,14 @@ def tracks(track: Track) -> Markup:
     pieces.append(tag("path", d=line, class_="go"))
     for number, one in enumerate(points):
         pieces.append(_point(one, x_of(number)))
-    return drawing(WIDTH, _TOP + _HIGH + 26, f"{track.name}, with 95% intervals: {said}", *pieces)
+    return drawing(_WIDTH, _TOP + _HIGH + 26, f"{track.name}, with 95% intervals: {said}", *pieces)
 
 
 def _scale(share: float) -> Markup:
     y = _y(share)
     return tag(
         "g",
-        tag("line", x1=_LEFT, y1=y, x2=WIDTH, y2=y, class_="grid"),
+        tag("line", x1=_LEFT, y1=y, x2=_WIDTH, y2=y, class_="grid"),
         words(_LEFT - 8, y + 4, f"{share:.0%}", anchor="end"),
     )
 
