@@ -71,6 +71,22 @@ def _addresses(desk: "TestClient") -> list[str]:
         "/tiers",
         "/tiers/org/bench/model-7",
         "/tiers/org/bench/model-7/back",
+        "/audit",
+        f"/audit/search?q={newest[:8]}",
+        "/audit/search?q=bob",
+        f"/audit/search?q={MODEL}@2",
+        f"/audit/versions/{newest}",
+        f"/audit/models/{MODEL}",
+        "/audit/timeline",
+        "/audit/timeline?kind=promoted&since=2026-01-01",
+        "/audit/timeline?actor=bob",
+        "/audit/pins",
+        "/audit/pins?at=2026-11-20",
+        "/audit/people",
+        "/audit/people/bob",
+        "/audit/transfers?way=out",
+        "/audit/policies",
+        "/audit/exports",
     ]
 
 

@@ -41,9 +41,19 @@ def addresses(page: "Page") -> Iterator[tuple[str, str]]:
     yield "back", f"/tiers/team/{MODEL}/back"
     yield "nothing-found", "/models?q=nothing-like-it"
     yield "refusal", "/models/demo/there-is-none"
-    for name in ("account", "audit"):
-        if page.request.get(f"/{name}").ok:
-            yield name, f"/{name}"
+    yield "account", "/account"
+    yield from _audit(versions)
+
+
+def _audit(versions: list[str]) -> Iterator[tuple[str, str]]:
+    """An auditor's pages, each with its name."""
+    for name in (
+        "timeline", "events/40", "pins", f"pins/org/{MODEL}", "people", "people/alice", "touched?who=alice", "transfers",
+        "transfers/proved", "policies", "policies/org", "overrides", "breaches", "expiring?days=400", "exports",
+        f"models/{MODEL}", f"search?q={versions[-1][:8]}", f"versions/{versions[0]}", f"versions/{versions[-1]}?prove=true",
+    ):  # fmt: skip
+        yield f"audit-{re.sub('[^a-z0-9]+', '-', name[:32])}", f"/audit/{name}"
+    yield "audit", "/audit"
 
 
 def _text(page: "Page", path: str, selector: str) -> str:

@@ -43,6 +43,16 @@ HOUSE = Path(__file__).resolve().parents[2]
 HOSTILE = "<script>alert(1)</script> \"quoted\" 'so' \u202egnp.exe {{ 7 * 7 }}"
 HELD = "VERIFIED, while this page was made"
 FAILED = "NOT VERIFIED: "
+COLOURS = (
+    "overview",
+    "life",
+    "life, proved",
+    "model",
+    "event",
+    "why, by broken glass",
+    "overrides",
+    "breaches",
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +143,7 @@ def test_one_box_finds_everything_by_any_name(clinic: Town, desk: "TestClient") 
     with working(clinic) as work, work.store.view() as view:
         row = view.version_by_digest(newest)
         assert row is not None
-        blob = next(iter(work.blobs.held()))
+        blob = min(work.blobs.sizes())
     wanted = {
         newest: f"/audit/versions/{newest}",
         newest[:6]: f"/audit/versions/{newest}",
@@ -259,7 +269,7 @@ EDITS = {
     "an approval is gone": "DELETE FROM approval",
     "an approval's payload": "UPDATE approval SET payload = replace(payload, 'report', 'weather')",
     "the version's manifest": "UPDATE version SET manifest = replace(manifest, 'gguf', 'GGUF')",
-    "a scan's outcome": "UPDATE report SET body = replace(body, 'PASSED', 'FAILED')",
+    "a scan's outcome": "UPDATE report SET body = body || ' '",
     "a line put in": "INSERT INTO pin (tier, model, position, kind, version, ordinal, evidence, reason, since, actor) "
     "SELECT 'team', model, 9, 'promote', version, ordinal, '[]', '', '2026-11-30T00:00:00Z', 'bob' FROM pin LIMIT 1",
 }
@@ -339,7 +349,7 @@ def test_the_evidence_folder_comes_as_one_tar_and_proves_itself(desk: "TestClien
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
     key = re.findall(r'class="breaks">([^<]+)<', desk.get("/audit/exports").text)[0]
     verifier = HOUSE / "airgap-bundles/verifier/verify.py"
-    words = [sys.executable, str(verifier), "audit", str(folder), "--log-key", key]
+    words = [sys.executable, str(verifier), "audit", str(folder), "--key", key]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stdout + done.stderr
     narrowed = desk.get("/audit/exports/evidence.tar", params={"model": MODEL, "redact": "true"})
@@ -455,9 +465,10 @@ def test_every_page_is_accessible_in_both_schemes_and_stays_on_its_host(
     for scheme in ("light", "dark"):
         with browser.visit(chromium, server.url, token=audrey, scheme=scheme) as (page, heard):
             for name, path in every_page(desk).items():
-                page.goto(path)
-                found = browser.accessible(page, colours_alone=scheme == "dark")
-                wrong += [f"{name}, {scheme}: {one}" for one in found]
+                if scheme == "light" or name in COLOURS:
+                    page.goto(path)
+                    found = browser.accessible(page, colours_alone=scheme == "dark")
+                    wrong += [f"{name}, {scheme}: {one}" for one in found]
             heard.demand_silence()
     assert [] == wrong
 
