@@ -67,6 +67,8 @@ RIGHTS: Mapping[Role, frozenset[Right]] = {
 
 # What is about no tier: a grant for one tier gives these as well.
 _ANYWHERE = _READING
+# What can be about one tier. Everything else is about the whole home, and a grant for one tier does not give it.
+_IN_TIERS = frozenset({Right.PULL, Right.PULL_ANY, Right.ASK, Right.APPROVE, Right.PROMOTE, Right.ROLL_BACK})
 
 
 @dataclass(frozen=True, order=True)
@@ -153,3 +155,7 @@ class Principal:
     def may(self, right: Right, tier: str | None = None) -> bool:
         """Whether they may: see `may`."""
         return (right is Right.OWN and self.known) or may(self.grants, right, tier)
+
+    def may_somewhere(self, right: Right) -> bool:
+        """Whether they may in any tier at all; for what is about the whole home, whether they may."""
+        return self.may(right) or (right in _IN_TIERS and bool(tiers_of(self.grants, right)))

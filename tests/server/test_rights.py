@@ -92,7 +92,12 @@ def callers(home: Home) -> dict[str, tuple[str, set[Right]]]:
         role: (token(home, f"a-{role}", role), known | {every[word] for word in words.split()})
         for role, words in GIVES.items()
     }
-    found["steward:org"] = (token(home, "a-warden", "steward:org"), found["steward"][1])
+    whole = {
+        Right.AUDIT,
+        Right.WITHDRAW,
+        Right.DECIDE,
+    }  # about the whole home: a steward of one tier has none of it
+    found["steward:org"] = (token(home, "a-warden", "steward:org"), found["steward"][1] - whole)
     found["nobody"] = (token(home, "a-nobody", "viewer"), known)
     with premises(home.path) as at:
         from registry.access import parse_grants

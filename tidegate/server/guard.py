@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from registry.access import Principal, Right, tiers_of
+from registry.access import Principal, Right
 from signing.errors import OperatorError
 from tidegate.afar_refusals import RequestTooLarge
 from tidegate.errors import NotAllowed, NotSignedIn, RequestUnreadable
@@ -194,13 +194,14 @@ def _enter(request: Request, right: Right) -> Desk:
     with _as_denial(Desk(request, premises, anonymous(premises)), "be asked by another name"):
         demand_our_name(request, premises.settings)
     premises.denials.settle(premises.clock())
+    premises.tidy(premises.clock())
     caller = identify(request, premises)
     desk = Desk(request, premises, caller.principal, caller.session)
     request.state.desk, request.state.csrf = desk, "" if caller.session is None else caller.session.csrf
     if caller.problem is not None and right is not Right.OPEN:
         desk.record_denial(str(right))
         raise caller.problem
-    if not (desk.may(right) or tiers_of(desk.principal.grants, right)):
+    if not desk.principal.may_somewhere(right):
         desk.refuse(right)
     if request.method not in SAFE:
         with _as_denial(desk, _SEND):

@@ -1,7 +1,7 @@
 """One home, opened for the life of the process, and one command's world (`App`) for each request made of it."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from pipelines.blob_watch import BlobWatch
 from registry.blobs import BlobStore
 from registry.home import Home
 from registry.store_doors import DoorStore
+from signing.times import rfc3339
 from tidegate.passphrases import Source
 from tidegate.server.accounts.denials import Denials
 from tidegate.server.accounts.pace import Pace
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from pipelines.workplace import Workplace
     from registry.store import Store
 
+_STRANGERS = 10  # requests a second
+_TIDY = timedelta(minutes=10)
+_ANSWERS = timedelta(days=1)  # that an answer is kept for who repeats a request
+
 
 class Premises:
     """What all requests share: the database's connections, the station's key, the settings."""
@@ -30,6 +35,7 @@ class Premises:
         self._app = app
         self.settings = settings
         self.clock = app.clock
+        self._tidied: datetime | None = None
 
     @property
     def home(self) -> Home:
@@ -67,6 +73,11 @@ class Premises:
         return Pace(self.settings.limits.token_requests_per_second)
 
     @cached_property
+    def strangers_pace(self) -> Pace:
+        """How many requests a second that write something come from each address that nobody is known at."""
+        return Pace(_STRANGERS)
+
+    @cached_property
     def token_minutes(self) -> dict[str, str]:
         """The minute in which each token was last used, by its digest."""
         return {}
@@ -74,6 +85,16 @@ class Premises:
     def app(self, actor: str, *, as_json: bool = True) -> "Visit":
         """Somebody's world for one request: the shared home and database, their name, the moment of now."""
         return Visit(self._app, actor, as_json=as_json)
+
+    def tidy(self, now: datetime) -> None:
+        """Remove what has ended of what the doors remember. Asked with every request; costs nothing most times."""
+        if self._tidied is not None and timedelta() <= now - self._tidied < _TIDY:
+            return
+        self._tidied = now
+        tries = timedelta(minutes=self.settings.limits.sign_in_minutes)
+        self.doors.sweep(
+            now=rfc3339(now), tries_before=rfc3339(now - tries), answers_before=rfc3339(now - _ANSWERS)
+        )
 
     def close(self) -> None:
         """Give connections back."""

@@ -30,7 +30,7 @@ def leave(desk: At, next: Text = "/") -> Response:  # noqa: A002 - the field's n
     """Send the browser to the provider. A form and no link: no page elsewhere begins a sign-in here."""
     demand_private(desk.request)
     demand_our_page(desk.request, desk.premises.settings, said=True)
-    desk.premises.pace.demand(f"sign-in {address_of(desk.request)}")
+    desk.premises.strangers_pace.demand(address_of(desk.request))
     going = oidc.leave(desk.premises, _origin(desk), safe_path(next))
     host = urlsplit(going.address).hostname
     answer = page(desk, "account/leaving.html", address=going.address, host=host)

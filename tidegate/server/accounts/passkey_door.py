@@ -115,7 +115,7 @@ def _demand_person(desk: Desk) -> None:
 def ask_sign_in(desk: At) -> Response:
     """What the browser is to sign."""
     demand_private(desk.request)
-    desk.premises.pace.demand(f"passkey {address_of(desk.request)}")
+    desk.premises.strangers_pace.demand(address_of(desk.request))
     return _json(passkeys.ask_sign_in(desk.premises, passkeys.site_of(desk.request, desk.premises.settings)))
 
 

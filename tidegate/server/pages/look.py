@@ -122,14 +122,13 @@ def _menu(desk: Desk) -> list[tuple[str, list[Place]]]:
     """The groups of the menu in their order, each with the places that are open to who looks."""
     groups = dict.fromkeys(place.group for place in NAV)
     lines = [
-        (group, [place for place in NAV if place.group == group and _open_to(desk, place.right)])
+        (
+            group,
+            [place for place in NAV if place.group == group and desk.principal.may_somewhere(place.right)],
+        )
         for group in groups
     ]
     return [line for line in lines if line[1]]
-
-
-def _open_to(desk: Desk, right: Right) -> bool:
-    return any(desk.may(right, grant.tier) for grant in desk.principal.grants) or desk.may(right)
 
 
 @functools.cache
