@@ -109,5 +109,7 @@ def _of_session(premises: Premises, session: DoorSession) -> Principal | None:
     if account is None or not account.active:
         return None
     premises.pace.demand(f"account {account.name}")
-    grants = parse_grants(account.grants if session.grants is None else session.grants)
+    grants = parse_grants(account.grants)
+    if session.grants is not None:  # what the provider said then, as far as it is still so
+        grants = cut(parse_grants(session.grants), grants)
     return Principal(account.name, grants, session.how)

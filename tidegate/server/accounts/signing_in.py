@@ -63,16 +63,17 @@ def sign_in(desk: At, name: Text = "", password: Text = "", next: Text = "/") ->
 
 def _check(desk: Desk, name: str, password: Hidden) -> None:
     """Raise `SignInRefused` or `TooMany` unless it is the account's password."""
+    with desk.view() as view:
+        account = view.account(name)
+    named = name if account is not None else None
     try:
         tried = count_try(desk.premises, name, address_of(desk.request))
     except TooMany:
-        _denied(desk, name, "too many tries")
+        _denied(desk, named, "too many tries")
         raise
-    with desk.view() as view:
-        account = view.account(name)
     known = account is not None and account.active
     if not knows_password(desk.premises.doors, name, password, active=known):
-        _denied(desk, name if account is not None else None, "wrong name or password", typed=name)
+        _denied(desk, named, "wrong name or password", typed=name)
         raise SignInRefused("no account has this name and this password")
     tried.right()
 
