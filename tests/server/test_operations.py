@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 import pytest
 
 from registry.access import Right
+from signing.times import rfc3339
 from tests import server_world
 from tests.server.api_world import EVERYTHING, OPERATIONS, asked, bearer
 from tests.tidegate import town as making
@@ -419,7 +421,7 @@ def test_a_repeated_request_is_done_once_and_answered_again(serving: Town) -> No
         first = client.post(f"{OPERATIONS}/models/withdraw", json=body, headers=key)
         again = client.post(f"{OPERATIONS}/models/withdraw", json=body, headers=key)
         other = give(client, "models withdraw", 422, headers=key, ref=V2, reason="another")
-        elsewhere = give(client, "pins", 422, headers=key)
+        elsewhere = give(client, "promote", 422, headers=key, ref=V2, tier="team", reason="another")
         theirs = client.post(
             f"{OPERATIONS}/models/withdraw",
             json=body,
@@ -469,7 +471,7 @@ def test_a_request_that_was_cut_off_with_the_process_is_not_guessed_at(town: Tow
     from signing.digests import sha256_hex
 
     with server_world.premises(town.site.home) as open_home:
-        said = sha256_hex(f"POST {OPERATIONS}/pins?\n".encode() + b"{}")
+        said = sha256_hex(f"POST {OPERATIONS}/models/scan?\n".encode() + b"{}")
         row = DoorAnswer(
             account="ines",
             key="k",
@@ -477,11 +479,11 @@ def test_a_request_that_was_cut_off_with_the_process_is_not_guessed_at(town: Tow
             status=None,
             headers="{}",
             body="",
-            at="2026-11-20T00:00:00Z",
+            at=rfc3339(datetime.now(UTC)),
         )
         open_home.doors.put(row)
     with asked(town) as client:
-        answer = client.post(f"{OPERATIONS}/pins", content=b"{}", headers={"idempotency-key": "k"})
+        answer = client.post(f"{OPERATIONS}/models/scan", content=b"{}", headers={"idempotency-key": "k"})
     assert (409, 171) == (answer.status_code, answer.json()["exit_code"])
     assert "was cut off" in answer.json()["detail"]
 
@@ -493,8 +495,8 @@ def test_a_bug_frees_the_key(town: Town, monkeypatch: pytest.MonkeyPatch) -> Non
     with asked(town) as client:
         with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
             patch.setattr(operations, "perform", broken)
-            client.post(f"{OPERATIONS}/pins", json={}, headers={"idempotency-key": "k"})
-        give(client, "pins", headers={"idempotency-key": "k"})
+            client.post(f"{OPERATIONS}/models/scan", json={"ref": V1}, headers={"idempotency-key": "k"})
+        give(client, "models scan", headers={"idempotency-key": "k"}, ref=V1)
 
 
 def test_what_is_shown_once_is_not_kept(town: Town) -> None:

@@ -117,6 +117,10 @@ def _add(door: APIRouter, command: Command) -> None:
     ) -> Response:
         given = parameters_of(body)
         demand(desk, command, given)
+        if not (
+            command.rule.writes or command.rule.secret
+        ):  # asked again, it is read again; nothing is kept for it
+            return _answer(desk, command, given, form)
         return once(desk, body, lambda: _answer(desk, command, given, form), keep=not command.rule.secret)
 
     what = schema.description(command.command)

@@ -53,7 +53,7 @@ def begin_at(cursor: str | None, *, author: str) -> str:
 
 async def form_of(request: Request) -> dict[str, list[str]]:
     """The fields of a form as clients post it (urlencoded), never more than fits. Raises `RequestUnreadable`."""
-    body = b""
+    body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > _FORM:
