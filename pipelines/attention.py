@@ -57,6 +57,18 @@ def attention(work: Workplace, view: View, *, hours: Mapping[str, int] | None = 
     return sorted(found, key=lambda item: not item.urgent)
 
 
+def standing(work: Workplace, view: View, *, hours: Mapping[str, int] | None = None) -> list[Item]:
+    """Return what an auditor looks at first: of what waits, only what is not as it should be, or soon will not be."""
+    found = [
+        *_broken(work, view),
+        *_drifted(work, view, hours or {}),
+        *_freshness(work, view),
+        *_ending(work, view),
+        *_people(work, view),
+    ]
+    return sorted(found, key=lambda item: not item.urgent)
+
+
 def _requests(work: Workplace, view: View) -> Iterator[Item]:
     for one in waiting(work, view, store_attention.newest_requests(view)):
         if not one.open:

@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from pipelines.attention import attention
+from pipelines.attention import standing
 from registry import store_pages
 from registry.access import Right
 from registry.audit import EventKind
@@ -15,7 +15,6 @@ from tidegate.server.pages.finding import AtDesk
 from tidegate.server.pages.look import pages
 
 doors = pages()
-_KINDS = ("break-glass", "expiry", "drift", "freshness", "people")
 
 
 @doors.get("/audit")
@@ -23,11 +22,7 @@ _KINDS = ("break-glass", "expiry", "drift", "freshness", "people")
 def home(desk: AtDesk) -> Response:
     """Where to begin."""
     with desk.view() as view:
-        waits = [
-            item
-            for item in attention(desk.work, view, hours=serving.hours(desk, view))
-            if item.kind in _KINDS
-        ]
+        waits = standing(desk.work, view, hours=serving.hours(desk, view))
         denied = lines(view, store_pages.events(view, Asked(6), kind=str(EventKind.DENIED)).rows)
         newest = lines(view, store_pages.events(view, Asked(8)).rows)
         cosigned = store_pages.listing(view, "cosigned", Asked(5)).rows
