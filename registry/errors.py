@@ -19,7 +19,7 @@ class NameUnusable(RegistryRefusal):
     )
 
     def __init__(self, what: str, name: str, rule: str) -> None:
-        super().__init__(f"{name!r} cannot be a {what}: {rule}")
+        super().__init__(f"{name!r} cannot be {'an' if what[0] in 'aeiou' else 'a'} {what}: {rule}")
         self.what, self.name, self.rule = what, name, rule
 
 

@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -179,8 +180,9 @@ def test_a_socket_that_a_killed_process_left_is_taken_over_and_nothing_else_is(t
     with pytest.raises(CannotListen, match="another file lies there"):
         ground.unix(path)
     assert "somebody's file" == path.read_text()
-    with pytest.raises(CannotListen):
-        ground.unix(tmp_path / "none" / "doors.sock")
+    for impossible in (tmp_path / "none" / "doors.sock", path / "doors.sock", tmp_path / ("x" * 300)):
+        with pytest.raises(CannotListen, match=re.escape(str(impossible))):
+            ground.unix(impossible)
 
 
 MOUNTS = r"""
@@ -270,7 +272,7 @@ def test_a_certificate_that_cannot_be_used_is_said_before_anything_opens(
     from tidegate.server.run import tls
     from tidegate.server.settings import load as read
 
-    with pytest.raises(ServerSettingsWrong):
+    with pytest.raises(ServerSettingsWrong, match=re.escape(str(certificate if harm == "no PEM" else key))):
         tls(read(world.home))
 
 

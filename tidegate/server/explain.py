@@ -85,13 +85,15 @@ def _certificate(settings: ServerSettings, now: datetime) -> Iterator[Line]:
     try:
         tls(settings)
     except ServerSettingsWrong as refusal:
-        yield Line("certificate", refusal.problem, wrong=True)
+        yield Line("certificate", str(refusal), wrong=True)
         return
     from cryptography.x509 import load_pem_x509_certificate
 
     leaf = load_pem_x509_certificate(settings.certificate.read_bytes())
     days = (leaf.not_valid_after_utc - now).days
-    yield Line("certificate", f"{settings.certificate}: good for {days} more days", wrong=days < _SOON)
+    left = f"good for {days} more days" if days >= 0 else "ended"
+    renew = "; have a new one made, and start the doors again" if days < _SOON else ""
+    yield Line("certificate", f"{settings.certificate}: {left}{renew}", wrong=days < _SOON)
     if settings.key is not None and stat.S_IMODE(settings.key.stat().st_mode) & 0o077:
         yield Line("key", f"others than its owner may read {settings.key}: chmod 600", wrong=True)
 

@@ -29,8 +29,8 @@ class CannotListen(DoorRefusal):
 
     exit_code: ClassVar[int] = 160
     next_step: ClassVar[str] = (
-        "Stop what listens there (`ss -ltnxp` names it), or name another address: `tidegate serve --listen HOST:PORT`, "
-        "or `listen` and `socket` in server.toml."
+        "Mend what the message names: stop what listens there already (`ss -ltnxp` names it), make the socket's folder, "
+        "or name an address of this machine: `tidegate serve --listen HOST:PORT`, or `listen` and `socket` in server.toml."
     )
 
     def __init__(self, address: str, problem: str) -> None:
@@ -136,6 +136,8 @@ def _clear(path: Path) -> None:
         found = path.lstat()
     except FileNotFoundError:
         return
+    except OSError as exc:
+        raise CannotListen(str(path), exc.strerror or str(exc)) from exc
     if not stat.S_ISSOCK(found.st_mode):
         raise CannotListen(str(path), "another file lies there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -157,6 +157,11 @@ def tls(settings: ServerSettings) -> ssl.SSLContext | None:
     """TLS 1.2 with forward secrecy, or 1.3; None for plain HTTP. Raises `ServerSettingsWrong`."""
     if settings.certificate is None or settings.key is None:
         return None
+    for path in (settings.certificate, settings.key):
+        try:
+            path.read_bytes()
+        except OSError as exc:
+            raise ServerSettingsWrong(str(path), exc.strerror or str(exc)) from exc
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
@@ -167,7 +172,7 @@ def tls(settings: ServerSettings) -> ssl.SSLContext | None:
     except (OSError, ValueError) as exc:
         where = f"{settings.certificate} with {settings.key}"
         raise ServerSettingsWrong(
-            where, f"no certificate and unencrypted key that belong together ({exc})"
+            where, f"no PEM certificate and key that belong together, or the key has a passphrase ({exc})"
         ) from exc
     return context
 

@@ -13,6 +13,9 @@ from registry.names import word
 from tidegate.errors import ServerSettingsWrong
 
 FILE = "server.toml"
+_WORDS: dict[type, str] = {str: "a text", int: "a whole number", bool: "true or false"}
+_MOST = 1 << 20  # of hours, tries and the like: so many hours from now are still a date
+_MOST_BYTES = 1 << 40
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -173,9 +176,10 @@ class _Reader:
             return tuple(value)
         wanted = bool if "bool" in kind else int if "int" in kind else str
         if type(value) is not wanted:
-            raise self.wrong(f"{where} has to be {'a text' if wanted is str else f'a {wanted.__name__}'}")
-        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            raise self.wrong(f"{where} has to be at least 1")
+            raise self.wrong(f"{where} has to be {_WORDS[wanted]}")
+        most = _MOST_BYTES if where.endswith("_bytes") else _MOST
+        if wanted is int and not 1 <= value <= most:
+            raise self.wrong(f"{where} has to be at least 1 and at most {most}")
         return value
 
     def _file(self, name: str | None) -> Path | None:

@@ -10,16 +10,19 @@ class PasswordUnusable(DoorRefusal):
 
     exit_code: ClassVar[int] = 162
     status: ClassVar[int] = 422
-    next_step: ClassVar[str] = "Choose a longer one: four or five unrelated words are easy to keep in mind."
+    next_step: ClassVar[str] = (
+        "Type one of at least 12 characters, twice alike: four or five unrelated words are easy to keep in mind."
+    )
 
 
 class SignInRefused(DoorRefusal):
-    """A name and password, or a one-time code, that let nobody in. It never says which of them was wrong."""
+    """A name and password, a one-time code or a token that let nobody in. Of name and password it never says which."""
 
     exit_code: ClassVar[int] = 163
     status: ClassVar[int] = 401
     next_step: ClassVar[str] = (
-        "Check the name and try again; an administrator gives a new one-time code with `tidegate accounts password NAME --code`."
+        "Check what was typed or sent, and try again; `tidegate accounts password NAME --code` gives a new one-time code, "
+        "`tidegate tokens create` or the page Account a new token."
     )
 
 
