@@ -52,9 +52,16 @@ def site_home(tmp_path: Path, database: str | None) -> Home:
     return world.new_home(tmp_path / "site", name="clinic", roles=("site",), database=database, now=NOON)
 
 
+@pytest.fixture(scope="session")
+def founded_harbour(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Founded once per test process; `workplace` copies it."""
+    path = tmp_path_factory.mktemp("harbour") / "home"
+    return world.new_home(path, name="harbour", roles=("origin", "site"), now=NOON)
+
+
 @pytest.fixture
-def workplace(tmp_path: Path) -> Iterator[Workplace]:
+def workplace(founded_harbour: Home, tmp_path: Path) -> Iterator[Workplace]:
     """A new home that is origin and site, on SQLite."""
-    home = world.new_home(tmp_path / "home", name="harbour", roles=("origin", "site"), now=NOON)
+    home = world.copied(founded_harbour, tmp_path / "home")
     with world.at_work(home, actor="ines", now=NOON) as work:
         yield work

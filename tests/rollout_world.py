@@ -5,7 +5,6 @@ Who may pin what is `test_promote`'s story; here a pin is a fact.
 
 import contextlib
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -18,7 +17,6 @@ from pipelines.agreements import add_document
 from pipelines.intake.folder import add_folder
 from pipelines.rollout import settings, units
 from pipelines.workplace import Workplace
-from registry import home as homes
 from registry.audit import EventKind
 from registry.entities import Pin
 from registry.home import Home
@@ -54,8 +52,7 @@ def home_with_two_versions(folder: Path) -> Home:
 @contextlib.contextmanager
 def copied(built: Home, folder: Path) -> Iterator[Workplace]:
     """Somebody at work in a copy of a home."""
-    shutil.copytree(built.path, folder, symlinks=True)
-    with world.at_work(homes.load(folder), actor="ines", now=NOON) as work:
+    with world.at_work(world.copied(built, folder), actor="ines", now=NOON) as work:
         yield work
 
 

@@ -1,11 +1,13 @@
 """Homes for tests, made exactly as `tidegate init` makes them."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from pipelines.workplace import Workplace
+from registry import home as homes
 from registry.home import Home
 from registry.store import Store
 from tidegate import founding, keyring
@@ -33,6 +35,12 @@ def new_home(
         actor="root",
         now=now,
     )
+
+
+def copied(home: Home, path: Path) -> Home:
+    """The same home somewhere else, in a fiftieth of the time that a new one takes; for a home on SQLite."""
+    shutil.copytree(home.path, path, symlinks=True)
+    return homes.load(path)
 
 
 @contextmanager

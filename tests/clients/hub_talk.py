@@ -2,7 +2,7 @@
 
     PYTHON hub_talk.py < questions.json > answers.json
 
-A question is [name, function, arguments]; an answer is {"said": …} or {"refused": exception, "text": …}. Nothing of
+A line holds a list of questions, and is answered by a line: who asks may change things in between. A question is [name, function, arguments]; an answer is {"said": …} or {"refused": exception, "text": …}. Nothing of
 the client is replaced: only its public functions are called, with the environment that the test gives.
 """
 
@@ -83,15 +83,21 @@ ASKED: dict[str, Callable[..., Any]] = {
 }
 
 
-def main() -> None:
+def answered(questions: list[tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
     """Ask everything in order; what one refuses does not end the others."""
     answers = {}
-    for name, function, arguments in json.load(sys.stdin):
+    for name, function, arguments in questions:
         try:
             answers[name] = {"said": ASKED[function](**arguments)}
         except Exception as refusal:  # noqa: BLE001 - what a client raises is what is asked for
             answers[name] = {"refused": type(refusal).__name__, "text": str(refusal)}
-    json.dump(answers, sys.stdout)
+    return answers
+
+
+def main() -> None:
+    for line in sys.stdin:
+        sys.stdout.write(f"{json.dumps(answered(json.loads(line)))}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -32,9 +32,14 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return world.new_home(tmp_path_factory.mktemp("founded") / "site", name="clinic", now=NOON)
+
+
 @pytest.fixture
-def sqlite_home(tmp_path: Path) -> Home:
-    return world.new_home(tmp_path / "site", name="clinic", now=NOON)
+def sqlite_home(founded: Home, tmp_path: Path) -> Home:
+    return world.copied(founded, tmp_path / "site")
 
 
 on_both = pytest.mark.usefixtures("database")

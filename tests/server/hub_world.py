@@ -9,7 +9,8 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -144,6 +145,35 @@ def environment(url: str, cache: Path, token_text: str | None) -> dict[str, str]
         "NO_PROXY": "127.0.0.1",
     }
     return {**kept, **told, **({"HF_TOKEN": token_text} if token_text else {})}
+
+
+@contextmanager
+def talking(
+    client: str, url: str, cache: Path, *, token_text: str | None
+) -> Iterator[Callable[[Sequence[Question]], dict[str, dict[str, Any]]]]:
+    """A client that goes on running while things change; call what is given with each list of questions."""
+    with subprocess.Popen(
+        [str(CLIENTS[client]), str(hub_talk.__file__)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(url, cache, token_text),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asking, answering = process.stdin, process.stdout
+
+        def ask(questions: Sequence[Question]) -> dict[str, dict[str, Any]]:
+            asking.write(f"{json.dumps(questions)}\n")
+            asking.flush()
+            answers: dict[str, dict[str, Any]] = json.loads(answering.readline())
+            return answers
+
+        try:
+            yield ask
+        finally:
+            process.kill()
 
 
 def talk(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pytest
 
 from signing.digests import file_sha256
 from tests.server import hub_world
-from tests.server.hub_world import CLIENTS, LARGE, MODEL, SMALL, HubWorld, environment, talk
+from tests.server.hub_world import CLIENTS, LARGE, MODEL, SMALL, HubWorld, environment, talk, talking
 from tests.server_world import served
 
 HF = Path(sys.executable).with_name("hf")
@@ -246,17 +246,14 @@ def test_a_withdrawal_stops_whoever_has_it_already(tmp_path: Path) -> None:
         ("tier", "snapshot", {"repo_id": MODEL, "revision": "team"}),
         ("file", "file", {"repo_id": MODEL, "filename": "config.json", "revision": "team"}),
     ]
-    with served(world.home) as running:
-
-        def all_ask() -> dict[str, dict[str, Any]]:
-            return {
-                client: talk(client, running.url, tmp_path / client, asked, token_text=viewer)[0]
-                for client in CLIENTS
-            }
-
-        before = all_ask()
+    with served(world.home) as running, ExitStack() as stack:
+        clients = {
+            client: stack.enter_context(talking(client, running.url, tmp_path / client, token_text=viewer))
+            for client in CLIENTS
+        }
+        before = {client: ask(asked) for client, ask in clients.items()}
         world.withdraw(2, "leaks the training data\r\nX-Evil: 1 — see ticket")
-        after = all_ask()
+        after = {client: ask(asked) for client, ask in clients.items()}
     for client in CLIENTS:
         assert world.files(2) == _digests(before[client]["tier"]["said"])
         for name in ("tier", "file"):
