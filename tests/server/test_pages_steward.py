@@ -276,7 +276,8 @@ def test_what_people_type_stays_text(built_serving: Town, tmp_path: Path) -> Non
 def test_a_refusal_says_what_where_what_next_and_its_code(desk: "TestClient") -> None:
     answer = desk.get("/models/acme/there-is-none", follow_redirects=False)
     assert 404 == answer.status_code
-    assert "no model &#39;acme/there-is-none&#39; in this home" in answer.text
+    assert "No model &#39;acme/there-is-none&#39; in this home" in answer.text
+    assert "<code>tidegate models list</code>" in answer.text
     for part in ("What to do next", "/models/acme/there-is-none", ">41<", "NotFound"):
         assert part in answer.text
     newest = every_page(desk)["version"].rpartition("/")[2]
@@ -285,6 +286,30 @@ def test_a_refusal_says_what_where_what_next_and_its_code(desk: "TestClient") ->
     assert "checks are against" in closed.text
     assert 400 <= desk.post(f"/gate/org/{newest}/ask", data={"reason": "  "}).status_code < 500
     assert 400 <= desk.get("/models?after=nonsense").status_code < 500
+
+
+@pytest.mark.parametrize(
+    "path", ["/there-is-none", "/sign-out", "/tiers/⟨⟩/" + "x" * 900, "/models/a/b/c/%3Cb%3E"]
+)
+def test_an_address_without_a_page_is_said_in_the_houses_look(desk: "TestClient", path: str) -> None:
+    shown = desk.get(path, headers={"accept": "text/html,*/*;q=0.8"})
+    assert (404, "text/html; charset=utf-8") == (shown.status_code, shown.headers["content-type"])
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    for part in ("No page", "What to do next", 'class="brand"', 'href="/"'):
+        assert part in shown.text
+    assert "<b>" not in shown.text
+
+
+def test_a_program_that_asks_at_no_address_reads_what_to_do(desk: "TestClient") -> None:
+    lost = desk.get("/api/v1/there-is-none")
+    assert (404, 41, "NotFound") == (lost.status_code, lost.json()["exit_code"], lost.json()["title"])
+    held_wrongly = desk.post("/models", headers={"accept": "text/html"})
+    assert (405, 405, "GET") == (
+        held_wrongly.status_code,
+        held_wrongly.json()["status"],
+        held_wrongly.headers["allow"],
+    )
+    assert "/models does not take POST" in held_wrongly.json()["detail"]
 
 
 def test_who_may_only_look_gets_no_form_and_who_holds_one_tier_no_other(

@@ -3,12 +3,14 @@
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 
 from tidegate.server.log_watch import LogWatch
 from tidegate.server.logs import RequestLog, logger
+from tidegate.server.lost import lost
 from tidegate.server.metrics import Metrics
 from tidegate.server.premises import Premises
 from tidegate.server.traces import traces_for
@@ -82,6 +84,8 @@ def build(premises: Premises, *, background: bool = False, late: bool = False) -
     app = FastAPI(title="Tidegate", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     app.state.premises, app.state.log_watch = premises, watch
     app.state.metrics = Metrics(premises, watch)
+    for status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        app.add_exception_handler(status, lost)
     if late:
         _include(app, EARLY)
     else:

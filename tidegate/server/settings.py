@@ -178,7 +178,7 @@ class _Reader:
         if type(value) is not wanted:
             raise self.wrong(f"{where} has to be {_WORDS[wanted]}")
         most = _MOST_BYTES if where.endswith("_bytes") else _MOST
-        if wanted is int and not 1 <= value <= most:
+        if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value <= most:
             raise self.wrong(f"{where} has to be at least 1 and at most {most}")
         return value
 
