@@ -145,7 +145,7 @@ def _source(view: View, version: Version) -> Iterator[Step]:
             "source",
             "Publisher" if upstream or any(row.source == "publisher" for row in signed) else "Signed",
             tuple(filter(None, (uri, str((upstream and upstream.commit) or "")[:12], *says)))[:3],
-            f"{uri}, as the manifest says; {many} over the files",
+            f"{uri}{', as the manifest says' if upstream else ''}; {many} over the files",
             None,
             tuple(signed),
             signed[0].digest if signed else None,
