@@ -213,8 +213,9 @@ def _superseded(view: View, version: Version, tiers: list[str]) -> str | None:
 
 
 def gate_says(work: Workplace, view: View, version: Version, puller: Puller) -> str:
-    """What the lowest tier that the caller is admitted to has against the version."""
-    tiers = [row.tier for row in view.tiers() if puller.admitted(row.tier)]
+    """What the lowest tier has against the version: of those that the caller is admitted to, and that serve the model."""
+    admitted = [row.tier for row in view.tiers() if puller.admitted(row.tier)]
+    tiers = [tier for tier in admitted if view.pin(tier, version.model)] or admitted
     if not tiers:
         return "no tier could serve it"
     from pipelines.case import case  # noqa: PLC0415 - 0.5 s and 12 MiB that only a refusal needs
