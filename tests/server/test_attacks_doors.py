@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +35,8 @@ from tests.server.hub_world import LARGE, MODEL, SMALL, HubWorld
 from tests.server_world import Served, premises, served
 from tidegate.server import delivery, wire
 from tidegate.server.accounts.sessions import COOKIE
+from tidegate.server.api import operations
+from tidegate.server.api.performing import Done
 from tidegate.server.app import build
 from tidegate.server.premises import Premises
 from tidegate.server.settings import Limits, ServerSettings
@@ -218,6 +221,34 @@ def test_who_may_only_look_leaves_no_answers_behind(
     headers = {**bearer(viewer), "idempotency-key": "k-1"}
     assert 200 == stranger.post(f"{OPERATIONS}/pins", json={}, headers=headers).status_code
     assert at.doors.get(DoorAnswer, "vic", "k-1") is None
+
+
+def test_who_gives_many_slow_commands_holds_up_nobody_else(
+    stranger: "TestClient", viewer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixty at once, by somebody who may look: each would wait in a thread that a download needs."""
+    over = threading.Event()
+
+    def slow(*_: Any) -> Done:
+        over.wait(SECONDS)
+        return Done(0)
+
+    monkeypatch.setattr(operations, "perform", slow)
+
+    def give(_number: int) -> int:
+        return stranger.post(f"{OPERATIONS}/pins", json={}, headers=bearer(viewer)).status_code
+
+    with ThreadPoolExecutor(60) as together:
+        given = [together.submit(give, number) for number in range(60)]
+        deadline = time.monotonic() + SECONDS
+        while sum(one.done() for one in given) < 44 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        answered = stranger.get("/healthz").status_code
+        began = over.is_set()
+        over.set()
+    statuses = [one.result() for one in given]
+    assert (200, False) == (answered, began)
+    assert (16, 44) == (statuses.count(200), statuses.count(429))
 
 
 # --- requests in requests ---------------------------------------------------------------------------------------------

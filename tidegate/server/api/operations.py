@@ -8,6 +8,7 @@ command demands, and what its paths mean, stands in `tidegate.afar` alone; a com
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -30,10 +31,12 @@ from tidegate.server.problems import document, headers_of, problem_json, status_
 PREFIX = "/api/v1/operations"
 _AT_ONCE = 4  # a command may hash gigabytes; downloads go on beside them
 _PATIENCE = 20  # seconds
+_QUEUE = 12  # that wait for a place; a process has 40 threads, and the others answer downloads
 _PROBLEM = {"content": {"application/problem+json": {"schema": schema.named("Problem")}}}
 
 _FORM = Query(alias="as", description="How the command runs: as with --json, or as for people.")
 _places = threading.BoundedSemaphore(_AT_ONCE)
+_queue = threading.BoundedSemaphore(_AT_ONCE + _QUEUE)
 
 
 def commands() -> Iterator[Command]:
@@ -175,14 +178,11 @@ def demand(desk: Desk, command: Command, given: Mapping[str, Any]) -> None:
 
 def _answer(desk: Desk, command: Command, given: Mapping[str, Any], form: str) -> Response:
     visit = desk.premises.app(desk.principal.name, as_json=form == "json")
-    if not _places.acquire(timeout=_PATIENCE):
-        raise TooMany("too many commands are at work at this moment", wait=5)
     try:
-        done = perform(command, given, visit)
+        with _place():
+            done = perform(command, given, visit)
     except RequestUnreadable as refusal:
         return problem_json(desk.request, refusal)
-    finally:
-        _places.release()
     said = {
         "command": command.path, "exit_code": done.exit_code, "document": done.document, "preface": done.preface,
         "text": done.text, "notes": done.notes, "files": done.files,
@@ -192,6 +192,23 @@ def _answer(desk: Desk, command: Command, given: Mapping[str, Any], form: str) -
     if done.usage is not None:
         return _not_understood(desk, command, done, said)
     return _json(said, 200)
+
+
+@contextmanager
+def _place() -> Iterator[None]:
+    """Wait for one's turn. Raises `TooMany`."""
+    busy = "too many commands are at work at this moment"
+    if not _queue.acquire(blocking=False):
+        raise TooMany(busy, wait=5)
+    try:
+        if not _places.acquire(timeout=_PATIENCE):
+            raise TooMany(busy, wait=5)
+        try:
+            yield
+        finally:
+            _places.release()
+    finally:
+        _queue.release()
 
 
 def _refused(desk: Desk, done: Done, refusal: OperatorError, said: Mapping[str, Any]) -> Response:
