@@ -6,6 +6,7 @@ the 10 MiB in which clients take a file, in folders, served by team. `acme/small
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from tests.clients.setup import HUB036, HUB1
 from tests.pipelines.gap import model_files
 from tests.pipelines.test_materialise import pin
 from tests.server_world import token
-from tests.world import at_work, new_home
+from tests.world import at_work, copied, new_home
 
 MODEL, LARGE, SMALL = "demo/tiny-toolcaller", "acme/large", "acme/small"
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -83,6 +84,12 @@ class HubWorld:
         """Take a version out of service."""
         with at_work(load(self.home), actor="bob", now=NOW) as work:
             withdraw(work, Ref(MODEL, ordinal=ordinal), reason=reason)
+
+    def copied(self, folder: Path) -> "HubWorld":
+        """The same home somewhere else, for who changes it."""
+        copied(load(self.home), folder / "home")
+        shutil.copy(self.folder / "versions.json", folder)
+        return HubWorld(folder)
 
 
 def build(folder: Path) -> HubWorld:

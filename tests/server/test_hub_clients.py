@@ -45,8 +45,8 @@ class Talk:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> HubWorld:
-    return hub_world.build(tmp_path_factory.mktemp("hub"))
+def world(built_hub: HubWorld, tmp_path_factory: pytest.TempPathFactory) -> HubWorld:
+    return built_hub.copied(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture(scope="module")
@@ -238,24 +238,23 @@ def test_uploads_are_refused_by_a_sentence_that_names_the_command(said: Talk) ->
 # -- what changes while clients have a copy ---------------------------------------------------------------
 
 
-def test_a_withdrawal_stops_whoever_has_it_already(tmp_path: Path) -> None:
+def test_a_withdrawal_stops_whoever_has_it_already(hub_copy: HubWorld, tmp_path: Path) -> None:
     """Rule 8: any other answer, and the client goes on with its cache without a word."""
-    world = hub_world.build(tmp_path)
-    viewer = world.token("vic", "viewer")
+    viewer = hub_copy.token("vic", "viewer")
     asked: list[hub_world.Question] = [
         ("tier", "snapshot", {"repo_id": MODEL, "revision": "team"}),
         ("file", "file", {"repo_id": MODEL, "filename": "config.json", "revision": "team"}),
     ]
-    with served(world.home) as running, ExitStack() as stack:
+    with served(hub_copy.home) as running, ExitStack() as stack:
         clients = {
             client: stack.enter_context(talking(client, running.url, tmp_path / client, token_text=viewer))
             for client in CLIENTS
         }
         before = {client: ask(asked) for client, ask in clients.items()}
-        world.withdraw(2, "leaks the training data\r\nX-Evil: 1 — see ticket")
+        hub_copy.withdraw(2, "leaks the training data\r\nX-Evil: 1 — see ticket")
         after = {client: ask(asked) for client, ask in clients.items()}
     for client in CLIENTS:
-        assert world.files(2) == _digests(before[client]["tier"]["said"])
+        assert hub_copy.files(2) == _digests(before[client]["tier"]["said"])
         for name in ("tier", "file"):
             assert "RevisionNotFoundError" == after[client][name].get("refused"), after
             said = (

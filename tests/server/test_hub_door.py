@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> HubWorld:
-    return hub_world.build(tmp_path_factory.mktemp("hub"))
+def world(built_hub: HubWorld, tmp_path_factory: pytest.TempPathFactory) -> HubWorld:
+    return built_hub.copied(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture(scope="module")
@@ -212,15 +212,14 @@ def test_a_form_is_read_as_far_as_it_may_be_long(hub: "TestClient") -> None:
     assert ["README.md"] == [item["path"] for item in twice]
 
 
-def test_a_damaged_file_is_refused_and_its_bytes_stay_here(tmp_path: Path) -> None:
-    world = hub_world.build(tmp_path)
-    with door(world.home, token=world.token("vic", "viewer")) as hub:
+def test_a_damaged_file_is_refused_and_its_bytes_stay_here(hub_copy: HubWorld) -> None:
+    with door(hub_copy.home, token=hub_copy.token("vic", "viewer")) as hub:
         for path, spoil in (
             ("README.md", lambda data: data[:-1] + b"!"),
             ("LICENSE", lambda data: data[:-1]),
             ("tokenizer.json", lambda _data: None),
         ):
-            blob = world.home / "store" / "blobs" / "sha256" / world.files(2)[path]
+            blob = hub_copy.home / "store" / "blobs" / "sha256" / hub_copy.files(2)[path]
             data = blob.read_bytes()
             spoilt = spoil(data)
             blob.unlink()
@@ -234,14 +233,13 @@ def test_a_damaged_file_is_refused_and_its_bytes_stay_here(tmp_path: Path) -> No
         assert 200 == hub.get(f"/{MODEL}/resolve/team/config.json").status_code
 
 
-def test_a_withdrawn_version_is_in_no_list(tmp_path: Path) -> None:
-    world = hub_world.build(tmp_path)
-    world.withdraw(2, "wrong")
-    with door(world.home, token=world.token("vic", "viewer")) as hub:
+def test_a_withdrawn_version_is_in_no_list(hub_copy: HubWorld) -> None:
+    hub_copy.withdraw(2, "wrong")
+    with door(hub_copy.home, token=hub_copy.token("vic", "viewer")) as hub:
         for path in (
             of(MODEL, "revision/team"),
             of(MODEL, "tree/2"),
-            f"/{MODEL}/resolve/{world.commit(2)}/a",
+            f"/{MODEL}/resolve/{hub_copy.commit(2)}/a",
         ):
             found = hub.get(path)
             assert (404, "RevisionNotFound") == (found.status_code, found.headers["X-Error-Code"])

@@ -21,7 +21,6 @@ from signing.digests import file_sha256
 from tests.clients.setup import MLFLOW
 from tests.command_lines import in_backticks, problems
 from tests.mlflow_world import QUIET
-from tests.server import hub_world
 from tests.server.hub_world import LARGE, MODEL, HubWorld
 from tests.server_world import door, served
 from tidegate.errors import RequestUnreadable
@@ -39,8 +38,8 @@ API, STORE = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> HubWorld:
-    return hub_world.build(tmp_path_factory.mktemp("mlflow"))
+def world(built_hub: HubWorld, tmp_path_factory: pytest.TempPathFactory) -> HubWorld:
+    return built_hub.copied(tmp_path_factory.mktemp("mlflow"))
 
 
 # -- real clients -----------------------------------------------------------------------------------------
@@ -344,10 +343,9 @@ def test_every_command_that_a_refusal_names_exists() -> None:
 
 class TestWhatChanges:
     def test_a_moved_tier_is_seen_at_once_and_a_withdrawn_version_stops_the_client(
-        self, tmp_path: Path
+        self, hub_copy: HubWorld
     ) -> None:
-        world = hub_world.build(tmp_path)
-        with door(world.home, token=world.token("vera", "viewer")) as client:
+        with door(hub_copy.home, token=hub_copy.token("vera", "viewer")) as client:
             alias = {"name": NAME, "alias": "team"}
             assert (
                 "2"
@@ -355,14 +353,14 @@ class TestWhatChanges:
                     "version"
                 ]
             )
-            world.pin(3, "team")
+            hub_copy.pin(3, "team")
             found = client.get(f"{API}/registered-models/alias", params=alias).json()["model_version"]
             assert ("3", "READY") == (found["version"], found["status"])
             latest = client.post(f"{API}/registered-models/get-latest-versions", json={"name": NAME})
             assert (404, "RESOURCE_DOES_NOT_EXIST") == error(latest), "edge serves another one"
             assert "edge (serves 2) or team (serves 3)" in latest.json()["message"]
 
-            world.withdraw(3, "refuses in German")
+            hub_copy.withdraw(3, "refuses in German")
             found = client.get(f"{API}/registered-models/alias", params=alias).json()["model_version"]
             assert ("FAILED_REGISTRATION", "withdrawn") == (found["status"], found["tags"][3]["value"])
             assert "refuses in German" in found["status_message"]
@@ -372,12 +370,13 @@ class TestWhatChanges:
             assert (404, "RESOURCE_DOES_NOT_EXIST") == error(asked)
             assert "refuses in German" in asked.json()["message"]
 
-    def test_a_damaged_blob_is_refused_with_a_status_that_is_not_tried_again(self, tmp_path: Path) -> None:
-        world = hub_world.build(tmp_path)
-        blob = world.home / "store" / "blobs" / "sha256" / world.files(2)["config.json"]
+    def test_a_damaged_blob_is_refused_with_a_status_that_is_not_tried_again(
+        self, hub_copy: HubWorld
+    ) -> None:
+        blob = hub_copy.home / "store" / "blobs" / "sha256" / hub_copy.files(2)["config.json"]
         blob.chmod(0o600)
         blob.write_bytes(blob.read_bytes().replace(b"Qwen3", b"Qwen4"))
-        with door(world.home, token=world.token("vera", "viewer")) as client:
+        with door(hub_copy.home, token=hub_copy.token("vera", "viewer")) as client:
             assert (409, "DATA_LOSS") == error(client.get(f"{STORE}/artifacts/{NAME}/2/config.json"))
 
     def test_the_address_of_artifacts_is_the_public_one(self, world: HubWorld) -> None:

@@ -19,7 +19,7 @@ from signing.digests import file_sha256, sha256_hex
 from signing.envelope import Envelope, verify
 from signing.statements import PROVENANCE, read_statement
 from tests.programs import program
-from tests.server.hub_world import MODEL, NOW, HubWorld, build
+from tests.server.hub_world import MODEL, NOW, HubWorld
 from tests.server_world import Served, door, served
 from tests.world import at_work
 
@@ -32,9 +32,9 @@ V2 = f"/v2/{MODEL}"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> HubWorld:
+def world(built_hub: HubWorld, tmp_path_factory: pytest.TempPathFactory) -> HubWorld:
     """Team served 1 and serves 2, edge serves 2, nobody promoted 3."""
-    return build(tmp_path_factory.mktemp("harbour"))
+    return built_hub.copied(tmp_path_factory.mktemp("harbour"))
 
 
 @pytest.fixture(scope="module")
@@ -226,12 +226,11 @@ class TestWhoMayHaveWhat:
         digest = f"sha256:{world.files(2)['model.gguf']}"
         assert refusal(client.get(f"/v2/acme/large/blobs/{digest}")) == (404, "BLOB_UNKNOWN")
 
-    def test_withdrawn_is_gone_for_everybody(self, tmp_path: Path) -> None:
-        mine = build(tmp_path)
-        with somebody(mine, "val", "validator") as validator:
+    def test_withdrawn_is_gone_for_everybody(self, hub_copy: HubWorld) -> None:
+        with somebody(hub_copy, "val", "validator") as validator:
             digest = validator.get(f"{V2}/manifests/team").headers["docker-content-digest"]
-            gguf = mine.files(2)["model.gguf"]
-            mine.withdraw(2, "misreads dosages")
+            gguf = hub_copy.files(2)["model.gguf"]
+            hub_copy.withdraw(2, "misreads dosages")
             for tag in ("team", "2", digest):
                 answer = validator.get(f"{V2}/manifests/{tag}")
                 assert refusal(answer) == (404, "MANIFEST_UNKNOWN")
@@ -240,15 +239,14 @@ class TestWhoMayHaveWhat:
             assert validator.get(f"{V2}/referrers/{digest}").status_code == 404
             assert validator.get(f"{V2}/tags/list").json()["tags"] == ["1", "3"]
 
-    def test_a_damaged_file_is_never_sent(self, tmp_path: Path) -> None:
-        mine = build(tmp_path)
-        path = mine.home / "store" / "blobs" / "sha256" / mine.files(2)["model.gguf"]
+    def test_a_damaged_file_is_never_sent(self, hub_copy: HubWorld) -> None:
+        path = hub_copy.home / "store" / "blobs" / "sha256" / hub_copy.files(2)["model.gguf"]
         path.chmod(0o644)
         path.write_bytes(path.read_bytes()[:-1] + b"!")
-        with somebody(mine, "vera", "viewer") as client:
+        with somebody(hub_copy, "vera", "viewer") as client:
             answer = client.get(f"{V2}/blobs/sha256:{path.name}", headers={"range": "bytes=0-9"})
             assert answer.status_code == 500
-            assert str(mine.folder) not in answer.text
+            assert str(hub_copy.folder) not in answer.text
 
 
 class TestStrangeRequests:
