@@ -32,6 +32,7 @@ from signing.digests import sha256_hex
 from signing.times import rfc3339
 from tests.server import hub_world
 from tests.server.hub_world import LARGE, MODEL, SMALL, HubWorld
+from tests.server.test_rights import table
 from tests.server_world import Served, premises, served
 from tidegate.server import delivery, wire
 from tidegate.server.accounts.sessions import COOKIE
@@ -374,6 +375,22 @@ def test_a_password_in_the_wrong_field_is_not_kept_for_ever(stranger: "TestClien
     at.denials.settle(at.clock(), everything=True)
     with at.store.view() as view:
         assert typed not in json.dumps([dict(event.note) for event in view.events(kind=EventKind.DENIED)])
+
+
+def test_one_who_knocks_at_every_door_writes_little_into_the_log(
+    stranger: "TestClient", at: Premises
+) -> None:
+    """The log forgets nothing, so whoever is turned away could make it as long as they like."""
+    at.denials.settle(at.clock(), everything=True)
+    with at.store.view() as view:
+        before = len(list(view.events(kind=EventKind.DENIED)))
+    for word in table():
+        path = word[1].replace("{rest:path}", "x").replace("{at:path}", "x")
+        stranger.request(word[0], path, headers={"origin": SITE})
+    at.denials.settle(at.clock(), everything=True)
+    with at.store.view() as view:
+        more = len(list(view.events(kind=EventKind.DENIED))) - before
+    assert more <= 2 * 21, "of each kind the first, and how many like it came; all others as one"
 
 
 # --- who touches files while they are sent ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 The first of its kind is written at once. Those alike (same caller, address where nobody is known, route and right) are
 counted for a minute, and written as one event with their number. When more kinds come in a minute than people and
-programs make, from a thousand addresses say, the rest of that minute is one kind.
+programs make, the rest of that minute is one kind: of one caller who knocks everywhere, and of a thousand addresses.
 """
 
 import threading
@@ -16,6 +16,7 @@ from registry.store import Store
 
 _TOGETHER = timedelta(minutes=1)
 _KINDS = 100  # of callers who are known, and as many of those who are not
+_OF_ONE = 20  # kinds of one caller
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,12 @@ class Denials:
 
     def _key(self, denial: Denial) -> tuple[object, ...]:
         key = (denial.known, *denial.alike)
-        full = sum(other[0] is denial.known for other in self._kinds) >= _KINDS
-        return (denial.known,) if full and key not in self._kinds else key
+        if key in self._kinds:
+            return key
+        alike = [other for other in self._kinds if other[0] is denial.known]
+        if len(alike) >= _KINDS:
+            return key[:1]
+        return key[:2] if sum(other[1:2] == key[1:2] for other in alike) >= _OF_ONE else key
 
     def _write(self, denial: Denial, count: int, now: datetime) -> None:
         with self._store.change(actor=denial.actor, now=now) as change:
