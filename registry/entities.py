@@ -263,7 +263,9 @@ class Pin(Row, table=True):
     reason: str
     since: str
     actor: str
-    override: str | None = None  # digest of the break-glass decision that this rests on
+    override: str | None = Field(
+        default=None, index=True
+    )  # digest of the break-glass decision that this rests on
 
 
 class Withdrawal(Row, table=True):

@@ -13,6 +13,7 @@ _ON_OLD_TABLES = (
     ("event", "actor"),
     ("pin", "tier"),
     ("pin", "model"),
+    ("pin", "override"),
     ("approval", "person"),
     ("decision", "person"),
     ("decision", "subject"),
