@@ -609,6 +609,18 @@ def test_what_would_not_work_is_said_before_the_doors_open(world: HubWorld, sett
     }
 
 
+def test_what_is_wrong_and_opens_all_the_same_is_said_when_it_opens(world: HubWorld, settings: Path) -> None:
+    settings.write_text('default_tier = "moon"\n')
+    before = len(log.read_text()) if (log := world.home.parent / "serve.log").exists() else 0
+    with served(world.home, "--listen", "0.0.0.0:0"):
+        deadline = time.monotonic() + SECONDS
+        while "Note:" not in log.read_text()[before:] and time.monotonic() < deadline:
+            time.sleep(0.05)
+    said = log.read_text()[before:]
+    assert "Note: listen: without a certificate, tokens and models cross the network in the clear" in said
+    assert "Note: default_tier: moon: which this home does not have" in said
+
+
 def test_the_doors_need_their_packages_and_nothing_else_does(world: HubWorld) -> None:
     """A site without the extra: `serve` says what to install; the rest works."""
     code = (

@@ -10,10 +10,11 @@ import click
 
 from tidegate.cli.doors import Door, Noun, leave, pass_app
 from tidegate.errors import ServerSettingsWrong
-from tidegate.output import show, table
+from tidegate.output import say, show, table
 from tidegate.wiring import App
 
 if TYPE_CHECKING:
+    from tidegate.server.explain import Line
     from tidegate.server.settings import ServerSettings
 
 _TLS = 443
@@ -37,8 +38,8 @@ class _Address(click.ParamType):  # type: ignore[type-arg]  # generic only to th
 def serve(app: App, listen: str | None) -> None:
     """Open the doors: model files for clients as they are, pages for people, an API, until it is told to end.
 
-    Prints one line with the address once it answers. SIGTERM or Ctrl-C ends it: who is being served may finish, within
-    `limits.stop_seconds` of server.toml; a second one ends it at once.
+    Prints one line with the address once it answers, and on stderr what `server check` finds wrong. SIGTERM or Ctrl-C
+    ends it: who is being served may finish, within `limits.stop_seconds` of server.toml; a second one ends it at once.
 
     \b
     tidegate serve
@@ -48,7 +49,14 @@ def serve(app: App, listen: str | None) -> None:
     from tidegate.server import run
     from tidegate.server.premises import Premises
 
-    run.serve(Premises(app, settings), ready=lambda at: click.echo(f"Serving {app.home.name} at {at}"))
+    notes = [f"Note: {line.setting}: {line.text}" for line in _explained(app, settings) if line.wrong]
+
+    def ready(at: str) -> None:
+        click.echo(f"Serving {app.home.name} at {at}")
+        for note in notes:
+            say(note, err=True)
+
+    run.serve(Premises(app, settings), ready=ready)
 
 
 @click.group(cls=Noun)
@@ -63,12 +71,7 @@ def check(app: App) -> None:
 
     Ends with the code of wrong settings when anything would not work.
     """
-    settings = _settings(app, None)
-    from tidegate.server.explain import explained
-
-    with app.store.view() as view:
-        tiers = frozenset(row.tier for row in view.tiers())
-    lines = explained(settings, tiers=tiers, now=app.now)
+    lines = _explained(app, _settings(app, None))
     shown = table(
         ("", "setting", "means"),
         [("wrong" if line.wrong else "", line.setting, line.text) for line in lines],
@@ -132,6 +135,14 @@ def nginx(
     write_durably(out, text.encode())
     said = f"Written: {out}\nNext:    nginx -t && systemctl reload nginx"
     show({"file": str(out)}, said, as_json=app.settings.as_json)
+
+
+def _explained(app: App, settings: "ServerSettings") -> "list[Line]":
+    from tidegate.server.explain import explained
+
+    with app.store.view() as view:
+        tiers = frozenset(row.tier for row in view.tiers())
+    return explained(settings, tiers=tiers, now=app.now)
 
 
 def _settings(app: App, listen: str | None) -> "ServerSettings":
