@@ -336,7 +336,7 @@ def _the_rest() -> list[Case]:
         Case(ORIGIN, "receipts hear clinic 1 0000", SpokenCodeWrong, "4 were given"),
         Case(SITE, "gc --discard-quarantine none", NotFound, "none"),
         Case(SITE, "support-bundle --out {out}/nosuch/help.tar.gz", SystemRefused, "nosuch"),
-        Case(SITE, "support-bundle --out {out} --log {none}", FileUnreadable, "none"),
+        Case(SITE, "support-bundle --out {out}/help.tar.gz --log {none}", FileUnreadable, "none"),
         Case(SITE, "gc --plan --discard-quarantine ../keys", NotFound, "../keys"),
         Case(ORIGIN, "gc --discard-quarantine {none}", NotFound, "none"),
         Case(ORIGIN, "bundles acknowledge {changed-receipt}", ReceiptWrong, "did not sign"),
