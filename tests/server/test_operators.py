@@ -120,11 +120,17 @@ def test_every_answer_bears_the_id_of_its_line_and_no_line_bears_a_secret(clinic
 def test_a_bug_is_logged_whole_and_answered_with_its_id_alone(clinic: Path) -> None:
     with logged(clinic) as (client, stream):
         answer = client.get("/broken")
+        shown = client.get(
+            "/broken", headers={"accept": "text/html,*/*;q=0.8", "x-request-id": "0123456789abcdef"}
+        )
 
+    assert (500, "text/html; charset=utf-8") == (shown.status_code, shown.headers["content-type"])
+    assert "<code>0123456789abcdef</code>" in shown.text
+    assert "hunter2" not in shown.text
     assert (500, "application/problem+json") == (answer.status_code, answer.headers["content-type"])
     assert "hunter2" not in answer.text
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
-    bug, request = lines(stream)
+    bug, request, *_ = lines(stream)
     assert ("bug", answer.headers["x-request-id"]) == (bug["event"], bug["id"])
     assert "KeyError" in str(bug["traceback"])
     assert 500 == request["status"]

@@ -23,6 +23,13 @@ from tidegate.server.traces import Traces
 HEADER: Final = b"x-request-id"
 _ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _PATH = 300  # characters of a path in a line
+# What a browser shows when one of our pages broke: plain, because what makes pages may be what broke.
+_BUG_PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>A fault in Tidegate</title>
+<link rel="stylesheet" href="/static/site.css"><div class="bare"><main><h1>A fault in Tidegate</h1>
+<p>What you asked for was not answered. Load the page that you came from, and look whether it was done.</p>
+<p>Tell whoever runs this server that its log has it under <code>ID</code>.</p>
+<p><a class="button" href="/">What waits</a></p></main></div></html>
+"""
 
 
 class Lines:
@@ -119,9 +126,13 @@ class _Seen:
                 "request_id": self.id,
             }
         ).encode()
+        kind = b"application/problem+json"
+        if b"text/html" in dict(self._scope["headers"]).get(b"accept", b""):
+            body, kind = _BUG_PAGE.replace(b"ID", self.id.encode()), b"text/html; charset=utf-8"
         headers = [
-            (b"content-type", b"application/problem+json"),
+            (b"content-type", kind),
             (b"content-length", str(len(body)).encode()),
+            (b"content-security-policy", b"default-src 'none'; style-src 'self'"),
         ]
         counted = self.sending(send)
         await counted({"type": "http.response.start", "status": 500, "headers": headers})
