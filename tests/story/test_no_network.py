@@ -5,7 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -21,8 +24,9 @@ MODEL = "demo/tiny-toolcaller"
 # Python's own audit events see every socket that is connected, bound or looked up, whoever asks for it. An exception
 # could be caught by whoever asked; this ends the process. One call is known: urllib3, which python-tuf imports, asks the
 # kernel whether it has IPv6 by binding a socket to the loopback. Nothing is sent, and no port is listened on.
+# One process types every line, in the order in which they come: [words, what is typed] as JSON, [exit code, said] back.
 ALONE = """
-import os, sys
+import json, os, sys
 
 def refuse(event, arguments):
     if event == "socket.bind" and arguments[1] == ("::1", 0):
@@ -32,28 +36,66 @@ def refuse(event, arguments):
         os._exit(99)
 
 sys.addaudithook(refuse)
+from click.testing import CliRunner
 from tidegate.cli.root import main
-main(sys.argv[1:], prog_name="tidegate")
+
+for line in sys.stdin:
+    words, typed = json.loads(line)
+    done = CliRunner().invoke(main, words, input=typed)
+    print(json.dumps([done.exit_code, done.output + str(done.exception or "")]), flush=True)
 """
 
 
+@contextmanager
+def where_no_socket_is(environment: dict[str, str]) -> Iterator["Popen[str]"]:
+    """The process that `ALONE` is; what it refuses, it says on stderr before it ends."""
+    with Popen(
+        [sys.executable, "-c", ALONE], env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_first_socket_ends_the_process(tmp_path: Path) -> None:
+    """Else what follows would prove nothing."""
+    token = tmp_path / "token"
+    token.write_text("tdg_nobody\n")
+    with where_no_socket_is({"PATH": "/usr/bin:/bin"}) as process:
+        said, wrong = process.communicate(
+            json.dumps([["models", "list", "--server", "http://127.0.0.1:9", "--token-file", str(token)], ""])
+        )
+    assert (99, "") == (process.returncode, said)
+    assert "on the site side" in wrong
+
+
 def test_a_site_does_all_its_work_with_no_network(tmp_path: Path) -> None:
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "TIDEGATE_HOME": str(tmp_path / "site"),
+        "TIDEGATE_ACTOR": "ines",
+        "TIDEGATE_PASSPHRASE_FILE": str(tmp_path / "passphrase.txt"),
+    }
+    with where_no_socket_is(environment) as process:
+        all_its_work(tmp_path, process)
+
+
+def all_its_work(tmp_path: Path, process: "Popen[str]") -> None:
     origin = Prompt(tmp_path / "origin", "oda")
     root, identity, medium = tmp_path / "root.json", tmp_path / "clinic.json", tmp_path / "medium"
-    passphrase = tmp_path / "passphrase.txt"
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    asking, answering, wrong = process.stdin, process.stdout, process.stderr
 
     def alone(*words: object, ends: int = 0, typed: str = "") -> None:
-        environment = {
-            "PATH": "/usr/bin:/bin",
-            "TIDEGATE_HOME": str(tmp_path / "site"),
-            "TIDEGATE_ACTOR": "ines",
-        }
-        environment["TIDEGATE_PASSPHRASE_FILE"] = str(passphrase)
-        command = [sys.executable, "-c", ALONE, *map(str, words)]
-        done = subprocess.run(
-            command, env=environment, input=typed, capture_output=True, text=True, check=False, timeout=120
-        )
-        assert ends == done.returncode, f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}"
+        asking.write(json.dumps([[str(word) for word in words], typed]) + "\n")
+        asking.flush()
+        line = answering.readline()
+        assert line, f"{words}: {wrong.read()}"
+        code, said = json.loads(line)
+        assert ends == code, f"{words} ended with {code}: {said}"
 
     origin.type("init", "harbour", "--role", "origin")
     fingerprint = origin.ask("trust", "root", root)["fingerprint"]
