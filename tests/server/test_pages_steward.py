@@ -108,6 +108,7 @@ def test_a_stewards_day(built_serving: Town, tmp_path: Path, chromium: "Browser"
             page.get_by_label("Comment").first.fill("read the report")
             page.get_by_role("button", name="Approve with passkey").click()
             page.get_by_role("heading", name="1 of 2 approvals").wait_for()
+            page.get_by_text("You answered approve already").wait_for()
             page.goto("/")
             assert "Nothing waits for you" == page.locator("h1").inner_text()
             heard.demand_silence()
@@ -298,6 +299,13 @@ def test_an_address_without_a_page_is_said_in_the_houses_look(desk: "TestClient"
     for part in ("No page", "What to do next", 'class="brand"', 'href="/"'):
         assert part in shown.text
     assert "<b>" not in shown.text
+
+
+def test_who_is_signed_out_meanwhile_is_led_to_the_sign_in(clinic: Town) -> None:
+    with door(clinic.site.home) as nobody:
+        refused = nobody.post(f"/tiers/org/{MODEL}/back", data={"reason": "because"})
+    assert 401 == refused.status_code
+    assert 'href="/sign-in">Sign in<' in refused.text
 
 
 def test_a_program_that_asks_at_no_address_reads_what_to_do(desk: "TestClient") -> None:
