@@ -178,8 +178,8 @@ class TestSigningIn:
         assert not browser.known, "a copy of the cookie is worth nothing either"
 
     def test_one_time_code_lets_its_owner_choose_a_password_once(self, site: Site) -> None:
-        site.machine.add("dora", parse_grants("viewer"))
-        code = bytes(first.new_code(site.at.doors, "dora", site.clock())).decode()
+        site.machine.add("petra", parse_grants("viewer"))
+        code = bytes(first.new_code(site.at.doors, "petra", site.clock())).decode()
         typed = code.lower().replace("-", " ")
         browser = site.browser()
 
@@ -192,7 +192,7 @@ class TestSigningIn:
             "/sign-in/first", code=code, password="another long one", again="another long one"
         )
         assert 401 == again.status_code
-        assert 303 == site.browser().sign_in("dora").status_code
+        assert 303 == site.browser().sign_in("petra").status_code
 
     def test_a_code_ends_with_time_with_the_next_code_and_with_the_account(self, site: Site) -> None:
         doors = site.at.doors
@@ -745,6 +745,29 @@ class TestAdministrators:
         assert 303 == emil.form("/sign-in/first", code=code[1], password=WORD, again=WORD).status_code
         assert "steward:org" in emil.get().text
         assert 403 == emil.get("/account/all").status_code
+
+    def test_what_outlives_a_session_takes_one_that_began_lately(self, site: Site) -> None:
+        """A cookie that was stolen at noon is no way in tomorrow."""
+        site.person("ada", "admin,viewer")
+        site.person("dora", "viewer,auditor")
+        ada = site.browser()
+        ada.sign_in("ada")
+        assert 200 == ada.form("/account/tokens", label="one", grants="viewer", csrf=ada.csrf).status_code
+        site.clock.on(minutes=16)
+        lasting: list[tuple[str, dict[str, str]]] = [
+            ("/account/tokens", {"label": "two", "grants": "viewer"}),
+            ("/account/passkeys/new", {}),
+            ("/account/all", {"name": "emil", "grants": "viewer"}),
+            ("/account/all/dora/grants", {"grants": "admin"}),
+            ("/account/all/dora/code", {}),
+            ("/account/all/dora/tokens", {"label": "x", "grants": "viewer"}),
+        ]
+        for path, fields in lasting:
+            answer = ada.form(path, csrf=ada.csrf, **fields)
+            assert (403, True) == (answer.status_code, "too long ago" in answer.text), path
+        assert 303 == ada.form("/account/all/dora/grants", revoke="auditor", csrf=ada.csrf).status_code
+        ada.sign_in("ada")
+        assert 200 == ada.form("/account/tokens", label="two", grants="viewer", csrf=ada.csrf).status_code
 
     def test_they_grant_revoke_and_end(self, site: Site) -> None:
         site.person("ada", "admin")

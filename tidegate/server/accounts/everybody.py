@@ -18,7 +18,7 @@ from signing.times import rfc3339
 from tidegate.server.accounts import first
 from tidegate.server.accounts.keeping import end_account
 from tidegate.server.accounts.limits import locked_for, unlock
-from tidegate.server.accounts.own import accounts_of, in_person, number_of, refused_here, wanted
+from tidegate.server.accounts.own import accounts_of, in_person, lately, number_of, refused_here, wanted
 from tidegate.server.guard import Desk, at_desk, needs
 from tidegate.server.pages.look import fresh, page, pages
 
@@ -39,7 +39,7 @@ def everybody(desk: At) -> Response:
 @needs(Right.ADMINISTER)
 def add(desk: At, name: Text = "", grants: Text = "", program: Text = "") -> Response:
     """Make an account, with a one-time code unless it is a program's."""
-    in_person(desk)
+    lately(desk)
     try:
         row = accounts_of(desk).add(name.strip(), parse_grants(grants))
     except OperatorError as refusal:
@@ -60,7 +60,7 @@ def one(desk: At, name: str) -> Response:
 @needs(Right.ADMINISTER)
 def change_grants(desk: At, name: str, grants: Text = "", revoke: Text = "") -> Response:
     """Let an account do more, or less."""
-    in_person(desk)
+    in_person(desk) if revoke else lately(desk)
     accounts = accounts_of(desk)
     try:
         (accounts.revoke if revoke else accounts.grant)(name, parse_grants(revoke or grants))
@@ -73,7 +73,7 @@ def change_grants(desk: At, name: str, grants: Text = "", revoke: Text = "") -> 
 @needs(Right.ADMINISTER)
 def give_code(desk: At, name: str) -> Response:
     """Make a one-time code; the password of now goes on until the code is used."""
-    if in_person(desk).account == name:  # a screen left open would become a way in for good
+    if lately(desk).account == name:  # a screen left open would become a way in for good
         raise OwnAccountKept(name)
     return _one(desk, name, code=_new_code(desk, name))
 
@@ -103,7 +103,7 @@ def make_token(
     desk: At, name: str, label: Text = "", grants: Text = "", tier: Text = "", days: Text = "90"
 ) -> Response:
     """Make a token for a program."""
-    in_person(desk)
+    lately(desk)
     try:
         made = accounts_of(desk).new_token(name, label.strip(), wanted(grants, tier), days=number_of(days))
     except OperatorError as refusal:

@@ -82,7 +82,7 @@ def end_session(desk: At, session: Text = "") -> Response:
 @needs(Right.OWN)
 def make_token(desk: At, label: Text = "", grants: Text = "", tier: Text = "", days: Text = "90") -> Response:
     """Make a token for a program that acts for who asks."""
-    in_person(desk)
+    lately(desk)
     try:
         made = accounts_of(desk).new_token(
             desk.principal.name, label.strip(), wanted(grants, tier), days=number_of(days)
@@ -107,6 +107,13 @@ def in_person(desk: Desk) -> DoorSession:
         desk.record_denial(_IN_PERSON)
         raise NotAllowed(desk.principal.name, _IN_PERSON)
     return desk.session
+
+
+def lately(desk: Desk) -> DoorSession:
+    """The browser's session, of who signed in lately. Raises `NotAllowed`, `SignInTooOld`."""
+    session = in_person(desk)
+    sessions.demand_recent(session, desk.premises.clock())
+    return session
 
 
 def accounts_of(desk: Desk) -> Accounts:

@@ -86,6 +86,8 @@ def _own(desk: Desk) -> Passkeys:
 def ask_new(desk: At) -> Response:
     """What the browser is to make."""
     _demand_person(desk)
+    if desk.session is not None:
+        sessions.demand_recent(desk.session, desk.premises.clock())
     site = passkeys.site_of(desk.request, desk.premises.settings)
     return _json(passkeys.ask_new(desk.premises, site, desk.principal.name))
 

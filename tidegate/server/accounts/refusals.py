@@ -26,6 +26,18 @@ class SignInRefused(DoorRefusal):
     )
 
 
+class SignInTooOld(DoorRefusal):
+    """A session that began a while ago, and something that would outlive it: a token, a passkey, somebody's way in."""
+
+    exit_code: ClassVar[int] = 173
+    status: ClassVar[int] = 403
+    next_step: ClassVar[str] = "Sign out and in again, then repeat it within a quarter of an hour."
+
+    def __init__(self, began: str) -> None:
+        super().__init__(f"this browser signed in at {began}, too long ago for what would outlive that")
+        self.began = began
+
+
 class TooMany(DoorRefusal):
     """More tries, or more requests, than are let through."""
 

@@ -18,10 +18,12 @@ from registry.entities import DoorSession
 from signing.digests import sha256_hex
 from signing.times import from_rfc3339, rfc3339
 from tidegate.server.accounts.origins import address_of, demand_private
+from tidegate.server.accounts.refusals import SignInTooOld
 from tidegate.server.premises import Premises
 
 COOKIE = "__Host-tidegate"
 _BYTES = 32  # random ones of a cookie, and of a token for forms
+_RECENT = timedelta(minutes=15)
 _TOUCHED = timedelta(minutes=1)  # a session's last use is kept to the minute, not written with every request
 _LONGEST = 128  # characters of a cookie that is looked at
 
@@ -72,6 +74,16 @@ def begin(
         samesite="lax",
     )
     return session
+
+
+def demand_recent(session: DoorSession, now: datetime) -> None:
+    """Demand that somebody showed lately who they are: a cookie that was stolen must not become a way in for good.
+
+    Raises:
+        SignInTooOld: the session began longer ago.
+    """
+    if now - from_rfc3339(session.began) > _RECENT:
+        raise SignInTooOld(session.began)
 
 
 def end(request: Request, premises: Premises, response: Response) -> None:
