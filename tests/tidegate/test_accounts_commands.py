@@ -8,13 +8,14 @@ import pytest
 
 from registry.accounts import AccountUnfit, TokenUnfit
 from registry.errors import NameUnusable, NotFound
+from registry.home import Home, load
 from registry.store import Store
 from registry.store_doors import DoorStore
 from signing.digests import sha256_hex
 from signing.hidden import Hidden
 from signing.times import from_rfc3339
 from tests.cli import Prompt
-from tests.world import PASSPHRASE
+from tests.world import PASSPHRASE, copied
 from tidegate import keyring
 from tidegate.errors import FileUnreadable, PassphraseMissing, PassphraseUnreadable
 from tidegate.server.accounts import first
@@ -25,11 +26,17 @@ WORD = "four unrelated words here"
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Prompt:
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with nobody."""
-    at = Prompt(tmp_path_factory.mktemp("accounts") / "site", "root")
+    at = Prompt(tmp_path_factory.mktemp("nobody") / "site", "root")
     at.type("init", "clinic", "--role", "site", "--profile", "solo")
-    return at
+    return load(at.home)
+
+
+@pytest.fixture(scope="module")
+def origin(nobody: Home, tmp_path_factory: pytest.TempPathFactory) -> Prompt:
+    """A home in which each test has accounts of its own."""
+    return Prompt(copied(nobody, tmp_path_factory.mktemp("accounts") / "site").path, "root")
 
 
 @pytest.fixture
@@ -38,13 +45,13 @@ def doors(origin: Prompt) -> DoorStore:
 
 
 def _doors(home: Path) -> DoorStore:
-    from registry.home import load
-
     found = load(home)
     return DoorStore(Store(found.database, sign_head=keyring.head_signer(found)))
 
 
-def test_the_first_administrator_is_made_at_the_machine(origin: Prompt, doors: DoorStore) -> None:
+def test_the_first_administrator_is_made_at_the_machine(nobody: Home, tmp_path: Path) -> None:
+    origin = Prompt(copied(nobody, tmp_path / "site").path, "root")
+    doors = _doors(origin.home)
     assert "accounts add NAME --grants admin" in origin.type("accounts", "list").stdout
     said = origin.ask("accounts", "add", "ada", "--grants", "admin")
 
