@@ -34,7 +34,8 @@ class NotSignedIn(DoorRefusal):
     )
 
     def __init__(self, right: str) -> None:
-        super().__init__(f"to {right} here, show who you are")
+        what = "this is for who is known here" if right == "own" else f"to {right} here"
+        super().__init__(f"{what}: show who you are")
         self.right = right
         self.headers = {"WWW-Authenticate": 'Basic realm="tidegate", charset="UTF-8"'}
 

@@ -41,6 +41,7 @@ from tidegate.server.api.performing import Done
 from tidegate.server.app import build
 from tidegate.server.premises import Premises
 from tidegate.server.settings import Limits, ServerSettings
+from tidegate.server.sweeping import sweep
 from tidegate.server.wire import Wire
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def test_what_strangers_leave_behind_is_cleared_away(
         DoorChallenge(id="old", kind="sign in", body="{}", until=rfc3339(clock() + timedelta(minutes=5)))
     )
     clock.now += timedelta(minutes=11)
-    stranger.get("/sign-in")
+    sweep(at)
     assert at.doors.get(DoorChallenge, "old") is None
 
 

@@ -63,6 +63,14 @@ def test_the_first_administrator_is_made_at_the_machine(nobody: Home, tmp_path: 
     origin.ask_refused("accounts", "add", "ada", "--grants", "admin", ends=AccountUnfit.exit_code)
 
 
+def test_a_tier_that_there_is_none_of_is_told(origin: Prompt) -> None:
+    assert (
+        "this home has no tier orgg (yet)"
+        in origin.type("accounts", "add", "olga", "--grants", "steward:orgg").stdout
+    )
+    assert "orgg" not in origin.type("accounts", "add", "oleg", "--grants", "steward:org").stdout
+
+
 def test_a_program_gets_no_code_and_a_token_that_is_shown_once(origin: Prompt) -> None:
     assert (
         origin.ask("accounts", "add", "ci", "--grants", "viewer,validator:team", "--program")["code"] is None

@@ -42,7 +42,8 @@ def add(app: App, name: str, grants: str, program: bool) -> None:
     """
     row = _accounts(app).add(name, parse_grants(grants))
     code = None if program else _new_code(app, name)
-    text = f"{_sentence(row)}\n{_code_words(name, code)}" if code else _sentence(row)
+    said = _sentence(row) + _unknown_tiers(app, row)
+    text = f"{said}\n{_code_words(name, code)}" if code else said
     show({**row.content(), "code": code}, text, as_json=app.settings.as_json)
 
 
@@ -53,7 +54,7 @@ def add(app: App, name: str, grants: str, program: bool) -> None:
 def grant(app: App, name: str, grants: str) -> None:
     """Let NAME do more, from now on."""
     row = _accounts(app).grant(name, parse_grants(grants))
-    show(row.content(), _sentence(row), as_json=app.settings.as_json)
+    show(row.content(), _sentence(row) + _unknown_tiers(app, row), as_json=app.settings.as_json)
 
 
 @accounts.command()
@@ -250,6 +251,14 @@ def _code_words(name: str, code: str) -> str:
 
 def _sentence(row: "Account") -> str:
     return f"{row.name} may {row.grants.replace(',', ', ') or 'do nothing'}, since {row.since}."
+
+
+def _unknown_tiers(app: App, row: "Account") -> str:
+    """A note on tiers that there are none of, or not yet: a policy may bring them later."""
+    with app.store.view() as view:
+        known = {tier.tier for tier in view.tiers()}
+    named = {grant.tier for grant in parse_grants(row.grants) if grant.tier} - known
+    return "".join(f"\nNote:    this home has no tier {tier} (yet)." for tier in sorted(named))
 
 
 def _token(row: "AccessToken", used: dict[str, str]) -> dict[str, Any]:

@@ -194,7 +194,6 @@ def _enter(request: Request, right: Right) -> Desk:
     with _as_denial(Desk(request, premises, anonymous(premises)), "be asked by another name"):
         demand_our_name(request, premises.settings)
     premises.denials.settle(premises.clock())
-    premises.tidy(premises.clock())
     caller = identify(request, premises)
     desk = Desk(request, premises, caller.principal, caller.session)
     request.state.desk, request.state.csrf = desk, "" if caller.session is None else caller.session.csrf

@@ -1,7 +1,7 @@
 """One home, opened for the life of the process, and one command's world (`App`) for each request made of it."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,6 @@ from pipelines.blob_watch import BlobWatch
 from registry.blobs import BlobStore
 from registry.home import Home
 from registry.store_doors import DoorStore
-from signing.times import rfc3339
 from tidegate.passphrases import Source
 from tidegate.server.accounts.denials import Denials
 from tidegate.server.accounts.pace import Pace
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from registry.store import Store
 
 _STRANGERS = 10  # requests a second
-_TIDY = timedelta(minutes=10)
-_ANSWERS = timedelta(days=1)  # that an answer is kept for who repeats a request
 
 
 class Premises:
@@ -35,7 +32,6 @@ class Premises:
         self._app = app
         self.settings = settings
         self.clock = app.clock
-        self._tidied: datetime | None = None
 
     @property
     def home(self) -> Home:
@@ -85,16 +81,6 @@ class Premises:
     def app(self, actor: str, *, as_json: bool = True) -> "Visit":
         """Somebody's world for one request: the shared home and database, their name, the moment of now."""
         return Visit(self._app, actor, as_json=as_json)
-
-    def tidy(self, now: datetime) -> None:
-        """Remove what has ended of what the doors remember. Asked with every request; costs nothing most times."""
-        if self._tidied is not None and timedelta() <= now - self._tidied < _TIDY:
-            return
-        self._tidied = now
-        tries = timedelta(minutes=self.settings.limits.sign_in_minutes)
-        self.doors.sweep(
-            now=rfc3339(now), tries_before=rfc3339(now - tries), answers_before=rfc3339(now - _ANSWERS)
-        )
 
     def close(self) -> None:
         """Give connections back."""

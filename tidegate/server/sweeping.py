@@ -1,4 +1,4 @@
-"""Once an hour forgets what the doors remember and nobody can use any more: ended sessions, questions, tries, answers.
+"""Every ten minutes forgets what the doors remember and nobody can use any more: ended sessions, questions, tries, answers.
 
 None of it would let anybody in: whoever reads a row looks at its end too. It is swept so that the tables stay as small
 as what goes on.
@@ -14,8 +14,8 @@ from tidegate.server.premises import Premises
 
 ANSWERS_KEPT = timedelta(
     days=1
-)  # in which a request that is repeated with its Idempotency-Key is not done again
-_EVERY = 3600.0  # seconds
+)  # a request that is repeated with its Idempotency-Key within it is not done again
+_EVERY = 600.0  # seconds
 _log = logging.getLogger("tidegate.doors")
 
 
@@ -36,7 +36,7 @@ class Sweeping:
         self._thread = threading.Thread(target=self._go, name="sweeping", daemon=True)
 
     def start(self) -> None:
-        """Begin; the first sweep is an hour away."""
+        """Begin; the first sweep is ten minutes away."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -48,5 +48,5 @@ class Sweeping:
         while not self._stopping.wait(self._every):
             try:
                 sweep(self._premises)
-            except OperatorError as problem:  # the database is busy or away: an hour later it may not be
+            except OperatorError as problem:  # the database is busy or away: next time it may not be
                 _log.warning("what has ended is not swept now: %s", problem)

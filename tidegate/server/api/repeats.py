@@ -72,7 +72,9 @@ def _again(desk: Desk, row: DoorAnswer, mark: tuple[str, str, str]) -> Response:
         raise RequestAtWork("is at work" if mark in _at_work or found is None else "was cut off")
     if found.status == 0:
         raise RequestAtWork(_LOST)
-    return Response(found.body, found.status, {**parse(found.headers.encode(), max_bytes=_MOST), REPLAYED: "true"})
+    return Response(
+        found.body, found.status, {**parse(found.headers.encode(), max_bytes=_MOST), REPLAYED: "true"}
+    )
 
 
 def _kept(row: DoorAnswer, answer: Response, *, keep: bool) -> DoorAnswer:

@@ -35,10 +35,18 @@ def models(desk: AtDesk, q: Annotated[str, Query(max_length=200)] = "", after: C
         served: dict[str, list[Pin]] = {name: [] for name in names}
         for pin in store_attention.pins_of(view, [row.tier for row in view.tiers()], names):
             served[pin.model].append(pin)
+        gone = store_attention.withdrawn_among(view, [line.digest for line in found.rows])
     if len(versions) == 1 and not found.rows:
         return fresh(f"/versions/{versions[0].digest}")
     return page(
-        desk, "steward/models.html", q=wanted, versions=versions, found=found, served=served, after=after
+        desk,
+        "steward/models.html",
+        q=wanted,
+        versions=versions,
+        found=found,
+        served=served,
+        gone=gone,
+        after=after,
     )
 
 
