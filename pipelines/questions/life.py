@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pipelines.bundle import documents as docs
 from pipelines.questions.allowing import judged_again
 from pipelines.questions.proving import Proof, Prover, predicate_of
+from pipelines.questions.reporting import carries
 from pipelines.questions.serving import evidence_of
 from pipelines.questions.whence import fetched_by
 from pipelines.workplace import Workplace
@@ -258,7 +259,7 @@ def _shipped(work: Workplace, view: View, version: Version) -> Iterator[Step]:
     if not work.home.is_origin:
         return
     newest = store_pages.listing(view, "exports", Asked(_BUNDLES)).rows
-    held = [row for row in newest if _carries(row, version)]
+    held = [row for row in newest if carries(row, version)]
     for row in reversed(held[:3]):
         yield Step(
             "bundle",
@@ -268,14 +269,6 @@ def _shipped(work: Workplace, view: View, version: Version) -> Iterator[Step]:
             row.made_at,
             (row,),
         )
-
-
-def _carries(row: Export, version: Version) -> bool:
-    try:
-        export = docs.decode_export(row.body.encode())
-    except OperatorError:
-        return False  # edited: `audit transfers` names it
-    return docs.release_path(version.model, version.ordinal) in {one.path for one in export.releases}
 
 
 def _served(view: View, version: Version) -> Iterator[Step]:

@@ -139,12 +139,13 @@ def _story(prover: Prover, view: View, version: Version) -> VersionStory:
         whence=whence_of(prover, view, version),
         findings=tuple(Finding(row, prover.row(row)) for row in view.reports(version.digest)),
         claims=len(view.claims(version.digest)),
-        shipped=tuple(Shipped(row, prover.row(row)) for row in view.exports() if _carries(row, version)),
+        shipped=tuple(Shipped(row, prover.row(row)) for row in view.exports() if carries(row, version)),
         withdrawn=prover.row(withdrawal) if withdrawal else None,
     )
 
 
-def _carries(row: Export, version: Version) -> bool:
+def carries(row: Export, version: Version) -> bool:
+    """Whether a bundle that was made here has this version in it; one whose row was edited has not."""
     try:
         export = docs.decode_export(row.body.encode())
     except OperatorError:
