@@ -20,7 +20,6 @@ from registry.approvals_payload import REJECT
 from registry.entities import (
     Approval,
     Claim,
-    Export,
     Import,
     Pin,
     Report,
