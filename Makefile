@@ -62,8 +62,9 @@ bench-trust: install oracle  ## the trust walk, model signatures, the log of ten
 	for name in trust_walk model_signature audit_log; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 .PHONY: bench-trust
 
-bench-doors: install clients  ## a large file, a start, a pin among a million versions, beside nginx and MLflow
+bench-doors: install clients  ## a large file, a start, a pin among a million versions, beside nginx and MLflow; the pages
 	$(BIN)/python -m benchmarks.doors $(BENCH)
+	$(BIN)/python -m benchmarks.pages
 .PHONY: bench-doors
 
 .venv-bench/installed: benchmarks/requirements.txt  ## torch and zipnn, apart from the product's environment
