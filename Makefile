@@ -2,8 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV ?= uv
-# One test process more than there are cores: many tests wait for a server that starts.
-WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: install demo test lint bench lock clean
 
@@ -33,10 +31,10 @@ clients: install  ## other releases of the clients that the doors are for, each 
 .PHONY: clients
 
 test: install engine oracle clients  ## every test; those that serve a model fail without an engine
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
 nightly: install engine oracle clients  ## the long proofs: a million schema tries, every byte and call, and each installed engine
-	TIDEGATE_EXHAUSTIVE=1 TIDEGATE_ENGINES=$(ENGINES) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+	TIDEGATE_EXHAUSTIVE=1 TIDEGATE_ENGINES=$(ENGINES) $(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 .PHONY: nightly
 
 engines: install  ## vLLM, transformers serve and llama-cpp-python, each in an environment of its own below the cache
