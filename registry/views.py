@@ -1,5 +1,6 @@
 """What can be asked of the registry's state: one method per question. Half of `registry.store`, reading only."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,7 @@ ADDED = tuple(
     )
 )
 
+_DIGEST_PREFIX = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 STREAMED = 4096  # rows at a time: sixteen tiles
 EventLine = tuple[
     int, str, str, str, str, str, str | None
@@ -138,11 +140,13 @@ class View:
         prefix = name.removeprefix("sha256:")
         # A whole digest is never taken for a name: a document could be called by another one's digest.
         meant = None if is_sha256(prefix) else self.meaning(kind, name)
+        if meant is None and not _DIGEST_PREFIX.fullmatch(prefix):
+            raise NotFound(kind, name)
         query = select(Document).where(
             Document.kind == kind, col(Document.digest).startswith(meant or prefix)
         )
         found = self.session.exec(query.limit(2)).all()
-        if (meant is None and len(prefix) < 8) or len(found) != 1:
+        if len(found) != 1:
             raise NotFound(kind, name)
         return found[0]
 

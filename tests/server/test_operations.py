@@ -316,6 +316,14 @@ def test_a_body_with_no_one_meaning_is_refused(client: Any, body: bytes) -> None
     assert (422, 9) == (answer.status_code, answer.json()["exit_code"])
 
 
+@pytest.mark.parametrize(("length", "ends"), [(1000, (404, 41)), (32_768, (404, 41)), (100_000, (422, 9))])
+def test_a_name_as_long_as_a_book_is_no_name(built_town: Town, length: int, ends: tuple[int, int]) -> None:
+    """SQLite gives up on a pattern of 50,000 bytes, and that looked like a database that is ill."""
+    with asked(built_town) as client:
+        answer = client.post(f"{OPERATIONS}/contracts/show", json={"name": "\U00010000" * length})
+    assert ends == (answer.status_code, answer.json()["exit_code"])
+
+
 def test_a_huge_body_is_given_up_on_the_way(built_town: Town) -> None:
     from tidegate.server.settings import Limits, ServerSettings
 

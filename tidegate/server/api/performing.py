@@ -106,9 +106,14 @@ def _one(parameter: click.Parameter, value: Any, name: str, *, anything: bool) -
         raise RequestUnreadable(f"{name} is {_NAMES[wanted]}")
     if isinstance(value, str) and "\0" in value:
         raise RequestUnreadable(f"{name} holds a character that no text has")
+    if isinstance(value, str) and len(value) > _LONGEST:
+        raise RequestUnreadable(
+            f"{name} has more than {_LONGEST:,} characters, and no command line holds as many"
+        )
     return value
 
 
+_LONGEST = 32768  # characters; Linux takes 131,071 bytes in one argument, and a character has four at most
 _NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", str: "a text"}
 
 
