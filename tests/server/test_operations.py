@@ -496,6 +496,31 @@ def test_a_request_that_was_cut_off_with_the_process_is_not_guessed_at(town: Tow
     assert "was cut off" in answer.json()["detail"]
 
 
+def test_work_whose_answer_could_not_be_kept_is_not_done_twice(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The withdrawal stands; the disk was full when its answer was to be kept, and the client asks again."""
+    from registry.entities import DoorAnswer
+    from registry.errors import StoreUnusable
+    from registry.store_doors import DoorStore
+
+    put = DoorStore.put
+
+    def full(doors: DoorStore, *rows: Any) -> None:
+        if any(isinstance(row, DoorAnswer) for row in rows):
+            raise StoreUnusable("sqlite", "the disk is full")
+        put(doors, *rows)
+
+    body, headers = {"ref": f"{MODEL}@1", "reason": "leaks prompts"}, {"idempotency-key": "k"}
+    with asked(town) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(DoorStore, "put", full)
+            assert 500 == client.post(f"{OPERATIONS}/models/withdraw", json=body, headers=headers).status_code
+        again = client.post(f"{OPERATIONS}/models/withdraw", json=body, headers=headers)
+    assert (409, 171) == (again.status_code, again.json()["exit_code"])
+    assert 1 == len(town.site.ask("audit", "log", "--kind", "withdrawn"))
+
+
 def test_a_bug_frees_the_key(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError

@@ -53,15 +53,21 @@ def once(desk: Desk, body: bytes, work: Callable[[], Response], *, keep: bool = 
     if not first:
         return _again(desk, row, mark)
     try:
-        answer = work()
+        answer = _first(desk, row, work)
+        # Where this fails the key stays taken: the work was done, and a repetition must not do it again.
         desk.premises.doors.put(_kept(row, answer, keep=keep))
-    except BaseException:  # a bug of ours: nothing was answered, so the key is free again
-        desk.premises.doors.take(DoorAnswer, row.account, key)
-        raise
     finally:
         with _lock:
             _at_work.discard(mark)
     return answer
+
+
+def _first(desk: Desk, row: DoorAnswer, work: Callable[[], Response]) -> Response:
+    try:
+        return work()
+    except BaseException:  # a bug of ours: nothing was answered, so the key is free again
+        desk.premises.doors.take(DoorAnswer, row.account, row.key)
+        raise
 
 
 def _again(desk: Desk, row: DoorAnswer, mark: tuple[str, str, str]) -> Response:
